@@ -1,0 +1,38 @@
+"""latentlab: train, compare and understand autoencoders, VAEs and GANs under one yardstick.
+
+The map, from the ground up:
+
+contracts   what a model, a sampler and a data split promise; the image convention; the error
+nets losses priors optimizers   plain torch: networks, objectives, latent samplers, step rules
+models      one LightningModule a file, read top to bottom like a paper's method section
+data        fetch, verify, split, write and load images
+metrics     the yardsticks: function(model or features, data) → numbers
+plots       tensors → pictures          tracking, serving   the MLflow run and its loadable model
+config      two YAML files → one typed, seeded experiment
+callbacks, training   the training loop's company: curves, checkpoints, signals
+trained     what `load` returns: encode, decode, sample, reconstruct, features
+stages      prepare → judge → train → evaluate → report, as dvc.yaml calls them
+cli         `latentlab`: use what was trained
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latentlab.trained import Trained
+
+__all__ = ["load"]
+__version__ = "0.1.0"
+
+
+def load(name: str | Path, *, project: str | Path | None = None, device: str = "cpu") -> Trained:
+    """Load what `dvc repro` trained: a model's name, or the path of a run folder.
+
+    `project` is the folder that holds params.yaml (default: the nearest one above the working
+    directory). Raises LatentlabError, listing what exists, if the name is unknown or untrained.
+    """
+    from latentlab.trained import load_trained
+
+    return load_trained(name, project=project, device=device)

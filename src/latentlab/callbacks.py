@@ -1,0 +1,157 @@
+"""What accompanies a training: seeds per batch, curves, a bar, checkpoints. Knows no model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from latentlab.contracts import LatentlabError, weighted_means
+
+Sink = Callable[[str, dict[str, float], int], None]
+"""Takes (split, values by quantity, training images seen so far)."""
+
+
+class SeedEachBatch(Callback):
+    """Seed torch by (seed, epoch, batch, rank), so that noise depends on the place alone.
+
+    A training resumed at a batch, or validated more often, draws the same noise as any other.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        place = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        torch.manual_seed(_mix(place))
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch.manual_seed(_mix((self.seed, trainer.current_epoch, -1, trainer.global_rank)))
+
+
+def _mix(place: tuple[int, ...]) -> int:
+    """Fold integers into 63 bits so that neighbours land far apart (multiply and xor-shift)."""
+    state = 0x9E3779B97F4A7C15
+    for number in place:
+        state = ((state ^ (number & 0xFFFFFFFF)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+        state ^= state >> 29
+    return state >> 1
+
+
+class Curves(Callback):
+    """Collect what `training_step` and `validation_step` return, without a host sync per step.
+
+    Each returns {quantity: scalar tensor}. Detached tensors wait in a list; every `log_every` steps
+    they are stacked, checked and handed to `sink` as means. Validation means weigh batches by
+    their size. Raises LatentlabError at a window that holds a non-finite number, naming the step.
+    """
+
+    def __init__(self, sink: Sink, *, log_every: int, batch_size: int, advance: Callable) -> None:
+        self.sink, self.log_every, self.batch_size = sink, log_every, batch_size
+        self.advance = advance  # told how many steps were done: the progress bar
+        self.window: list[dict[str, Tensor]] = []
+        self.validation: list[tuple[int, dict[str, Tensor]]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.window.append({name: value.detach() for name, value in outputs.items()})
+        if _steps_done(trainer, batch_idx) % self.log_every == 0:
+            self.flush(_steps_done(trainer, batch_idx))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.flush(trainer.fit_loop.total_batch_idx + 1)
+
+    def flush(self, steps: int) -> None:
+        """Hand over the mean of the window that ends with step number `steps`."""
+        if not self.window:
+            return
+        names = list(self.window[0])
+        table = torch.stack([torch.stack([row[n] for n in names]) for row in self.window])
+        table = table.double().cpu()  # (steps, quantities): the window's one host sync
+        self.window = []
+        finite = table.isfinite().all(1)
+        if not finite.all():
+            bad = int((~finite).nonzero()[0])
+            row = dict(zip(names, table[bad].tolist(), strict=True))
+            raise NonFiniteLossError(steps - len(table) + bad + 1, row)
+        self.sink("train", dict(zip(names, table.mean(0).tolist(), strict=True)), self._seen(steps))
+        self.advance(len(table))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.validation.append((len(batch[0]), outputs))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        means = weighted_means(self.validation)
+        self.validation = []
+        if means and not trainer.sanity_checking:
+            self.sink("val", means, self._seen(trainer.fit_loop.total_batch_idx + 1))
+
+    def _seen(self, steps: int) -> int:
+        return steps * self.batch_size
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"window": [{name: v.cpu() for name, v in row.items()} for row in self.window]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.window = list(state_dict["window"])
+
+
+def _steps_done(trainer: Trainer, batch_idx: int) -> int:
+    return trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
+
+
+class NonFiniteLossError(LatentlabError):
+    """A loss became NaN or infinite: says at which step and what each quantity was."""
+
+    def __init__(self, step: int, row: dict[str, float]) -> None:
+        values = ", ".join(f"{name} = {value:.4g}" for name, value in row.items())
+        super().__init__(
+            f"the loss is not finite at step {step}: {values}. Training stopped."
+            " Try a smaller lr, precision 32-true, or look at the data"
+        )
+        self.step = step
+
+
+class Checkpoints(Callback):
+    """Keep the last good state in the file `path`: written aside, synced, then renamed.
+
+    Saved after each validation, so only states whose losses were finite are kept (the curves are
+    flushed first). `facts` (a fingerprint, the MLflow run, the curves) go into the file.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any], curves: Curves) -> None:
+        self.path, self.facts, self.curves = path, facts, curves
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["latentlab"] = self.facts
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        every = trainer.check_val_every_n_epoch or 1
+        if (trainer.current_epoch + 1) % every:
+            return
+        self.curves.flush(trainer.fit_loop.total_batch_idx + 1)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.path.with_suffix(".tmp")
+        trainer.save_checkpoint(fresh)
+        if trainer.is_global_zero:
+            with fresh.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(fresh, self.path)

@@ -1,0 +1,132 @@
+"""`latentlab`: use what was trained. It trains nothing: that is `dvc repro`.
+
+Every import that costs time waits until a command needs it, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentlab.trained import Trained
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point. Exit code 2 and one line on stderr for anything the user can mend."""
+    args = _parser().parse_args(argv)
+    from latentlab.contracts import LatentlabError
+
+    try:
+        args.run(args)
+    except LatentlabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Draw new images into one grid."""
+    from latentlab.plots import save_grid
+
+    images = _load(args).sample(args.count, seed=args.seed)
+    columns = args.columns or max(1, round(args.count**0.5))
+    save_grid(images, args.output, columns=columns)
+    print(f"{args.count} samples of {args.model}: {args.output}")
+
+
+def reconstruct(args: argparse.Namespace) -> None:
+    """Originals above their reconstructions, in one picture."""
+    from latentlab.plots import save_pairs
+
+    trained = _load(args)
+    names, x = _read(trained, args.images)
+    x_hat = trained.reconstruct(x)
+    save_pairs(x, x_hat, args.output)
+    errors = (x_hat - x).square().flatten(1).sum(1)
+    for name, error in zip(names, errors.tolist(), strict=True):
+        print(f"{name}\tSSE {error:.3f}")
+    print(f"reconstructions by {args.model}: {args.output}")
+
+
+def encode(args: argparse.Namespace) -> None:
+    """Codes and file names into one .npz."""
+    import numpy as np
+
+    trained = _load(args)
+    names, x = _read(trained, args.images)
+    codes = trained.encode(x).numpy()
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    fresh = args.output.with_name(f".{args.output.name}.partial")
+    with fresh.open("wb") as file:
+        np.savez(file, codes=codes, names=np.array(names))
+    fresh.replace(args.output)
+    print(f"codes {codes.shape} of {args.model}: {args.output}")
+
+
+def results(args: argparse.Namespace) -> None:
+    """The table of all results, and where the page is."""
+    from latentlab.config import load_project
+    from latentlab.report.results import format_table, read_results
+
+    project = load_project(args.project)
+    print(format_table(read_results(project)))
+    print(f"\npage: {project.root / 'reports' / 'index.html'}")
+
+
+def _load(args: argparse.Namespace) -> Trained:
+    from latentlab import load
+
+    return load(args.model, project=args.project, device=args.device)
+
+
+def _read(trained: Trained, paths: Iterable[Path]) -> tuple[list[str], Tensor]:
+    """Images of files and folders, resized and cropped as the training images were."""
+    from latentlab.data.sources.folder import read_images
+
+    return read_images(list(paths), trained.image_shape)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="latentlab", description="Use what `dvc repro` trained.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, help_: str, output: str | None) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+        sub = commands.add_parser(function.__name__, help=help_, description=function.__doc__)
+        sub.set_defaults(run=function)
+        sub.add_argument("--project", type=Path, help="folder of params.yaml (default: nearest)")
+        if output:
+            sub.add_argument("model", help="a name from configs/, or the path of a run folder")
+            sub.add_argument("-o", "--output", type=Path, default=Path(output), help=output)
+            sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
+        return sub
+
+    new = command(sample, "draw new images", "samples.png")
+    new.add_argument("-n", "--count", type=_positive, default=64, help="how many (64)")
+    new.add_argument("--columns", type=_positive, help="of the grid (default: about square)")
+    new.add_argument("--seed", type=int, default=0)
+    for function, help_, output in (
+        (reconstruct, "encode and decode images", "reconstructions.png"),
+        (encode, "images to codes", "codes.npz"),
+    ):
+        sub = command(function, help_, output)
+        sub.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
+    command(results, "print the table of results", None)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be ≥ 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What the parts of latentlab promise each other: images, data splits, models, samplers, errors.
+
+Images are float32 tensors (B, C, H, W) in [0, 1] everywhere. On disk and in memory they rest as
+uint8; `to_float` and `to_uint8` are the only two doors between the two forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+ImageShape = tuple[int, int, int]  # (C, H, W)
+
+
+class LatentlabError(Exception):
+    """An error the user can mend: the message says what came, what is allowed and what to do."""
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images 0…255 → float32 in [0, 1]; any shape, any device."""
+    return images.to(torch.float32).div_(255.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [0, 1] → uint8 0…255, rounded to the nearest level; values outside clip."""
+    return images.clamp(0, 1).mul(255.0).round_().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set: `images` uint8 (N, C, H, W), `labels` int64 (N,) or None.
+
+    `images` may be a memory map larger than memory: read it through `batches`.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, count: int) -> Split:
+        """The first `count` images (all of them if there are fewer), as a view."""
+        return Split(self.images[:count], None if self.labels is None else self.labels[:count])
+
+    def batches(self, size: int = 500) -> Iterator[Tensor]:
+        """Yield the images in order as float32 (≤ size, C, H, W) in [0, 1]."""
+        for start in range(0, len(self.images), size):
+            yield to_float(self.images[start : start + size])
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What every model can do: decode a code into an image, describe an image by features.
+
+    `latent_dim` is D. `decode`: codes (B, D) → images (B, C, H, W) in [0, 1]. `features`: images
+    (B, C, H, W) → (B, F), what a linear probe reads; a GAN gives its discriminator's penultimate
+    layer, an autoencoder its code.
+    """
+
+    latent_dim: int
+
+    def decode(self, z: Tensor) -> Tensor: ...
+
+    def features(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Autoencoder(Model, Protocol):
+    """A model that also encodes: images (B, C, H, W) → codes (B, D); a VAE's posterior mean."""
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class LinearDecoder(Protocol):
+    """A model whose decoder is affine before clipping: x̂ = basis · z + offset."""
+
+    def decoder_basis(self) -> tuple[Tensor, Tensor]:
+        """Return basis (C·H·W, D) and offset (C·H·W,)."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A distribution over codes (N, D). `fit` sees training codes; a fixed prior ignores them."""
+
+    def fit(self, codes: Tensor) -> None: ...
+
+    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+        """Draw codes of shape (N, D)."""
+        ...
+
+
+def weighted_means(rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:
+    """Means over images from what steps return: (batch size, {quantity: mean over that batch})."""
+    if not rows:
+        return {}
+    total = sum(count for count, _ in rows)
+    return {
+        name: sum(count * float(row[name]) for count, row in rows) / total for name in rows[0][1]
+    }

@@ -1,0 +1,254 @@
+"""The prepared folder: what stage `prepare` writes once and every later stage reads.
+
+{train,val,test}_images.npy uint8 (N, C, H, W) and, with labels, …_labels.npy int64 (N,); split.csv
+says where each row came from; meta.json says what the set is. The folder appears whole or not at
+all, and the same images, settings and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+
+from latentlab.contracts import ImageShape, LatentlabError, Split
+from latentlab.data.pixels import fit_pixels
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import Images, Source
+from latentlab.data.splits import SPLITS, draw_splits
+
+CHUNK = 512  # images held in memory while writing
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What meta.json says.
+
+    Attributes:
+        name: the data set, as in DataSettings.name.
+        image_shape: (C, H, W) of every image.
+        classes: classes[label] is a class's name; None without labels.
+        counts: images in "train", "val" and "test".
+        unreadable: the files that were skipped, relative to the image folder.
+        seed: what the split was drawn from.
+        sha256: over all arrays, in the order train, val, test.
+    """
+
+    name: str
+    image_shape: ImageShape
+    classes: tuple[str, ...] | None
+    counts: Mapping[str, int]
+    unreadable: tuple[str, ...]
+    seed: int
+    sha256: str
+
+    @property
+    def num_classes(self) -> int:
+        """K; 0 without labels."""
+        return len(self.classes or ())
+
+    @property
+    def facts(self) -> dict[str, ImageShape | int]:
+        """What a model's constructor may ask of the data, by the names of its arguments."""
+        return {"image_shape": self.image_shape, "num_classes": self.num_classes}
+
+
+def write_prepared(source: Source, settings: DataSettings, seed: int, folder: Path) -> Meta:
+    """Split `source` by `seed`, bring it to the settings' size and channels, write `folder`.
+
+    An official test split stays the test split. Every part is in random order. split.csv's column
+    `source` is a path relative to the image folder, or the row in the source's own arrays (for
+    official test images: in its test arrays).
+
+    Raises:
+        LatentlabError: too few images for three parts, or the folder cannot be written.
+    """
+    parts = _deal(source, settings, seed)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left behind
+    try:
+        partial.mkdir(parents=True)
+        meta = _fill(partial, source, parts, settings, seed)
+        _swap(partial, folder)
+    except OSError as error:
+        raise LatentlabError(
+            f"{folder} cannot be written ({error}); make room there and make it writable."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return meta
+
+
+def read_meta(folder: Path) -> Meta:
+    """Read meta.json of a prepared folder.
+
+    Raises:
+        LatentlabError: absent or incomplete.
+    """
+    try:
+        told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        channels, height, width = told.pop("image_shape")
+        classes = told.pop("classes")
+        return Meta(
+            image_shape=(channels, height, width),
+            classes=None if classes is None else tuple(classes),
+            unreadable=tuple(told.pop("unreadable")),
+            **told,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unusable(folder, f"meta.json cannot be read ({error!r})") from error
+
+
+def read_split(folder: Path, split: str, mmap: bool = False) -> Split:
+    """Read one part; with `mmap` its images stay on disk (read-only) and are paged in when used.
+
+    Raises:
+        LatentlabError: an unknown split name; an absent or incomplete folder.
+    """
+    if split not in SPLITS:
+        raise LatentlabError(f"{split!r} is no split; choose one of: {', '.join(SPLITS)}.")
+    meta = read_meta(folder)
+    shape = (meta.counts[split], *meta.image_shape)
+    images = _load(folder, f"{split}_images.npy", np.dtype(np.uint8), shape, mmap)
+    if meta.classes is None:
+        return Split(images)
+    labels = _load(folder, f"{split}_labels.npy", np.dtype(np.int64), shape[:1], False)
+    return Split(images, labels)
+
+
+def _deal(
+    source: Source, settings: DataSettings, seed: int
+) -> dict[str, tuple[Images, np.ndarray]]:
+    generator = torch.Generator().manual_seed(seed)
+    indices = draw_splits(
+        len(source.train.pixels),
+        source.train.labels,
+        val_fraction=settings.val_fraction,
+        test_fraction=settings.test_fraction if source.test is None else None,
+        generator=generator,
+    )
+    parts = {name: (source.train, rows) for name, rows in indices.items()}
+    if source.test is not None:
+        rows = torch.randperm(len(source.test.pixels), generator=generator).numpy()
+        parts["test"] = (source.test, rows)
+    return {name: parts[name] for name in SPLITS}
+
+
+def _fill(
+    folder: Path,
+    source: Source,
+    parts: dict[str, tuple[Images, np.ndarray]],
+    settings: DataSettings,
+    seed: int,
+) -> Meta:
+    digest = hashlib.sha256()
+    shapes = []
+    with (folder / "split.csv").open(
+        "w", encoding="utf-8", errors="surrogateescape", newline=""
+    ) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("split", "source", "label"))
+        for name, (images, rows) in parts.items():
+            with (folder / f"{name}_images.npy").open("wb") as array:
+                shapes.append(_write_images(array, images.pixels, rows, settings, digest))
+            labels = None if images.labels is None else images.labels[rows]
+            if labels is not None:
+                digest.update(labels.tobytes())
+                np.save(folder / f"{name}_labels.npy", labels, allow_pickle=False)
+            listed = [""] * len(rows) if labels is None else labels.tolist()
+            origin = [images.names[row] for row in rows.tolist()]
+            table.writerows(zip([name] * len(rows), origin, listed, strict=True))
+    meta = Meta(
+        name=source.name,
+        image_shape=shapes[0],
+        classes=source.classes,
+        counts={name: len(rows) for name, (_, rows) in parts.items()},
+        unreadable=source.unreadable,
+        seed=seed,
+        sha256=digest.hexdigest(),
+    )
+    (folder / "meta.json").write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
+    return meta
+
+
+def _write_images(
+    file: IO[bytes],
+    pixels: np.ndarray,
+    rows: np.ndarray,
+    settings: DataSettings,
+    digest: hashlib._Hash,
+) -> ImageShape:
+    """Write pixels[rows], resized, chunk by chunk: a full disk is an OSError, not a bus error."""
+    from tqdm import tqdm
+
+    channels, height, width = fit_pixels(pixels[:1], settings.size, settings.channels).shape[1:]
+    shape = (len(rows), channels, height, width)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    digest.update(repr(shape).encode())
+    # delay: no bar for what takes less than a second
+    with tqdm(total=len(rows), desc="prepare", unit="image", delay=1, disable=None) as bar:
+        for start in range(0, len(rows), CHUNK):
+            chunk = pixels[rows[start : start + CHUNK]]
+            content = fit_pixels(chunk, settings.size, settings.channels).tobytes()
+            file.write(content)
+            digest.update(content)
+            bar.update(len(chunk))
+    return channels, height, width
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """Make `partial` the folder; a folder cannot be replaced in one step, so the old one moves."""
+    for path in partial.iterdir():
+        _sync(path)
+    _sync(partial)
+    old = folder.with_name(f".{folder.name}.old.partial")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _load(
+    folder: Path, name: str, dtype: np.dtype, shape: tuple[int, ...], mmap: bool
+) -> torch.Tensor:
+    try:
+        array = np.load(folder / name, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unusable(folder, f"{name} cannot be read ({error})") from error
+    if array.shape != shape or array.dtype != dtype:
+        raise _unusable(
+            folder, f"{name} holds {array.dtype} {array.shape}, meta.json says {dtype} {shape}"
+        )
+    with warnings.catch_warnings():
+        # Read-only is meant: a private writable map would count against memory in full.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _unusable(folder: Path, what: str) -> LatentlabError:
+    return LatentlabError(
+        f"{folder} is no complete prepared folder: {what}; run `dvc repro prepare`."
+    )

@@ -1,0 +1,1 @@
+"""One model a file. Each opens with its idea, its paper and its objective."""

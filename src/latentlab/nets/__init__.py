@@ -1,0 +1,1 @@
+"""Networks in plain torch: mlp (fully connected), conv (strided pyramids)."""

@@ -1,0 +1,95 @@
+"""Convolutional pyramids that halve or double the image until it is 4 to 7 pixels small.
+
+8 → 4, 28 → 14 → 7, 32 → 16 → 8 → 4, 64 → 32 → 16 → 8 → 4: one rule for every size.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import Tensor, nn
+
+
+def pyramid(image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """How often a square image is halved, and the side that is left: (levels ≥ 1, side 4…7).
+
+    Raises ValueError if the image is not square, too small, or cannot be halved that often.
+    """
+    _, height, width = image_shape
+    side, levels = height, 0
+    while side >= 8 and side % 2 == 0:
+        side, levels = side // 2, levels + 1
+    if height != width or levels == 0 or side >= 8:
+        raise ValueError(
+            f"{height}×{width} pixels do not fit this network: it needs square images of"
+            " 4…7 times a power of two, such as 8, 28, 32, 48, 64 or 128: set data.size"
+        )
+    return levels, side
+
+
+class Generator(nn.Module):
+    """Codes (B, D) → logits (B, C, H, W), by transposed convolutions of stride 2.
+
+    The first layer projects the code onto (width · 2^(levels−1), side, side); each level doubles
+    the side and halves the channels. Batch normalisation and ReLU everywhere but at the output
+    (Radford et al. 2016, section 3).
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], *, latent_dim: int, width: int) -> None:
+        super().__init__()
+        levels, side = pyramid(image_shape)
+        channels = [width * 2**level for level in reversed(range(levels))]
+        # On a 1×1 input a transposed convolution is a matrix product: written as one, it is faster.
+        self.project = nn.Sequential(
+            nn.Linear(latent_dim, channels[0] * side * side, bias=False),
+            nn.Unflatten(1, (channels[0], side, side)),
+            nn.BatchNorm2d(channels[0]),
+            nn.ReLU(inplace=True),
+        )
+        blocks: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise(channels):
+            blocks += [
+                nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(fan_out),
+                nn.ReLU(inplace=True),
+            ]
+        blocks.append(nn.ConvTranspose2d(channels[-1], image_shape[0], 4, stride=2, padding=1))
+        self.upsample = nn.Sequential(*blocks)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.upsample(self.project(z))
+
+
+class Discriminator(nn.Module):
+    """Images (B, C, H, W) → logits (B,), by convolutions of stride 2, mirror of `Generator`.
+
+    LeakyReLU 0.2 everywhere, batch normalisation but on the first layer (Radford 2016, section 3).
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], *, width: int) -> None:
+        super().__init__()
+        levels, side = pyramid(image_shape)
+        channels = [image_shape[0], *(width * 2**level for level in range(levels))]
+        blocks: list[nn.Module] = []
+        for level, (fan_in, fan_out) in enumerate(itertools.pairwise(channels)):
+            normalised = level > 0
+            blocks.append(nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1, bias=not normalised))
+            if normalised:
+                blocks.append(nn.BatchNorm2d(fan_out))
+            blocks.append(nn.LeakyReLU(0.2, inplace=True))
+        self.trunk = nn.Sequential(*blocks)
+        self.head = nn.Linear(channels[-1] * side * side, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x).flatten(1)).squeeze(1)
+
+
+def init_dcgan(module: nn.Module) -> None:
+    """N(0, 0.02²) for weights, N(1, 0.02²) for batch-norm gains (Radford 2016, section 4)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

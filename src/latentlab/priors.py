@@ -1,0 +1,192 @@
+"""Latent samplers: where codes come from when a model is asked for new images.
+
+VAE and GAN draw from the prior they were trained with. A plain autoencoder has none, so a density
+is fitted to its training codes afterwards (ex-post density estimation; Ghosh et al. 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Prior(nn.Module, ABC):
+    """A distribution over codes (N, D) that samples with an explicit generator."""
+
+    def fit(self, codes: Tensor) -> None:
+        """Adapt to training codes (N, D); a fixed prior has nothing to learn."""
+
+    @abstractmethod
+    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+        """Draw codes (N, D), float32, on the generator's device (None: CPU, global generator)."""
+
+
+def _device(generator: torch.Generator | None) -> torch.device:
+    return torch.device("cpu") if generator is None else generator.device
+
+
+class StandardNormal(Prior):
+    """N(0, I)."""
+
+    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+        return torch.randn(shape, generator=generator, device=_device(generator))
+
+
+class Uniform(Prior):
+    """Uniform on the cube [−1, 1]^D, as DCGAN was first trained."""
+
+    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+        return torch.rand(shape, generator=generator, device=_device(generator)) * 2 - 1
+
+
+class _Fitted(Prior):
+    """Holds its statistics as float64 buffers that take the size of what is fitted or loaded."""
+
+    weights: Tensor  # (K,)
+    means: Tensor  # (K, D)
+    factors: Tensor  # (K, D, D), lower Cholesky factors of the covariances
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, dims in (("weights", 1), ("means", 2), ("factors", 3)):
+            self.register_buffer(name, torch.empty((0,) * dims, dtype=torch.float64))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in self._buffers:
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+        count, dim = shape
+        if self.means.shape[1:] != (dim,):
+            fitted = (
+                f"fitted to {self.means.shape[1]}-d codes" if self.means.numel() else "unfitted"
+            )
+            raise ValueError(f"asked for {dim}-d codes from a {fitted} {type(self).__name__}")
+        device = self.means.device
+        chosen = torch.multinomial(
+            self.weights.to(_device(generator)), count, replacement=True, generator=generator
+        ).to(device)
+        eps = torch.randn(shape, generator=generator, device=_device(generator))
+        eps = eps.to(device, torch.float64)
+        z = torch.empty(shape, dtype=torch.float64, device=device)
+        for k in range(len(self.weights)):
+            rows = chosen == k
+            z[rows] = self.means[k] + eps[rows] @ self.factors[k].T
+        return z.float()
+
+
+class FittedGaussian(_Fitted):
+    """One Gaussian with the codes' mean and full covariance."""
+
+    def fit(self, codes: Tensor) -> None:
+        codes = codes.double()
+        covariance = torch.atleast_2d(torch.cov(codes.T))
+        self.weights = codes.new_ones(1)
+        self.means = codes.mean(0, keepdim=True)
+        self.factors = _cholesky(covariance[None], _floor(codes))
+
+
+class FittedMixture(_Fitted):
+    """A Gaussian mixture with full covariances, fitted by expectation maximization.
+
+    k-means++ starts and a few Lloyd steps, then `iterations` EM steps at most, in float64, over at
+    most `max_codes` codes drawn by `seed`. `regularisation` is added to each covariance's diagonal,
+    as a share of the codes' mean variance, so that few codes or dead units cannot break it.
+    """
+
+    def __init__(
+        self,
+        components: int = 10,
+        *,
+        iterations: int = 60,
+        max_codes: int = 20_000,
+        regularisation: float = 1e-3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.components, self.iterations, self.seed = components, iterations, seed
+        self.max_codes, self.regularisation = max_codes, regularisation
+
+    def fit(self, codes: Tensor) -> None:
+        """Fit to codes (N, D). Raises ValueError if there are fewer codes than components."""
+        if len(codes) < self.components:
+            raise ValueError(f"{len(codes)} codes cannot carry {self.components} components")
+        generator = torch.Generator().manual_seed(self.seed)
+        if len(codes) > self.max_codes:
+            keep = torch.randperm(len(codes), generator=generator)[: self.max_codes]
+            codes = codes[keep.to(codes.device)]
+        codes = codes.double()
+        ridge = max(self.regularisation * codes.var(0).mean().item(), _floor(codes))
+        responsibility = _kmeans(codes, self.components, generator)  # (N, K), one-hot
+        previous = -math.inf
+        for _ in range(self.iterations):
+            self._maximize(codes, responsibility, ridge)
+            joint = self._log_joint(codes)  # (N, K)
+            evidence = joint.logsumexp(1, keepdim=True)
+            responsibility = (joint - evidence).exp()
+            likelihood = evidence.mean().item()
+            if likelihood - previous < 1e-4:
+                break
+            previous = likelihood
+        self._maximize(codes, responsibility, ridge)
+
+    def log_prob(self, codes: Tensor) -> Tensor:
+        """log p(z) of codes (N, D), nats, (N,)."""
+        return self._log_joint(codes.double()).logsumexp(1)
+
+    def _maximize(self, codes: Tensor, responsibility: Tensor, ridge: float) -> None:
+        mass = responsibility.sum(0) + 1e-10  # (K,)
+        self.weights = mass / mass.sum()
+        self.means = responsibility.T @ codes / mass[:, None]
+        covariances = codes.new_empty(len(mass), codes.shape[1], codes.shape[1])
+        for k in range(len(mass)):
+            centred = codes - self.means[k]
+            covariances[k] = (centred * responsibility[:, k, None]).T @ centred / mass[k]
+        self.factors = _cholesky(covariances, ridge)
+
+    def _log_joint(self, codes: Tensor) -> Tensor:
+        """log π_k + log N(z; μ_k, Σ_k), (N, K)."""
+        columns = []
+        for k in range(len(self.weights)):
+            white = torch.linalg.solve_triangular(
+                self.factors[k], (codes - self.means[k]).T, upper=False
+            )  # (D, N)
+            columns.append(-0.5 * white.square().sum(0))
+        logdet = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
+        constant = self.weights.log() - logdet - 0.5 * codes.shape[1] * math.log(2 * math.pi)
+        return torch.stack(columns, 1) + constant
+
+
+def _floor(codes: Tensor) -> float:
+    """A variance far below every meaningful one, yet enough for a Cholesky factor."""
+    return 1e-6 * max(codes.var(0).mean().item(), 1e-6)
+
+
+def _cholesky(covariances: Tensor, ridge: float) -> Tensor:
+    eye = torch.eye(covariances.shape[-1], dtype=covariances.dtype, device=covariances.device)
+    return torch.linalg.cholesky(covariances + ridge * eye)
+
+
+def _kmeans(codes: Tensor, components: int, generator: torch.Generator) -> Tensor:
+    """k-means++ seeding (Arthur & Vassilvitskii 2007) and 10 Lloyd steps → one-hot (N, K)."""
+    first = int(torch.randint(len(codes), (1,), generator=generator))
+    centres = codes[first : first + 1]
+    nearest = (codes - centres).square().sum(1)
+    for _ in range(components - 1):
+        # where all codes coincide every distance is 0: any of them will do
+        odds = nearest.cpu() if nearest.sum() > 0 else torch.ones(len(codes), dtype=codes.dtype)
+        pick = int(torch.multinomial(odds, 1, generator=generator))
+        centres = torch.cat([centres, codes[pick : pick + 1]])
+        nearest = torch.minimum(nearest, (codes - centres[-1]).square().sum(1))
+    for _ in range(10):
+        member = nn.functional.one_hot(torch.cdist(codes, centres).argmin(1), components)
+        member = member.to(codes.dtype)
+        filled = member.sum(0) > 0
+        centres[filled] = (member.T @ codes)[filled] / member.sum(0)[filled, None]
+    return member

@@ -1,0 +1,1 @@
+"""The comparison page: columns, results, curves, page (in page.html's frame)."""

@@ -1,0 +1,81 @@
+"""The run folder that train writes, and everything later reads.
+
+It holds weights.pt and sampler.pt (state_dicts, read with `weights_only=True`), experiment.json
+(everything needed to build the model again), history.csv, cost.json and mlflow_run_id. It stands
+on its own: copy it anywhere and `latentlab.load` its path.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from latentlab.config import Experiment
+from latentlab.contracts import Autoencoder, LatentlabError, Split
+from latentlab.files import fresh_folder, write_json
+
+if TYPE_CHECKING:
+    from latentlab.data.prepared import Meta
+    from latentlab.training import Fitted
+
+
+def fit_sampler(experiment: Experiment, train: Split) -> None:
+    """Fit the experiment's sampler to the training codes, if the model has any."""
+    model, sampler = experiment.model.eval().cpu(), experiment.sampler
+    if sampler is None or not isinstance(model, Autoencoder):
+        return
+    encode: Callable[[Tensor], Tensor] = model.encode
+    with torch.inference_mode():
+        codes = torch.cat([encode(x) for x in train.batches()])
+    try:
+        sampler.fit(codes)
+    except (ValueError, torch.linalg.LinAlgError) as error:
+        raise LatentlabError(f"{experiment.name}: its sampler cannot be fitted: {error}") from None
+
+
+def write_run(experiment: Experiment, meta: Meta, fitted: Fitted, *, run_id: str) -> Path:
+    """Write runs/<name> : whole, or not at all."""
+    folder = experiment.project.root / "runs" / experiment.name
+    description = {
+        "name": experiment.name,
+        "facts": {key: list(v) if isinstance(v, tuple) else v for key, v in meta.facts.items()},
+        "data_sha256": meta.sha256,
+        "resolved": experiment.resolved,
+        "device": fitted.device,
+    }
+    with fresh_folder(folder) as fresh:
+        torch.save(experiment.model.cpu().state_dict(), fresh / "weights.pt")
+        if experiment.sampler is not None:
+            torch.save(experiment.sampler.cpu().state_dict(), fresh / "sampler.pt")
+        write_json(fresh / "experiment.json", description)
+        write_json(fresh / "cost.json", fitted.cost)
+        (fresh / "history.csv").write_text(fitted.history.csv())
+        (fresh / "mlflow_run_id").write_text(run_id + "\n")
+    return folder
+
+
+def fill(module: torch.nn.Module, path: Path) -> None:
+    """Load a state_dict into `module`; nothing else that a file may hold is ever run."""
+    try:
+        module.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        first = str(error).splitlines()[0]
+        raise LatentlabError(f"{path} does not hold this model's weights: {first}") from None
+
+
+def find_run(name: str, root: Path) -> Path:
+    """The run folder of a trained model; LatentlabError lists what exists if there is none."""
+    folder = root / "runs" / name
+    if (folder / "experiment.json").is_file():
+        return folder
+    trained = sorted(p.parent.name for p in root.glob("runs/*/experiment.json"))
+    known = sorted(p.stem for p in root.glob("configs/*.yaml"))
+    have = f"trained: {', '.join(trained) or 'none yet'}"
+    if name in known:
+        raise LatentlabError(f"{name!r} is not trained yet: `dvc repro train@{name}`; {have}")
+    raise LatentlabError(f"unknown model {name!r}: {have}; configs: {', '.join(known)}")

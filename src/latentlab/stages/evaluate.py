@@ -1,0 +1,146 @@
+"""Stage evaluate@<name>: runs/<name> → results/<name>: every number, every picture, one process."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentlab import tracking
+from latentlab.config import Project, load_project
+from latentlab.contracts import LinearDecoder, Split, weighted_means
+from latentlab.evaluation import Yardsticks, load_reference, yardsticks
+from latentlab.files import fresh_folder, write_json
+from latentlab.metrics.embedding import tsne
+from latentlab.metrics.pca import PCA, principal_angles
+from latentlab.plots import save_grid, save_map, save_pairs, save_rows
+from latentlab.stages import entry
+from latentlab.trained import Trained, load_trained
+
+
+def main(argv: list[str] | None = None) -> None:
+    (name,) = sys.argv[1:] if argv is None else argv
+    start = time.perf_counter()
+    project = load_project()
+    trained = load_trained(name, project=project.root)
+    yard = yardsticks(project, load_trained("judge", project=project.root).module)
+    real, pca = load_reference(project.reference / "reference.pt")
+
+    metrics, x, x_hat = measure(trained, yard, real, pca)
+    report = project.root / "results" / name
+    with fresh_folder(report) as fresh:
+        draw(trained, yard, x, x_hat, fresh)
+        write_json(fresh / "metrics.json", metrics)
+        write_json(fresh / "card.json", card(trained, yard))
+        seconds = {"evaluate_seconds": round(time.perf_counter() - start, 2)}
+        cost = json.loads((trained.folder / "cost.json").read_text()) | seconds
+        write_json(fresh / "cost.json", cost)
+        (fresh / "history.csv").write_bytes((trained.folder / "history.csv").read_bytes())
+    track(project, trained, report, metrics)
+
+
+def measure(
+    trained: Trained, yard: Yardsticks, real: Tensor, pca: PCA
+) -> tuple[dict[str, Any], Split, Tensor]:
+    """Every number of one model; also the images reconstructed and their reconstructions."""
+    settings = yard.settings
+    x = yard.test if trained.has_encoder else yard.test.first(settings.inversion_images)
+    x_hat = trained.reconstruct(torch.cat(list(x.batches())))
+    metrics: dict[str, Any] = {
+        **yard.score_samples(trained.sample(yard.num_samples, seed=settings.seed), real),
+        **yard.score_reconstructions(x, x_hat),
+        **yard.score_features(trained.module.features),
+        "num_samples": yard.num_samples,
+        "num_reconstructed": len(x),
+        "latent_dim": trained.module.latent_dim,
+        "parameters": sum(p.numel() for p in trained.module.parameters()),
+        "test": objective(trained, yard.test, settings.seed),
+    }
+    if trained.has_encoder:
+        code_size = min(trained.module.latent_dim, pca.components.shape[1])
+        metrics["pca"] = yard.score_pca(pca, code_size, real)
+    if isinstance(trained.module, LinearDecoder):
+        basis, _ = trained.module.decoder_basis()
+        angles = principal_angles(basis.detach(), pca.components[:, : basis.shape[1]])
+        metrics["pca_angle_max_rad"] = float(angles.max())
+        metrics["pca_angle_mean_rad"] = float(angles.mean())
+    return metrics, x, x_hat
+
+
+@torch.no_grad()
+def objective(trained: Trained, test: Split, seed: int) -> dict[str, float]:
+    """What validation_step returns, over the test split: the model's own terms, seeded."""
+    rows = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for index, x in enumerate(test.batches()):
+            labels = torch.zeros(len(x), dtype=torch.int64)
+            rows.append((len(x), trained.module.validation_step((x, labels), index)))
+    return weighted_means(rows)
+
+
+def draw(trained: Trained, yard: Yardsticks, x: Split, x_hat: Tensor, folder: Path) -> None:
+    """samples, reconstructions, interpolations and map as PNG."""
+    save_grid(trained.sample(64, seed=yard.settings.seed), folder / "samples.png", columns=8)
+    first = min(16, len(x))
+    originals = next(x.first(first).batches())
+    save_pairs(originals, x_hat[:first], folder / "reconstructions.png")
+    save_rows(interpolate(trained, originals[:12]), folder / "interpolations.png")
+    some = yard.test.first(1000)
+    points = tsne(trained.features(torch.cat(list(some.batches()))), seed=yard.settings.seed)
+    save_map(points, some.labels, yard.meta.classes, folder / "map.png")
+
+
+def interpolate(trained: Trained, x: Tensor, *, steps: int = 10) -> Tensor:
+    """Straight lines in code space between images 2i and 2i + 1 of x: (R, steps, C, H, W)."""
+    z = trained.encode(x[: len(x) // 2 * 2])
+    start, end = z[0::2], z[1::2]  # (R, D)
+    t = torch.linspace(0, 1, steps)[None, :, None]
+    lines = start[:, None] * (1 - t) + end[:, None] * t  # (R, steps, D)
+    return trained.decode(lines.flatten(0, 1)).unflatten(0, (len(start), steps))
+
+
+def card(trained: Trained, yard: Yardsticks) -> dict[str, Any]:
+    """What the page says of a model in words, from the opening of its file."""
+    doc = sys.modules[type(trained.module).__module__].__doc__ or trained.name
+    first, *rest = [" ".join(part.split()) for part in doc.strip().split("\n\n")]
+    title, _, idea = first.partition(": ")
+    resolved = trained.card["resolved"]
+    return {
+        "name": trained.name,
+        "family": trained.module.family,
+        "title": title,
+        "idea": idea,
+        "objective": doc.strip().split("\n\n")[1] if rest else "",
+        "paper": rest[-1] if rest else "",
+        "sampler": type(trained.sampler).__name__,
+        "features": yard.eyes_name,
+        "num_images_seen": resolved["trainer"]["images"],
+        "device": trained.card["device"],
+        "config": resolved,
+    }
+
+
+def track(project: Project, trained: Trained, report: Path, metrics: dict[str, Any]) -> None:
+    """Add the final numbers and pictures to the run that train opened."""
+    run = tracking.continue_run(
+        project.root,
+        (trained.folder / "mlflow_run_id").read_text().strip(),
+        experiment=f"latentlab-{project.data.name}",
+        name=trained.name,
+        params=trained.card["resolved"],
+        tags={**tracking.run_tags(project.root), "data.sha256": trained.card["data_sha256"]},
+    )
+    run.log_final(metrics)
+    for path in sorted(report.iterdir()):
+        run.log_artifact(path, "report")
+    run.finish("FINISHED")
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,73 @@
+"""Stage train@<name>: data/prepared + configs/<name>.yaml → runs/<name>, and an open MLflow run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from latentlab import tracking
+from latentlab.config import Experiment, load_experiment, load_project
+from latentlab.data.module import ImageDataModule
+from latentlab.data.prepared import Meta, read_meta, read_split
+from latentlab.runs import fit_sampler, write_run
+from latentlab.stages import entry
+from latentlab.training import Fitted, Resume, clear, fingerprint, fit, is_main_process, resumable
+
+
+def main(argv: list[str] | None = None) -> None:
+    (name,) = sys.argv[1:] if argv is None else argv
+    project = load_project()
+    meta = read_meta(project.prepared)
+    experiment = load_experiment(name, meta.facts, project.root)
+    tracking.check_store(project.root)
+
+    work = project.root / ".checkpoints" / name
+    identity = fingerprint(experiment.resolved, meta.sha256)
+    resume = resumable(work, identity)
+    run = open_run(experiment, meta, resume) if is_main_process() else None
+    data = ImageDataModule(
+        project.prepared,
+        batch_size=experiment.trainer.batch_size,
+        seed=project.seed,
+        loader=project.hardware.loader,
+        num_workers=project.hardware.num_workers,
+    )
+    try:
+        fitted = fit(experiment, data, work=work, fingerprint=identity, run=run, resume=resume)
+    except BaseException as error:
+        if run is not None:
+            run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    if run is None:
+        return
+    fit_sampler(experiment, read_split(project.prepared, "train"))
+    folder = write_run(experiment, meta, fitted, run_id=run.id)
+    publish(run, folder, fitted, meta)
+    clear(work)
+
+
+def open_run(experiment: Experiment, meta: Meta, resume: Resume | None) -> tracking.Run:
+    root = experiment.project.root
+    family: str = experiment.model.family  # type: ignore[assignment]
+    described: dict[str, Any] = {
+        "experiment": f"latentlab-{meta.name}",
+        "name": experiment.name,
+        "params": experiment.resolved,
+        "tags": {**tracking.run_tags(root), "data.sha256": meta.sha256, "family": family},
+    }
+    if resume is not None:
+        return tracking.continue_run(root, resume.run_id, **described)
+    return tracking.open_run(root, **described)
+
+
+def publish(run: tracking.Run, folder: Path, fitted: Fitted, meta: Meta) -> None:
+    run.log_final(fitted.cost)
+    run.set_tags({"device": fitted.device})
+    run.log_artifact(folder / "weights.pt")
+    run.log_model(folder, image_shape=meta.image_shape)
+    run.finish("FINISHED")
+
+
+if __name__ == "__main__":
+    entry(main)

@@ -1,0 +1,131 @@
+"""A trained model, ready for use: what `latentlab.load` returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentlab.config import EvaluationSettings, build, find_root
+from latentlab.contracts import Autoencoder, LatentlabError
+from latentlab.runs import fill, find_run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained model. Images are (N, C, H, W) float32 in [0, 1]; codes are (N, D)."""
+
+    name: str
+    folder: Path
+    module: Any  # contracts.Model, a LightningModule in eval mode
+    sampler: Any  # contracts.Sampler
+    image_shape: tuple[int, int, int]
+    evaluation: EvaluationSettings
+    card: dict[str, Any]
+    device: str = "cpu"
+
+    @property
+    def has_encoder(self) -> bool:
+        return isinstance(self.module, Autoencoder)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes of images. A model without an encoder searches them: see metrics.inversion."""
+        x = self._checked(x)
+        if self.has_encoder:
+            return self._batched(self.module.encode, x)
+        from latentlab.metrics.inversion import invert
+
+        budget = self.evaluation
+        draws = self.draw(budget.inversion_draws, seed=budget.seed)
+        return invert(
+            self.module.decode,
+            x.to(self.device),
+            prior_draws=draws.to(self.device),
+            steps=budget.inversion_steps,
+            lr=budget.inversion_lr,
+        ).cpu()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images of codes (N, D)."""
+        if z.ndim != 2 or z.shape[1] != self.module.latent_dim:
+            raise LatentlabError(
+                f"codes of shape {tuple(z.shape)} do not fit {self.name}:"
+                f" it needs (N, {self.module.latent_dim})"
+            )
+        return self._batched(self.module.decode, z)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What a linear probe reads, (N, F)."""
+        return self._batched(self.module.features, self._checked(x))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """decode(encode(x))."""
+        return self.decode(self.encode(x))
+
+    def draw(self, count: int, *, seed: int = 0) -> Tensor:
+        """Codes (count, D) from the model's latent sampler."""
+        generator = torch.Generator().manual_seed(seed)
+        return self.sampler.sample((count, self.module.latent_dim), generator)
+
+    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+        """New images: the sampler draws, the model decodes."""
+        return self.decode(self.draw(count, seed=seed))
+
+    def _checked(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
+            raise LatentlabError(
+                f"images of shape {tuple(x.shape)} do not fit {self.name}:"
+                f" it needs (N, {', '.join(map(str, self.image_shape))})"
+            )
+        if not x.is_floating_point() or (x.numel() and (x.min() < 0 or x.max() > 1)):
+            raise LatentlabError(f"images must be float in [0, 1], got {x.dtype} outside of it")
+        return x
+
+    @torch.inference_mode()
+    def _batched(self, function: Any, inputs: Tensor, size: int = 500) -> Tensor:
+        return torch.cat(
+            [function(inputs[i : i + size].to(self.device)).cpu() for i in _starts(inputs, size)]
+        )
+
+
+def _starts(inputs: Tensor, size: int) -> Iterator[int]:
+    yield from range(0, max(len(inputs), 1), size)
+
+
+def load_trained(
+    name: str | Path, *, project: str | Path | None = None, device: str = "cpu"
+) -> Trained:
+    """See `latentlab.load`."""
+    folder = Path(name)
+    if not (folder / "experiment.json").is_file():
+        folder = find_run(str(name), find_root(Path(project) if project else None))
+    try:
+        card = json.loads((folder / "experiment.json").read_text())
+        facts = {**card["facts"], "image_shape": tuple(card["facts"]["image_shape"])}
+        experiment = build(
+            card["name"], card["resolved"], facts, root=folder, files=f"{folder}/experiment.json"
+        )
+        fill(experiment.model, folder / "weights.pt")
+        if experiment.sampler is not None:
+            fill(experiment.sampler, folder / "sampler.pt")
+    except (OSError, KeyError, ValueError) as error:
+        raise LatentlabError(
+            f"{folder} is not a complete run folder ({error}):"
+            f" `dvc repro train@{name}` makes it anew"
+        ) from None
+    module = experiment.model.eval().to(device)
+    return Trained(
+        card["name"],
+        folder,
+        module,
+        experiment.sampler,
+        facts["image_shape"],
+        experiment.project.evaluation,
+        card,
+        device,
+    )

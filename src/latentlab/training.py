@@ -1,0 +1,236 @@
+"""Fit one experiment: the Trainer, its company, its signals, and what it cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import resource
+import shutil
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from tqdm import tqdm
+
+from latentlab.callbacks import Checkpoints, Curves, SeedEachBatch
+from latentlab.config import Experiment
+from latentlab.contracts import LatentlabError
+from latentlab.data.module import ImageDataModule
+
+if TYPE_CHECKING:
+    from latentlab.tracking import Run
+
+CHECKPOINT = "last.ckpt"
+Row = tuple[str, str, int, float]  # split, quantity, images seen, value
+
+
+@dataclass
+class History:
+    """The curves of one training, and the run that shares them."""
+
+    run: Run | None = None
+    rows: list[Row] = field(default_factory=list)
+    batch_size: int = 1
+
+    def __call__(self, split: str, values: dict[str, float], images: int) -> None:
+        self.rows += [(split, quantity, images, value) for quantity, value in values.items()]
+        if self.run is not None:
+            step = images // self.batch_size
+            self.run.log({f"{split}/{name}": value for name, value in values.items()}, step)
+            if split == "val":
+                self.run.flush()
+
+    def csv(self) -> str:
+        lines = ["split,quantity,step,images,value"]
+        for split, quantity, images, value in self.rows:
+            lines.append(f"{split},{quantity},{images // self.batch_size},{images},{value!r}")
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a finished training leaves behind, besides the trained model itself."""
+
+    history: History
+    cost: dict[str, float]
+    device: str
+    is_main_process: bool
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The last good state of an unfinished training: its file, MLflow run and curves so far."""
+
+    path: Path
+    run_id: str
+    rows: list[Row]
+
+
+def resumable(work: Path, fingerprint: str) -> Resume | None:
+    """What `work` holds of this very training; None, said in one line, if it is of another."""
+    path = work / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        facts = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["latentlab"]
+    except Exception as error:  # a truncated file fails in many ways; none may stop a training
+        print(f"{path} is damaged ({type(error).__name__}): starting anew", file=sys.stderr)
+        return None
+    if facts["fingerprint"] != fingerprint:
+        print(f"{path} is of another configuration, data or code: starting anew", file=sys.stderr)
+        return None
+    return Resume(path, facts["run_id"], [tuple(row) for row in facts["rows"]])
+
+
+def fit(
+    experiment: Experiment,
+    data: ImageDataModule,
+    *,
+    work: Path,
+    fingerprint: str,
+    run: Run | None = None,
+    resume: Resume | None = None,
+) -> Fitted:
+    """Train `experiment.model` in place, from `resume` on if given; checkpoints go into `work`.
+
+    Raises LatentlabError for a non-finite loss or more memory than there is, SystemExit 143 on
+    SIGTERM and 130 on Ctrl-C; the last good checkpoint then stays in `work`.
+    """
+    _quiet()
+    settings, hardware = experiment.trainer, experiment.project.hardware
+    steps_per_epoch = data.meta.counts["train"] // settings.batch_size  # every batch is whole
+    epochs = math.ceil(settings.images / max(1, steps_per_epoch * settings.batch_size))
+    steps = epochs * steps_per_epoch
+    rows = resume.rows if resume else []
+    history = History(run=run, rows=rows, batch_size=settings.batch_size)
+    bar = Bar(experiment.name, steps)
+    curves = Curves(
+        history,
+        log_every=settings.log_every,
+        batch_size=settings.batch_size,
+        advance=bar.update,
+    )
+    facts = {"fingerprint": fingerprint, "run_id": run.id if run else "", "rows": rows}
+    checkpoints = Checkpoints(work / CHECKPOINT, facts, curves)
+    trainer = Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        strategy=_strategy(hardware.strategy, experiment.model),
+        precision=settings.precision,
+        max_epochs=epochs,
+        check_val_every_n_epoch=max(1, epochs // settings.validations),
+        callbacks=[SeedEachBatch(experiment.project.seed), curves, checkpoints, bar],
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=work,
+    )
+    start = time.perf_counter()
+    try:
+        trainer.fit(
+            experiment.model,
+            datamodule=data,
+            ckpt_path=resume.path if resume else None,
+            weights_only=True,
+        )
+    except SIGTERMException:
+        # Lightning would exit with 0 here, and DVC would cache a half-trained model as finished
+        print("stopped by SIGTERM: not finished", file=sys.stderr)
+        raise SystemExit(143) from None
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise LatentlabError(
+            f"out of memory with batches of {settings.batch_size}: lower trainer.batch_size"
+            f" ({error})"
+        ) from None
+    seconds = time.perf_counter() - start
+    cost = {
+        "train_seconds": round(seconds, 3),
+        "images_per_second": round(steps * settings.batch_size / seconds, 1),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
+    device = str(trainer.strategy.root_device)
+    return Fitted(history, cost, device, trainer.is_global_zero)
+
+
+class Bar(Callback):
+    """A progress bar over all steps, moved once per logging window."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps = name, steps
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.bar = tqdm(total=self.steps, desc=self.name, unit="step", mininterval=0.5)
+            self.bar.update(trainer.fit_loop.total_batch_idx + 1)
+
+    def update(self, steps: int) -> None:
+        if self.bar is not None:
+            self.bar.update(steps)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
+    """SHA-256 over configuration, data and this package's code: one for each training."""
+    digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
+    digest.update(data_sha256.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_main_process() -> bool:
+    """True in the one process that tracks and writes; launchers tell the others by these names."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process, or of the GPU where one was used, in MiB."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def clear(work: Path) -> None:
+    """Forget the checkpoints of a training that has finished."""
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _strategy(strategy: str, model: LightningModule) -> str:
+    """Two players step in turn, so under DDP each step leaves the other's parameters unused."""
+    if strategy == "ddp" and not model.automatic_optimization:
+        return "ddp_find_unused_parameters_true"
+    return strategy
+
+
+def _quiet() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # our loaders yield whole batches from memory: more workers would only slow them down
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # lightning 2.6 asks torch ≥ 2.13's pytrees in a way that torch has deprecated
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)

@@ -1,0 +1,111 @@
+"""Downloads against a real server on this machine that misbehaves on purpose."""
+
+import http.server
+import socket
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from latentlab.contracts import LatentlabError
+from latentlab.data.download import download
+
+BODY = b"the whole file" * 1000
+
+
+class Naughty(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.seen[self.path] += 1
+        first = self.server.seen[self.path] == 1
+        if self.path == "/silent":
+            time.sleep(1.5)
+            return
+        if self.path == "/gone" or (self.path == "/flaky" and first):
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        if self.path == "/stalls":
+            self.wfile.write(BODY[:100])
+            self.wfile.flush()
+            time.sleep(1.5)
+            return
+        self.wfile.write(BODY[: len(BODY) // 2] if self.path == "/short" and first else BODY)
+
+    def log_message(self, *_args) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Naughty) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def url(server, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    server.seen = Counter()
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def whole(path) -> None:
+    if path.read_bytes() != BODY:
+        raise LatentlabError("is truncated")
+
+
+@pytest.mark.parametrize("path", ["/good", "/flaky", "/short"])
+def test_a_file_arrives_whole_after_retries(url, server, tmp_path, path) -> None:
+    target = tmp_path / "new" / "file.gz"
+    download([url + path], target, whole, pause_s=0)
+    assert target.read_bytes() == BODY
+    assert server.seen[path] == (1 if path == "/good" else 2)
+    assert [file.name for file in target.parent.iterdir()] == ["file.gz"]
+
+
+def test_the_next_mirror_is_asked(url, tmp_path) -> None:
+    download([url + "/gone", url + "/good"], tmp_path / "file", whole)
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_a_wrong_file_is_refused_and_leaves_nothing(url, server, tmp_path) -> None:
+    def refuse(_path) -> None:
+        raise LatentlabError("has the wrong checksum")
+
+    with pytest.raises(LatentlabError, match=r"file could not be downloaded \(.*wrong checksum"):
+        download([url + "/good"], tmp_path / "file", refuse, pause_s=0)
+    assert server.seen["/good"] == 3
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/silent", "no answer within"), ("/stalls", "timed")]
+)
+def test_silence_ends_in_an_error_not_in_a_hang(url, tmp_path, path, reason) -> None:
+    with pytest.raises(LatentlabError, match=reason):
+        download([url + path], tmp_path / "f", whole, tries=1, open_s=0.3, read_s=0.3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unreachable_server_is_asked_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    with pytest.raises(LatentlabError, match="could not be downloaded"):
+        download([f"http://127.0.0.1:{port}/x"], tmp_path / "x", whole)
+    assert waits == []
+
+
+def test_an_unwritable_folder_is_named(tmp_path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LatentlabError, match=r"cannot be written .* LATENTLAB_DATA"):
+        download(["http://127.0.0.1:1/x"], tmp_path / "file" / "x", whole)

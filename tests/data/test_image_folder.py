@@ -1,0 +1,188 @@
+"""The user's own images: classes, odd files, links, and what is said about them."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from latentlab.contracts import LatentlabError
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import open_source
+from latentlab.data.sources.folder import read_images
+
+
+def paint(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path)
+
+
+def load(root: Path, **settings):
+    given = {"name": "image_folder", "folder": "images", "size": 8} | settings
+    return open_source(DataSettings(**given), root)
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    for number, name in enumerate(["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", 'eel/d,"1".webp']):
+        paint(folder / name, 40 * number)
+    return folder
+
+
+def test_sub_folders_are_classes_and_order_is_by_path(tmp_path, images) -> None:
+    (images / ".hidden").mkdir()
+    paint(images / ".hidden" / "x.png", 1)
+    (images / "dog" / ".DS_Store").write_bytes(b"junk")
+    (images / "dog" / "Thumbs.db").write_bytes(b"junk")
+    (images / "empty").mkdir()
+    source = load(tmp_path)
+    assert source.classes == ("cat", "dog", "eel")
+    assert source.train.labels is not None
+    assert source.train.labels.tolist() == [0, 0, 1, 2]
+    assert source.train.names == ["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", 'eel/d,"1".webp']
+    assert source.train.pixels.shape == (4, 3, 8, 8)
+    means = source.train.pixels.mean((1, 2, 3))
+    np.testing.assert_allclose(means, [0, 40, 80, 120], atol=2)
+    assert source.unreadable == ()
+
+
+@pytest.mark.parametrize("place", ["", "only"])
+def test_fewer_than_two_classes_are_no_labels(tmp_path, place) -> None:
+    for number in range(3):
+        paint(tmp_path / "images" / place / f"{number}.png", number)
+    source = load(tmp_path, channels=1)
+    assert source.classes is None
+    assert source.train.labels is None
+    assert source.train.pixels.shape == (3, 1, 8, 8)
+
+
+def spoil(images: Path) -> set[str]:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
+    Image.fromarray(noise).save(images / "cat" / "broken.png")
+    os.truncate(images / "cat" / "broken.png", 250)
+    (images / "dog" / "notes.txt").write_text("not an image")
+    (images / "dog" / "nothing.png").touch()
+    paint(images.parent / "secret.png", 3)
+    (images / "dog" / "link.png").symlink_to(images.parent / "secret.png")
+    (images / "dog" / "dangling.png").symlink_to(images / "nowhere.png")
+    (images / "linked").symlink_to(images.parent)
+    os.mkfifo(images / "dog" / "pipe.png")
+    return {
+        "cat/broken.png",
+        "dog/dangling.png",
+        "dog/link.png",
+        "dog/notes.txt",
+        "dog/nothing.png",
+        "dog/pipe.png",
+        "linked",
+    }
+
+
+def test_unreadable_files_are_skipped_by_name(tmp_path, images) -> None:
+    clean = load(tmp_path)
+    bad = spoil(images)
+    source = load(tmp_path, on_unreadable="skip")
+    assert set(source.unreadable) == bad
+    assert source.train.names == clean.train.names
+    np.testing.assert_array_equal(source.train.pixels, clean.train.pixels)
+    np.testing.assert_array_equal(source.train.labels, clean.train.labels)
+
+
+def test_unreadable_files_stop_by_name_and_count(tmp_path, images) -> None:
+    bad = spoil(images)
+    with pytest.raises(
+        LatentlabError, match=r"7 of 11 files .* set data.on_unreadable to skip"
+    ) as e:
+        load(tmp_path)
+    assert all(name in str(e.value) for name in bad)
+    assert "link.png (a link that leaves the folder)" in str(e.value)
+    assert "notes.txt (not an image of a known format)" in str(e.value)
+    assert "secret" not in str(e.value)
+
+
+def test_links_within_the_folder_are_images(tmp_path, images) -> None:
+    (images / "eel" / "same.png").symlink_to(images / "cat" / "a.png")
+    assert "eel/same.png" in load(tmp_path).train.names
+
+
+def test_a_class_that_lost_all_its_images_is_no_class(tmp_path, images) -> None:
+    (images / "dog" / "c.bmp").write_bytes(b"BM")
+    source = load(tmp_path, on_unreadable="skip")
+    assert source.classes == ("cat", "eel")
+    assert source.train.labels is not None
+    assert source.train.labels.tolist() == [0, 0, 1]
+
+
+def test_decompression_bombs_are_unreadable_and_warnings_stay_inside(
+    tmp_path, images, monkeypatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    paint(images / "cat" / "big.png", 1, (30, 20))
+    before = list(warnings.filters)
+    with pytest.raises(LatentlabError, match=r"cat/big.png \(DecompressionBombWarning"):
+        load(tmp_path)
+    assert warnings.filters == before
+
+
+def test_long_lists_are_cut(tmp_path, images) -> None:
+    for number in range(25):
+        (images / "cat" / f"bad{number}.png").touch()
+    with pytest.raises(LatentlabError, match=r"25 of 29 files.*, and 15 more"):
+        load(tmp_path)
+
+
+def test_names_that_are_not_utf8_can_be_reported(tmp_path, images) -> None:
+    with open(os.fsencode(images / "cat") + b"/\xff.png", "wb"):
+        pass
+    with pytest.raises(LatentlabError, match=r"cat/\\udcff.png") as error:
+        load(tmp_path)
+    str(error.value).encode()
+
+
+@pytest.mark.parametrize("on_unreadable", ["stop", "skip"])
+def test_nothing_to_read_is_an_error(tmp_path, on_unreadable) -> None:
+    with pytest.raises(LatentlabError, match="images is not a folder; put your images there"):
+        load(tmp_path, on_unreadable=on_unreadable)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / ".gitkeep").touch()
+    with pytest.raises(LatentlabError, match=r"holds no image that can be read \(0 unreadable"):
+        load(tmp_path, on_unreadable=on_unreadable)
+    (tmp_path / "images" / "x.png").touch()
+    with pytest.raises(LatentlabError, match=r"x.png \(not an image"):
+        load(tmp_path, on_unreadable=on_unreadable)
+
+
+def test_images_beside_class_folders_are_ambiguous(tmp_path, images) -> None:
+    paint(images / "stray.png", 9)
+    with pytest.raises(LatentlabError, match=r"1 files beside its class folders: stray\.png"):
+        load(tmp_path)
+
+
+def test_a_copy_of_the_project_finds_the_images_of_the_original(
+    tmp_path, images, monkeypatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "copy").mkdir()
+    assert len(load(tmp_path / "copy").train.names) == 4
+
+
+def test_read_images_takes_files_and_folders(tmp_path, images) -> None:
+    paint(tmp_path / "one.png", 255)
+    names, x = read_images([tmp_path / "one.png", images], (1, 4, 4))
+    assert names == [
+        str(tmp_path / "one.png"),
+        *(str(images / n) for n in load(tmp_path).train.names),
+    ]
+    assert x.shape == (5, 1, 4, 4)
+    torch.testing.assert_close(
+        x.mean((1, 2, 3)), torch.tensor([255, 0, 40, 80, 120]) / 255, atol=2 / 255, rtol=0
+    )
+    with pytest.raises(LatentlabError, match=r"1 files cannot be read: .*missing.png"):
+        read_images([tmp_path / "missing.png"], (1, 4, 4))
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(LatentlabError, match=r"no images in .*bare"):
+        read_images([tmp_path / "bare"], (1, 4, 4))

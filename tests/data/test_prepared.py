@@ -1,0 +1,199 @@
+"""The prepared folder: whole or absent, the same bytes for the same seed, read back as written."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from latentlab.contracts import LatentlabError
+from latentlab.data import prepared
+from latentlab.data.prepared import read_meta, read_split, write_prepared
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import Images, Source
+
+SPLITS = ("train", "val", "test")
+
+
+def make_source(count: int = 1200, official: int = 0, labelled: bool = True) -> Source:
+    """Image number i is made of the bytes of i, so that a row can be traced."""
+
+    def part(first: int, size: int) -> Images:
+        numbers = np.arange(first, first + size)
+        pixels = np.zeros((size, 1, 2, 2), np.uint8)
+        pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = numbers % 256, numbers // 256
+        return Images(pixels, numbers % 3 if labelled else None, [f'f,"{n}"' for n in numbers])
+
+    classes = ("a", "b", "c") if labelled else None
+    return Source("toy", part(0, count), part(count, official) if official else None, classes)
+
+
+def numbers(images: torch.Tensor) -> np.ndarray:
+    return images[:, 0, 0, 0].numpy().astype(int) + 256 * images[:, 0, 0, 1].numpy().astype(int)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_what_is_written_is_read_and_traced(tmp_path, mmap) -> None:
+    folder = tmp_path / "data" / "prepared"
+    meta = write_prepared(make_source(), DataSettings(), 3, folder)
+    assert meta == read_meta(folder)
+    assert meta.image_shape == (1, 2, 2)
+    assert meta.facts == {"image_shape": (1, 2, 2), "num_classes": 3}
+    assert meta.counts == {"train": 840, "val": 120, "test": 240}
+    with (folder / "split.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    seen = []
+    for name in SPLITS:
+        split = read_split(folder, name, mmap=mmap)
+        assert split.images.dtype == torch.uint8
+        assert split.labels is not None
+        mine = [row for row in rows if row["split"] == name]
+        assert [row["source"] for row in mine] == [f'f,"{n}"' for n in numbers(split.images)]
+        assert [int(row["label"]) for row in mine] == split.labels.tolist()
+        np.testing.assert_array_equal(split.labels, numbers(split.images) % 3)
+        seen.append(numbers(split.images))
+    assert sorted(np.concatenate(seen)) == list(range(1200))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path) -> None:
+    made = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for folder, seed in zip(made, (1, 1, 2), strict=True):
+        write_prepared(make_source(), DataSettings(), seed, folder)
+    assert content(made[0]) == content(made[1])
+    assert read_meta(made[0]).sha256 != read_meta(made[2]).sha256
+
+
+def test_the_checksum_covers_images_and_labels(tmp_path) -> None:
+    source = make_source(30)
+    first = write_prepared(source, DataSettings(), 0, tmp_path / "p").sha256
+    source.train.pixels[4, 0, 1, 1] ^= 1
+    second = write_prepared(source, DataSettings(), 0, tmp_path / "p").sha256
+    assert source.train.labels is not None
+    unlabelled = make_source(30, labelled=False)
+    third = write_prepared(unlabelled, DataSettings(), 0, tmp_path / "p").sha256
+    assert len({first, second, third}) == 3
+
+
+def test_an_official_test_split_stays(tmp_path) -> None:
+    meta = write_prepared(make_source(100, official=40), DataSettings(), 0, tmp_path / "p")
+    assert meta.counts == {"train": 90, "val": 10, "test": 40}
+    test = read_split(tmp_path / "p", "test")
+    assert sorted(numbers(test.images)) == list(range(100, 140))
+
+
+def test_without_labels_there_are_none(tmp_path) -> None:
+    write_prepared(make_source(labelled=False), DataSettings(), 0, tmp_path / "p")
+    assert not list((tmp_path / "p").glob("*labels*"))
+    assert read_split(tmp_path / "p", "train").labels is None
+    assert read_meta(tmp_path / "p").num_classes == 0
+    assert (tmp_path / "p" / "split.csv").read_text().splitlines()[1].endswith('""",')
+
+
+def test_array_sets_are_resized(tmp_path) -> None:
+    settings = DataSettings(size=6, channels=3)
+    meta = write_prepared(make_source(30), settings, 0, tmp_path / "p")
+    assert meta.image_shape == (3, 6, 6)
+    assert read_split(tmp_path / "p", "val").images.shape == (3, 3, 6, 6)
+
+
+def test_a_failure_leaves_the_old_folder_as_it_was(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "prepared"
+    write_prepared(make_source(30), DataSettings(), 0, folder)
+    before = content(folder)
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(LatentlabError, match="No space left"):
+            write_prepared(make_source(60), DataSettings(), 0, folder)
+    assert content(folder) == before
+    with pytest.raises(LatentlabError, match=r"1 image\(s\) cannot fill 3 non-empty parts"):
+        write_prepared(make_source(1), DataSettings(), 0, folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+def test_what_a_killed_run_left_does_not_matter(tmp_path) -> None:
+    (tmp_path / ".prepared.partial").mkdir()
+    (tmp_path / ".prepared.partial" / "stale.npy").touch()
+    write_prepared(make_source(30), DataSettings(), 0, tmp_path / "prepared")
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+    assert not (tmp_path / "prepared" / "stale.npy").exists()
+
+
+def drop(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda f: drop(f, "meta.json"), "meta.json cannot be read"),
+        (lambda f: (f / "meta.json").write_text('{"name":'), "meta.json cannot be read"),
+        (lambda f: (f / "meta.json").write_text("[]"), "meta.json cannot be read"),
+        (lambda f: drop(f, "val_images.npy"), "val_images.npy cannot be read"),
+        (lambda f: drop(f, "val_labels.npy"), "val_labels.npy cannot be read"),
+        (
+            lambda f: (f / "val_images.npy").write_bytes((f / "val_images.npy").read_bytes()[:-1]),
+            "val_images.npy cannot be read",
+        ),
+        (
+            lambda f: np.save(f / "val_images.npy", np.zeros((4, 1, 2, 2), np.uint8)),
+            r"val_images.npy holds uint8 \(4, 1, 2, 2\), meta.json says uint8 \(3, 1, 2, 2\)",
+        ),
+        (
+            lambda f: np.save(f / "val_labels.npy", np.array([{}] * 3), allow_pickle=True),
+            "val_labels.npy cannot be read",
+        ),
+    ],
+)
+def test_an_incomplete_folder_says_what_to_run(tmp_path, harm, message) -> None:
+    write_prepared(make_source(30), DataSettings(), 0, tmp_path / "p")
+    harm(tmp_path / "p")
+    with pytest.raises(LatentlabError, match=rf"(?s){message}.*run `dvc repro prepare`"):
+        read_split(tmp_path / "p", "val")
+
+
+def test_unknown_splits_are_refused(tmp_path) -> None:
+    with pytest.raises(LatentlabError, match="'valid' is no split; choose one of: train, val, te"):
+        read_split(tmp_path, "valid")
+
+
+def test_meta_hash_is_of_the_arrays_alone(tmp_path) -> None:
+    write_prepared(make_source(30), DataSettings(), 0, tmp_path / "p")
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        images = np.load(tmp_path / "p" / f"{name}_images.npy", allow_pickle=False)
+        labels = np.load(tmp_path / "p" / f"{name}_labels.npy", allow_pickle=False)
+        digest.update(repr(images.shape).encode() + images.tobytes() + labels.tobytes())
+    assert json.loads((tmp_path / "p" / "meta.json").read_text())["sha256"] == digest.hexdigest()
+
+
+def test_writing_goes_chunk_by_chunk(tmp_path, monkeypatch) -> None:
+    write_prepared(make_source(50), DataSettings(), 0, tmp_path / "whole")
+    monkeypatch.setattr(prepared, "CHUNK", 7)
+    write_prepared(make_source(50), DataSettings(), 0, tmp_path / "pieces")
+    assert content(tmp_path / "whole") == content(tmp_path / "pieces")
+
+
+def test_the_stage_writes_digits_and_says_so(tmp_path, monkeypatch, capsys) -> None:
+    from latentlab.stages import prepare
+
+    place = tmp_path / "data" / "prepared"
+    project = SimpleNamespace(root=tmp_path, seed=4, data=DataSettings(), prepared=place)
+    monkeypatch.setattr(prepare, "load_project", lambda: project)
+    prepare.main([])
+    told = capsys.readouterr().out
+    assert told == (
+        "prepared digits: 1258 train, 180 val, 359 test images of 1 × 8 × 8, 10 classes\n"
+    )
+    assert read_meta(place).seed == 4
