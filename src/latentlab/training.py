@@ -137,6 +137,8 @@ def fit(
         use_distributed_sampler=False,
         default_root_dir=work,
     )
+    if settings.channels_last:
+        experiment.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     start = time.perf_counter()
     try:
         trainer.fit(

@@ -56,7 +56,7 @@ def extract(
     net: Callable[[Tensor], Tensor],
     images: Split | Tensor,
     *,
-    batch_size: int = 500,
+    batch_size: int = 100,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Run `net` over `images` (see `batches`) and return its features, float32 (N, F) on the CPU.

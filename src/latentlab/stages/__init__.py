@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable
 
 from latentlab.contracts import LatentlabError
+from latentlab.memory import keep_freed_memory
 
 
 def entry(main: Callable[[], None]) -> None:
     """Run a stage: a LatentlabError becomes one line on stderr and exit code 2, no traceback."""
+    keep_freed_memory()
     try:
         main()
     except LatentlabError as error:

@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     (name,) = sys.argv[1:] if argv is None else argv
     start = time.perf_counter()
     project = load_project()
+    tracking.check_store(project.root)
     trained = load_trained(name, project=project.root)
     yard = yardsticks(project, load_trained("judge", project=project.root).module)
     real, pca = load_reference(project.reference / "reference.pt")

@@ -1,0 +1,28 @@
+"""Keep freed memory for the next step instead of handing it back to the kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc refuses more
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's malloc not to return large blocks at once; True if it listened.
+
+    By default every tensor above 128 KiB to 32 MiB is mapped anew at each step and its pages are
+    cleared again by the kernel. Changes no number, only time and up to 1 GiB of resident memory.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return False
+    settings = {
+        M_MMAP_THRESHOLD: LARGEST_MMAP_THRESHOLD,
+        M_TRIM_THRESHOLD: 2**30,
+        M_TOP_PAD: 64 * 2**20,
+    }
+    return all(mallopt(name, value) == 1 for name, value in settings.items())
