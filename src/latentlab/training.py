@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
 from latentlab.callbacks import Checkpoints, Curves, SeedEachBatch
-from latentlab.config import Experiment
+from latentlab.config import Experiment, HardwareSettings
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
 
@@ -124,7 +124,7 @@ def fit(
     trainer = Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
-        strategy=_strategy(hardware.strategy, experiment.model),
+        strategy=_strategy(hardware, experiment.model),
         precision=settings.precision,
         max_epochs=epochs,
         check_val_every_n_epoch=max(1, epochs // settings.validations),
@@ -222,11 +222,21 @@ def clear(work: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _strategy(strategy: str, model: LightningModule) -> str:
+def _strategy(hardware: HardwareSettings, model: LightningModule) -> str:
     """Two players step in turn, so under DDP each step leaves the other's parameters unused."""
-    if strategy == "ddp" and not model.automatic_optimization:
+    several = _num_processes(hardware) > 1 and hardware.strategy in ("auto", "ddp")
+    if several and not model.automatic_optimization:
         return "ddp_find_unused_parameters_true"
-    return strategy
+    return hardware.strategy
+
+
+def _num_processes(hardware: HardwareSettings) -> int:
+    """How many processes will share the training: told by the launcher, asked for, or found."""
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if str(hardware.devices) not in ("auto", "-1"):
+        return max(launched, int(hardware.devices))
+    found = torch.cuda.device_count() if hardware.accelerator in ("auto", "gpu", "cuda") else 1
+    return max(launched, found)
 
 
 def _quiet() -> None:
