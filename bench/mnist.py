@@ -83,7 +83,7 @@ def run(folder: Path, stage: str, out: Path, *names: str) -> None:
 
 
 def print_tables(seeds: list[int], models: list[str]) -> None:
-    """Markdown: models and baselines with mean ± standard deviation, then each model's own terms."""
+    """Markdown: models and baselines, mean ± standard deviation; then each model's own terms."""
     results = [WORK / f"seed-{seed}" / "results" for seed in seeds]
     print(f"| model | {' | '.join(COLUMNS)} |")
     print(f"|---|{'---:|' * len(COLUMNS)}")

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from latentlab import tracking
-from latentlab.config import Experiment, build, load_project
+from latentlab.config import Experiment, build
 from latentlab.contracts import to_float
 from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import read_meta, read_split, write_prepared
@@ -111,9 +111,8 @@ def main() -> None:
         settings = DataSettings(name="mnist")
         write_prepared(open_source(settings, ROOT), settings, 0, root / "prepared")
         images = to_float(read_split(root / "prepared", "train").images).flatten(1)
-        print(
-            f"{len(images)} MNIST images, {torch.get_num_threads()} threads, torch {torch.__version__}"
-        )
+        threads, version = torch.get_num_threads(), torch.__version__
+        print(f"{len(images)} MNIST images, {threads} threads, torch {version}")
         for batch_size in args.batch_sizes:
             compare(root, images, batch_size, args)
 
@@ -126,9 +125,7 @@ def compare(root: Path, images: torch.Tensor, batch_size: int, args: argparse.Na
         if turn == 0:
             continue  # the first pair warms up
         ratios.append(ours / bare)
-        print(
-            f"  batch {batch_size}: bare {bare:8.0f} images/s, latentlab {ours:8.0f}, ratio {ratios[-1]:.3f}"
-        )
+        print(f"  bare {bare:8.0f} images/s, latentlab {ours:8.0f}, ratio {ratios[-1]:.3f}")
     print(
         f"batch {batch_size}: ratio {statistics.median(ratios):.3f}"
         f" (median of {len(ratios)} pairs, {min(ratios):.3f} … {max(ratios):.3f})"

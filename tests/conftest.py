@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+
+# Tiny tensors: a second thread costs more than it gives, and child processes must round alike.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
@@ -50,10 +57,117 @@ class ProjectFolder:
                 place[last] = value
         path.write_text(yaml.safe_dump(content))
 
+    def shrink(self) -> None:
+        """Trainings of seconds: few images, narrow networks, a short evaluation, no stacked_ae."""
+        self.edit("params.yaml", trainer__log_every=5, trainer__validations=2)
+        self.edit("params.yaml", models__stacked_ae=None, hardware__accelerator="cpu")
+        self.edit("params.yaml", data__test_fraction=0.06)
+        budget = {"inversion_images": 20, "inversion_draws": 50, "inversion_steps": 5}
+        self.edit("params.yaml", **{f"evaluation__{key}": value for key, value in budget.items()})
+        for name, images in {"judge": 8000, "linear_ae": 4000, "vae": 4000, "dcgan": 2000}.items():
+            self.edit(f"configs/{name}.yaml", trainer__images=images)
+        self.edit("configs/judge.yaml", model__init_args__width=8)
+        self.edit("configs/dcgan.yaml", model__init_args__width=8, model__init_args__latent_dim=16)
+
+    def add_pipeline(self) -> None:
+        """dvc.yaml, the sources and a `.dvc` of its own, free of git, as an unpacked archive has."""
+        shutil.copy(REPO / "dvc.yaml", self.root)
+        shutil.copy(REPO / ".dvcignore", self.root)
+        hidden = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPO / "src", self.root / "src", ignore=hidden)
+        (self.root / ".dvc").mkdir()
+        shutil.copy(REPO / ".dvc" / "config", self.root / ".dvc")
+        (self.root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+        (self.root / "data" / "images").mkdir(parents=True, exist_ok=True)
+
+    def stage(self, stage: str, *argv: str) -> None:
+        """Run a stage's main in this process, standing in the project."""
+        main = importlib.import_module(f"latentlab.stages.{stage}").main
+        with contextlib.chdir(self.root):
+            main(list(argv))
+
+    def environment(self) -> dict[str, str]:
+        """For a child process: this Python first on the PATH, this project's sources if it has any.
+
+        Without PYTHONWARNINGS, MLFLOW_* and DVC_* of the surroundings.
+        """
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "DVC", "PYTHON"))}
+        sources = self.root / "src" if (self.root / "src").is_dir() else REPO / "src"
+        return {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(sources),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a __pycache__ would change what dvc watches
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DVC_NO_ANALYTICS": "true",
+        }
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A child process with both outputs in one text pipe."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def python_stage(self, stage: str, *argv: str) -> subprocess.Popen[str]:
+        return self.start(sys.executable, "-m", f"latentlab.stages.{stage}", *argv)
+
+    def dvc(self, *argv: str) -> str:
+        """Output of a dvc command that succeeds."""
+        process = self.start("dvc", *argv)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return output
+
 
 @pytest.fixture
 def project(tmp_path) -> ProjectFolder:
     return ProjectFolder(tmp_path)
+
+
+@pytest.fixture
+def small(project) -> ProjectFolder:
+    """A project whose trainings take a second each; nothing is prepared yet."""
+    project.shrink()
+    return project
+
+
+TINY_MODELS = ("linear_ae", "vae", "dcgan")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> ProjectFolder:
+    """The whole pipeline run once on few digits, stage by stage in this process. Do not change it.
+
+    `fork` gives a test a copy that it may change.
+    """
+    project = ProjectFolder(tmp_path_factory.mktemp("tiny"))
+    project.shrink()
+    project.add_pipeline()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+            patch.delenv(name, raising=False)
+        project.stage("prepare")
+        project.stage("judge")
+        for name in TINY_MODELS:
+            project.stage("train", name)
+            project.stage("evaluate", name)
+        project.stage("report")
+    return project
+
+
+@pytest.fixture
+def fork(tiny, tmp_path) -> ProjectFolder:
+    """A copy of `tiny`, trained models and all, but without its MLflow store."""
+    root = tmp_path / "fork"
+    shutil.copytree(tiny.root, root, ignore=shutil.ignore_patterns("mlruns"))
+    copy = object.__new__(ProjectFolder)
+    copy.root = root
+    return copy
 
 
 @pytest.fixture(scope="session")

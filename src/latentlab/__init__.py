@@ -7,7 +7,7 @@ nets losses priors optimizers   plain torch: networks, objectives, latent sample
 models      one LightningModule a file, read top to bottom like a paper's method section
 data        fetch, verify, split, write and load images
 metrics     the yardsticks: function(model or features, data) → numbers
-plots       tensors → pictures          tracking, serving   the MLflow run and its loadable model
+plots       tensors → pictures          tracking   the MLflow run and its loadable model
 config      two YAML files → one typed, seeded experiment
 callbacks, training   the training loop's company: curves, checkpoints, signals
 trained     what `load` returns: encode, decode, sample, reconstruct, features

@@ -138,7 +138,7 @@ def fit(
         default_root_dir=work,
     )
     if settings.channels_last:
-        experiment.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        experiment.model.to(memory_format=torch.channels_last)
     start = time.perf_counter()
     try:
         trainer.fit(
@@ -151,6 +151,10 @@ def fit(
         # Lightning would exit with 0 here, and DVC would cache a half-trained model as finished
         print("stopped by SIGTERM: not finished", file=sys.stderr)
         raise SystemExit(143) from None
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise SystemExit(130) from None  # what shells expect; Lightning says 1
+        raise
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise LatentlabError(
             f"out of memory with batches of {settings.batch_size}: lower trainer.batch_size"
@@ -197,7 +201,8 @@ class Bar(Callback):
 
 def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
     """SHA-256 over configuration, data and this package's code: one for each training."""
-    digest = hashlib.sha256(json.dumps(resolved, sort_keys=True).encode())
+    training = {key: value for key, value in resolved.items() if key != "evaluation"}
+    digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode())
     digest.update(data_sha256.encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())

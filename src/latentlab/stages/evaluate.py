@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     start = time.perf_counter()
     project = load_project()
     tracking.check_store(project.root)
-    trained = load_trained(name, project=project.root)
+    # the yardsticks are today's, also where the training was resolved with others
+    trained = replace(load_trained(name, project=project.root), evaluation=project.evaluation)
     yard = yardsticks(project, load_trained("judge", project=project.root).module)
     real, pca = load_reference(project.reference / "reference.pt")
 

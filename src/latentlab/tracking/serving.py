@@ -2,7 +2,7 @@
 
 MLflow keeps this file beside a copy of the run folder and runs it to load the model; nothing is
 pickled. It needs the package installed (`mlflow models serve --env-manager local`). Nothing
-imports this module: `tracking.Run.log_model` hands MLflow its path.
+imports this module: `Run.log_model` hands MLflow its path.
 """
 
 from __future__ import annotations

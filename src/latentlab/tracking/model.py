@@ -1,0 +1,73 @@
+"""Log what train wrote as an MLflow model, served by the code in serving.py."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from latentlab.tracking.store import failures
+
+_SERVED_WITH = ("torch", "torchvision", "lightning", "jsonargparse", "numpy", "pyyaml")
+
+
+def upload_model(client: Any, run_id: str, run_folder: Path, image_shape: Sequence[int]) -> None:
+    """Log `run_folder` as a model of the run; its status is READY only once all of it is there.
+
+    `image_shape` is (C, H, W). Raises what the store raises.
+    """
+    experiment_id = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(experiment_id, run_folder.name, run_id)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _save(f"{folder}/model", run_id, logged, run_folder, image_shape)
+            client.log_model_artifacts(logged.model_id, f"{folder}/model")
+    except BaseException:
+        with suppress(*failures()):  # the first error is the one to tell
+            client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+
+    from mlflow.entities import LoggedModelOutput
+
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+def _save(
+    path: str, run_id: str, logged: Any, run_folder: Path, image_shape: Sequence[int]
+) -> None:
+    import numpy as np
+
+    with warnings.catch_warnings():
+        # of MLflow's own annotations, and: the example it asks for would be stored and run, for
+        # the sake of a signature that we know
+        for message in (".*Any type hint is inferred", ".*An input example was not provided"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+
+        from mlflow import pyfunc
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+        images = TensorSpec(np.dtype(np.float32), (-1, *image_shape))
+        task = ParamSpec("task", DataType.string, "reconstruct")
+        place, model_id = logged.artifact_location, logged.model_id
+        pyfunc.save_model(
+            path,
+            python_model=Path(__file__).with_name("serving.py"),
+            artifacts={"run": str(run_folder.resolve())},
+            signature=ModelSignature(inputs=Schema([images]), params=ParamSchema([task])),
+            pip_requirements=list(_requirements()),
+            mlflow_model=Model(artifact_path=place, run_id=run_id, model_id=model_id),
+        )
+
+
+def _requirements() -> Iterator[str]:
+    for name in _SERVED_WITH:
+        try:
+            yield f"{name}=={version(name).partition('+')[0]}"  # no index has 2.11.0+cpu
+        except PackageNotFoundError:
+            yield name

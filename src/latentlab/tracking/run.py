@@ -1,0 +1,225 @@
+"""A run: opened, logged to without ever stopping the caller, finished, continued."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from latentlab.tracking import undelivered
+from latentlab.tracking.describe import checked_number, checked_tags, describe, flatten
+from latentlab.tracking.errors import mistake
+from latentlab.tracking.model import upload_model
+from latentlab.tracking.store import (
+    experiment_id,
+    failures,
+    find_run,
+    open_store,
+    short,
+    store_folder,
+)
+
+_BATCH = 1000  # metrics a request, MLflow's limit; for params and tags it is 100
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+def open_run(
+    root: Path,
+    *,
+    experiment: str,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> Run:
+    """Start a run called `name`. Nested `params` become dotted keys; long values are cut at 6000.
+
+    An experiment deleted in MLflow's interface is restored. Raises LatentlabError if the store
+    does not work.
+    """
+    with open_store(root) as client:
+        run = client.create_run(experiment_id(client, root, experiment), run_name=name)
+        opened = Run(client, run.info.run_id, store_folder(root))
+        describe(client, run, params, tags)
+    return opened
+
+
+def continue_run(
+    root: Path,
+    run_id: str,
+    *,
+    experiment: str,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> Run:
+    """Resume a run, and deliver what an earlier process could not; a new run if it is unknown here.
+
+    MLflow lets no param change: a value that differs from the first one becomes the tag
+    `changed.<param>`. `name` and `experiment` serve the new run only. A run is unknown if its
+    weights came from another machine, or if it was deleted: one printed line then says so. Raises
+    LatentlabError if the store does not work.
+    """
+    with open_store(root) as client:
+        run = find_run(client, run_id)
+        if run is not None:
+            client.update_run(run_id, status="RUNNING")
+            describe(client, run, params, tags)
+    if run is None:
+        opened = open_run(root, experiment=experiment, name=name, params=params, tags=tags)
+        print(f"{name}: no run {run_id or '(none)'} in this MLflow store; opened {opened.id}")
+        return opened
+    continued = Run(client, run_id, store_folder(root))
+    continued._take_undelivered()
+    return continued
+
+
+class Run:
+    """One MLflow run. Numbers wait in memory until `flush`; no failure of the store stops a caller.
+
+    What the store does not take (one warning a loss of contact) is offered again at the next flush.
+    After a failure that took t seconds, nothing is tried for 10 t: a server that swallows requests
+    slows a training by a tenth at most. What is left at `finish` goes to a file beside the store.
+    """
+
+    def __init__(self, client: Any, run_id: str, folder: Path) -> None:
+        self.id = run_id
+        self.undelivered = folder / f"undelivered-{run_id}.jsonl"
+        self._client = client
+        self._metrics: list[undelivered.Point] = []
+        self._tags: dict[str, str] = {}
+        self._non_finite: set[str] = set()
+        self._lost: list[str] = []  # artifacts
+        self._failing = False
+        self._patience = -math.inf  # time.monotonic() before which the store is not asked again
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Note values under names like `train/loss`; delivered by `flush`.
+
+        NaN is stored as NaN. So is ±inf, which MLflow would store as ±1.8e308, a finite number.
+        The first such value of each metric is spelt out in the tag `non_finite.<name>`. Raises
+        LatentlabError for a name that MLflow does not allow or a value that is not a number.
+        """
+        now = time.time_ns() // 1_000_000
+        for key, number in metrics.items():
+            value = checked_number(key, number)
+            if not math.isfinite(value):
+                if key not in self._non_finite:
+                    self._non_finite.add(key)
+                    self._tags[f"non_finite.{key}"[:250]] = f"{value} at step {step}"
+                value = math.nan
+            self._metrics.append((key, value, now, step))
+
+    def log_final(self, metrics: Mapping[str, Any]) -> bool:
+        """Log nested results as `test/sse` at step 0, and flush; None is skipped, text is a tag."""
+        flat = dict(flatten(metrics, "/"))
+        self._tags |= checked_tags({k: v for k, v in flat.items() if isinstance(v, str)})
+        self.log({k: v for k, v in flat.items() if v is not None and not isinstance(v, str)}, 0)
+        return self.flush()
+
+    def set_tags(self, tags: Mapping[str, str]) -> bool:
+        """Set tags, or keep them for the next flush."""
+        self._tags |= checked_tags(tags)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Deliver what waits. False: the store did not take all of it, the rest goes on waiting."""
+        from mlflow.entities import Metric, RunTag
+
+        while self._metrics or self._tags:
+            points, marks = self._metrics[:_BATCH], list(self._tags.items())[:100]
+            metrics, tags = [Metric(*p) for p in points], [RunTag(*m) for m in marks]
+            deliver = partial(self._client.log_batch, self.id, metrics=metrics, tags=tags)
+            if not self._attempt("metrics", deliver, "they are kept and offered again"):
+                return False
+            del self._metrics[: len(points)]
+            for key, _ in marks:
+                del self._tags[key]
+        return True
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> bool:
+        """Copy a file, or a folder's content, into `folder` among the run's artifacts.
+
+        False, with a warning, if the store does not take it. Raises LatentlabError if `path` does
+        not exist.
+        """
+        _must_exist(path)
+        upload = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        return self._give(path.name, lambda: upload(self.id, str(path), folder))
+
+    def log_model(self, run_folder: Path, *, image_shape: Sequence[int]) -> bool:
+        """Log the folder that train wrote as an MLflow model, served by the code in serving.py.
+
+        Images (N, C, H, W) float32 in, with the param `task`: see serving.py. Nothing is pickled,
+        run or inferred, no example is stored: it costs 0.3 to 0.5 s, nearly all of it MLflow's
+        imports, plus the copy. The package itself is not among the model's requirements (no index
+        has it): install it where the model is loaded. False and LatentlabError as in
+        `log_artifact`.
+        """
+        _must_exist(run_folder)
+        upload = partial(upload_model, self._client, self.id, run_folder, image_shape)
+        return self._give(f"model {run_folder.name}", upload)
+
+    def finish(self, status: Status = "FINISHED") -> bool:
+        """Close the run. False if something stays undelivered: printed, the numbers kept in a file.
+
+        A run that is continued delivers that file.
+        """
+        self._patience = -math.inf
+        missing = [f"artifacts ({', '.join(self._lost)})"] if self._lost else []
+        if self.flush():
+            self.undelivered.unlink(missing_ok=True)
+        else:
+            undelivered.keep(self.undelivered, self._metrics, self._tags)
+            missing.append(f"numbers (kept in {self.undelivered})")
+        close = partial(self._client.set_terminated, self.id, status)
+        if not self._attempt(f"status {status}", close, "it is left out"):
+            missing.append(f"status {status}")
+        if missing:
+            print(f"warning: run {self.id} lacks in MLflow: {', '.join(missing)}", file=sys.stderr)
+        return not missing
+
+    def _give(self, what: str, action: Callable[[], Any]) -> bool:
+        """Attempt what is not offered again: its loss is told now and at the end."""
+        if self._attempt(what, action, "it is left out"):
+            return True
+        self._lost.append(what)
+        return False
+
+    def _attempt(self, what: str, action: Callable[[], Any], otherwise: str) -> bool:
+        """Run `action`; True if the store took it, else one warning a loss of contact."""
+        start = time.monotonic()
+        if start < self._patience:
+            return False
+        try:
+            action()
+        except failures() as error:
+            now = time.monotonic()
+            self._patience = now + 10 * (now - start)
+            if not self._failing:
+                print(
+                    f"warning: MLflow did not take {what}: {otherwise} ({short(error)})",
+                    file=sys.stderr,
+                )
+            self._failing = True
+            return False
+        self._failing = False
+        return True
+
+    def _take_undelivered(self) -> None:
+        if not self.undelivered.exists():
+            return
+        metrics, tags = undelivered.read(self.undelivered)
+        self._metrics += metrics
+        self._tags |= tags
+        if self.flush():
+            self.undelivered.unlink()
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise mistake(f"nothing to track at {path}: write it before it is logged")
