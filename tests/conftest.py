@@ -70,7 +70,7 @@ class ProjectFolder:
         self.edit("configs/dcgan.yaml", model__init_args__width=8, model__init_args__latent_dim=16)
 
     def add_pipeline(self) -> None:
-        """dvc.yaml, the sources and a `.dvc` of its own, free of git, as an unpacked archive has."""
+        """dvc.yaml, the sources and a `.dvc` of its own, without git as in an unpacked archive."""
         shutil.copy(REPO / "dvc.yaml", self.root)
         shutil.copy(REPO / ".dvcignore", self.root)
         hidden = shutil.ignore_patterns("__pycache__")
@@ -91,7 +91,9 @@ class ProjectFolder:
 
         Without PYTHONWARNINGS, MLFLOW_* and DVC_* of the surroundings.
         """
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "DVC", "PYTHON"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "DVC", "PYTHON"))
+        }
         sources = self.root / "src" if (self.root / "src").is_dir() else REPO / "src"
         return {
             **kept,
@@ -162,9 +164,9 @@ def tiny(tmp_path_factory) -> ProjectFolder:
 
 @pytest.fixture
 def fork(tiny, tmp_path) -> ProjectFolder:
-    """A copy of `tiny`, trained models and all, but without its MLflow store."""
+    """A copy of `tiny`, trained models, MLflow store and all."""
     root = tmp_path / "fork"
-    shutil.copytree(tiny.root, root, ignore=shutil.ignore_patterns("mlruns"))
+    shutil.copytree(tiny.root, root)
     copy = object.__new__(ProjectFolder)
     copy.root = root
     return copy

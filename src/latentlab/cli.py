@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     try:
         args.run(args)
-    except LatentlabError as error:
+    except (LatentlabError, OSError) as error:  # OSError: an output that cannot be written
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -63,7 +63,7 @@ def fill(module: torch.nn.Module, path: Path) -> None:
     """Load a state_dict into `module`; nothing else that a file may hold is ever run."""
     try:
         module.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
         first = str(error).splitlines()[0]
         raise LatentlabError(f"{path} does not hold this model's weights: {first}") from None
 

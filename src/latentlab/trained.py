@@ -69,6 +69,13 @@ class Trained:
 
     def draw(self, count: int, *, seed: int = 0) -> Tensor:
         """Codes (count, D) from the model's latent sampler."""
+        if self.sampler is None:
+            raise LatentlabError(
+                f"{self.name} has no latent sampler, so it neither draws nor searches codes:"
+                " only features() is there, until its YAML names a sampler"
+            )
+        if count < 1:
+            raise LatentlabError(f"{count} codes cannot be drawn: ask for 1 or more")
         generator = torch.Generator().manual_seed(seed)
         return self.sampler.sample((count, self.module.latent_dim), generator)
 
@@ -82,7 +89,8 @@ class Trained:
                 f"images of shape {tuple(x.shape)} do not fit {self.name}:"
                 f" it needs (N, {', '.join(map(str, self.image_shape))})"
             )
-        if not x.is_floating_point() or (x.numel() and (x.min() < 0 or x.max() > 1)):
+        if not x.is_floating_point() or (x.numel() and not (x.min() >= 0 and x.max() <= 1)):
+            # so written, NaN fails as well
             raise LatentlabError(f"images must be float in [0, 1], got {x.dtype} outside of it")
         return x
 
@@ -118,7 +126,11 @@ def load_trained(
             f"{folder} is not a complete run folder ({error}):"
             f" `dvc repro train@{name}` makes it anew"
         ) from None
-    module = experiment.model.eval().to(device)
+    try:
+        module = experiment.model.eval().to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise LatentlabError(f"device {device!r} cannot be used ({reason}): try cpu") from None
     return Trained(
         card["name"],
         folder,

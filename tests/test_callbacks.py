@@ -1,0 +1,136 @@
+"""The training's company, each alone, with a stand-in for Lightning's Trainer."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from latentlab.callbacks import Curves, NonFiniteLossError, SeedEachBatch
+
+STEPS_PER_EPOCH = 7
+
+
+def trainer_at(epoch=0, batch=0, rank=0):
+    return SimpleNamespace(
+        current_epoch=epoch,
+        global_rank=rank,
+        num_training_batches=STEPS_PER_EPOCH,
+        sanity_checking=False,
+        fit_loop=SimpleNamespace(total_batch_idx=epoch * STEPS_PER_EPOCH + batch),
+    )
+
+
+def draw(seed, *, epoch=0, batch=0, rank=0):
+    SeedEachBatch(seed).on_train_batch_start(trainer_at(epoch, batch, rank), None, None, batch)
+    return tuple(torch.rand(4).tolist())
+
+
+def test_noise_depends_on_the_place_and_on_nothing_else():
+    first = draw(0, epoch=2, batch=3)
+    torch.rand(100)
+    assert draw(0, epoch=2, batch=3) == first
+    places = {
+        draw(seed, epoch=epoch, batch=batch, rank=rank)
+        for seed in (0, 1)
+        for epoch in range(5)
+        for batch in range(5)
+        for rank in range(2)
+    }
+    assert len(places) == 2 * 5 * 5 * 2, "two places share their noise"
+
+
+def test_validation_has_noise_of_its_own():
+    callback = SeedEachBatch(0)
+    drawn = set()
+    for epoch in (0, 1, 0):
+        callback.on_validation_start(trainer_at(epoch), None)
+        drawn.add(tuple(torch.rand(4).tolist()))
+    assert len(drawn) == 2
+    assert draw(0, epoch=0) not in drawn
+    assert draw(0, epoch=1) not in drawn
+
+
+def collect(log_every=3, batch_size=10):
+    rows, advanced = [], []
+    curves = Curves(
+        lambda *row: rows.append(row),
+        log_every=log_every,
+        batch_size=batch_size,
+        advance=advanced.append,
+    )
+    return curves, rows, advanced
+
+
+def train(curves, losses, *, first=0):
+    for step, loss in enumerate(losses, first):
+        epoch, batch = divmod(step, STEPS_PER_EPOCH)
+        outputs = {"loss": torch.tensor(loss, requires_grad=True), "twice": torch.tensor(2 * loss)}
+        curves.on_train_batch_end(trainer_at(epoch, batch), None, outputs, None, batch)
+
+
+def test_windows_are_means_at_the_images_seen():
+    curves, rows, advanced = collect()
+    losses = [float(k * k) for k in range(10)]
+    train(curves, losses)
+    assert [row[2] for row in rows] == [30, 60, 90], "windows run on across epochs of 7 steps"
+    for index, (split, values, _) in enumerate(rows):
+        mean = sum(losses[3 * index : 3 * index + 3]) / 3
+        assert split == "train"
+        assert values == pytest.approx({"loss": mean, "twice": 2 * mean}, rel=1e-12)
+    curves.on_train_end(trainer_at(1, 2), None)
+    assert rows[3] == ("train", {"loss": 81.0, "twice": 162.0}, 100), "the rest is not lost"
+    curves.on_train_end(trainer_at(1, 2), None)
+    assert len(rows) == 4
+    assert advanced == [3, 3, 3, 1], "the bar hears of every step once"
+
+
+def test_nothing_keeps_the_graph_of_a_past_step():
+    curves, _, _ = collect()
+    train(curves, [1.0])
+    assert not curves.window[0]["loss"].requires_grad
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", [3, 4, 5])
+def test_the_first_bad_step_is_named_wherever_in_the_window(bad, where):
+    curves, rows, _ = collect()
+    losses = [1.0] * 6
+    losses[where] = bad
+    losses[5] = bad
+    with pytest.raises(NonFiniteLossError, match=rf"at step {where + 1}: loss = .*, twice = ") as e:
+        train(curves, losses)
+    assert e.value.step == where + 1
+    assert len(rows) == 1, "the good window before was handed over, the bad one was not"
+
+
+def test_validation_weighs_batches_by_their_size():
+    curves, rows, _ = collect()
+    values = torch.arange(7.0)
+    for batch in values.split(3):  # 3, 3, 1: a plain mean of batch means would differ
+        outputs = {"loss": batch.mean()}
+        curves.on_validation_batch_end(trainer_at(), None, outputs, (batch, None), 0)
+    curves.on_validation_end(trainer_at(1, 6), None)
+    assert rows == [("val", {"loss": pytest.approx(values.mean().item())}, 140)]
+    curves.on_validation_end(trainer_at(1, 6), None)
+    assert len(rows) == 1, "the next validation starts from nothing"
+
+
+def test_the_sanity_check_is_no_validation():
+    curves, rows, _ = collect()
+    trainer = trainer_at()
+    trainer.sanity_checking = True
+    curves.on_validation_batch_end(trainer, None, {"loss": torch.tensor(1.0)}, ([0], None), 0)
+    curves.on_validation_end(trainer, None)
+    assert rows == []
+
+
+def test_an_open_window_survives_a_checkpoint():
+    whole, expected, _ = collect()
+    train(whole, [1.0, 2.0, 6.0])
+    first, _, _ = collect()
+    train(first, [1.0, 2.0])
+    second, rows, _ = collect()
+    second.load_state_dict(first.state_dict())
+    train(second, [6.0], first=2)
+    assert rows == expected == [("train", {"loss": 3.0, "twice": 6.0}, 30)]

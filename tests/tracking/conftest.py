@@ -1,0 +1,63 @@
+"""A project with an empty store, and MLflow's own client to read back what was tracked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from latentlab import tracking
+
+DESCRIBED = {
+    "experiment": "digits",
+    "name": "vae",
+    "params": {"seed": 0},
+    "tags": {"family": "vae"},
+}
+
+
+class Store:
+    """The embedded store of the project `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self, **changes) -> tracking.Run:
+        return tracking.open_run(self.root, **{**DESCRIBED, **changes})
+
+    def go_on(self, run_id: str, **changes) -> tracking.Run:
+        return tracking.continue_run(self.root, run_id, **{**DESCRIBED, **changes})
+
+    @property
+    def client(self):
+        mlflow = tracking.store._mlflow()  # MLflow itself, less a warning of its own
+        return mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.root}/mlruns/mlflow.db")
+
+    def data(self, run: tracking.Run):
+        return self.client.get_run(run.id).data
+
+    def history(self, run: tracking.Run, key: str) -> list[tuple[int, float]]:
+        return [(m.step, m.value) for m in self.client.get_metric_history(run.id, key)]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose store has its tables, made once: the migration takes seconds."""
+    root = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+            patch.delenv(name, raising=False)
+        with tracking.store.open_store(root):
+            return root
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path) -> Store:
+    return Store(Path(shutil.copytree(empty_store, tmp_path / "project")))
+
+
+@pytest.fixture
+def new_store(tmp_path: Path) -> Store:
+    """The store of a project where nothing was tracked yet."""
+    return Store(tmp_path)

@@ -1,0 +1,154 @@
+"""A store that fails while a training runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from latentlab import tracking
+from latentlab.contracts import LatentlabError
+
+
+class Broken:
+    """A store that is gone: every call fails as MLflow fails, until it is mended."""
+
+    def __init__(self, real) -> None:
+        self.real, self.mended, self.calls = real, False, 0
+
+    def __getattr__(self, name: str):
+        from mlflow.exceptions import MlflowException
+
+        def call(*args, **kwargs):
+            self.calls += 1
+            if not self.mended:
+                raise MlflowException("connection refused\nlong story")
+            return getattr(self.real, name)(*args, **kwargs)
+
+        return call
+
+
+def test_an_outage_is_one_warning_and_costs_no_number(store, capsys: pytest.CaptureFixture) -> None:
+    run = store.open()
+    run._client = broken = Broken(run._client)
+    for step in range(3):
+        run._patience = 0  # as if time had passed
+        run.log({"loss": float(step)}, step)
+        assert not run.flush()
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert (
+        "MLflow did not take metrics: they are kept and offered again (connection refused)" in err
+    )
+    broken.mended, run._patience = True, 0
+    assert run.finish()
+    assert store.history(run, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert not run.undelivered.exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_store_that_fails_slowly_is_asked_seldom(store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = store.open()
+    run._client = broken = Broken(run._client)
+    clock = [100.0]
+
+    def slow(*_: object, **__: object) -> None:
+        broken.calls += 1
+        clock[0] += 5
+        raise OSError("timed out")
+
+    broken.log_batch = slow
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    run.log({"loss": 1.0}, 0)
+    for _ in range(500):  # a flush a second; on 5 s of waiting follow 50 s of patience
+        run.flush()
+        clock[0] += 1
+    assert broken.calls == 10
+
+
+def test_what_stays_undelivered_is_kept_and_delivered_by_the_next_process(
+    store, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = store.open()
+    run._client = Broken(run._client)
+    run.log({"loss": 0.5, "kl": math.nan}, 7)
+    run.set_tags({"device": "cpu"})
+    run._patience = 0
+    (tmp_path / "x.png").touch()
+    assert not run.log_artifact(tmp_path / "x.png")
+    assert not run.log_model(tmp_path, image_shape=(1, 8, 8))
+    assert not run.finish()
+
+    path = store.root / "mlruns" / f"undelivered-{run.id}.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(r["key"], r["value"], r["step"]) for r in rows[:2]] == [
+        ("loss", 0.5, 7),
+        ("kl", None, 7),
+    ]
+    assert {r["tag"] for r in rows[2:]} == {"device", "non_finite.kl"}
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert str(path) in last
+    assert "x.png" in last
+    assert f"model {tmp_path.name}" in last
+    assert "status FINISHED" in last
+
+    again = store.go_on(run.id)
+    assert not path.exists()
+    assert store.history(again, "loss") == [(7, 0.5)]
+    assert math.isnan(store.history(again, "kl")[0][1])
+    assert store.data(again).tags["device"] == "cpu"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)  # MLflow alone waits 247 s a request
+def test_a_server_that_dies_in_mid_run(
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{store.root}/mlruns/mlflow.db", "--workers", "1"),
+        *("--artifacts-destination", str(tmp_path / "artifacts")),
+    ]
+    env = {**os.environ, **tracking.store._ENVIRONMENT}
+    server = subprocess.Popen(command, env=env, cwd=tmp_path, start_new_session=True)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    try:
+        for _ in range(120):
+            try:
+                tracking.check_store(store.root)
+                break
+            except LatentlabError:
+                time.sleep(0.5)
+        run = store.open()
+        run.log({"loss": 1.0, "kl": math.nan}, 0)
+        assert run.flush()
+        assert run.log_artifact(Path(__file__), "code")
+        with tracking.store.open_store(store.root) as there:
+            assert [f.path for f in there.list_artifacts(run.id, "code")] == [
+                f"code/{Path(__file__).name}"
+            ]
+            assert math.isnan(there.get_run(run.id).data.metrics["kl"])
+    finally:
+        os.killpg(server.pid, 9)
+        server.wait()
+    run.log({"loss": 0.5}, 1)
+    assert not run.flush()
+    assert not run.finish()
+    assert run.undelivered.read_text().count("\n") == 1
+    assert "metrics: they are kept" in capsys.readouterr().err
+    with pytest.raises(LatentlabError, match=f"MLflow store http://127.0.0.1:{port} does not work"):
+        store.open()

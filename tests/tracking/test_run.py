@@ -1,0 +1,157 @@
+"""The run, read back through MLflow's own client."""
+
+from __future__ import annotations
+
+import math
+import socket
+from pathlib import Path
+
+import pytest
+
+from latentlab.contracts import LatentlabError
+
+
+def test_a_run_holds_its_params_tags_and_place(store) -> None:
+    params = {
+        "seed": 0,
+        "model": {"class_path": "VAE", "init_args": {"beta": 1e-3, "hidden": [4, 2], "none": None}},
+        "empty": {},
+        "long": "x" * 7000,
+        "odd*key": True,
+    }
+    run = store.open(params=params)
+    stored = store.client.get_run(run.id)
+    assert stored.data.params == {
+        "seed": "0",
+        "model.class_path": "VAE",
+        "model.init_args.beta": "0.001",
+        "model.init_args.hidden": "[4, 2]",
+        "model.init_args.none": "None",
+        "empty": "{}",
+        "long": "x" * 5999 + "…",
+        "odd_key": "True",
+    }
+    assert stored.data.tags["family"] == "vae"
+    assert (stored.info.run_name, stored.info.status) == ("vae", "RUNNING")
+    assert stored.info.artifact_uri == f"file://{store.root}/mlruns/artifacts/{run.id}/artifacts"
+    assert not any(socket.gethostname() in value for value in stored.data.tags.values())
+
+
+def test_more_params_than_one_request_takes(store) -> None:
+    params = {f"p{i}": i for i in range(250)}
+    run = store.open(params=params)
+    assert store.data(run).params == {key: str(value) for key, value in params.items()}
+
+
+def test_numbers_wait_for_flush(store) -> None:
+    run = store.open()
+    for step in range(1100):  # more than one request takes
+        run.log({"train/loss": 1 / (step + 1), "val/loss": float(step)}, step)
+    assert store.data(run).metrics == {}
+    assert run.flush()
+    assert store.history(run, "train/loss") == [(i, 1 / (i + 1)) for i in range(1100)]
+    assert store.history(run, "val/loss") == [(i, float(i)) for i in range(1100)]
+
+
+def test_non_finite_values_stay_what_they_are(store) -> None:
+    run = store.open()
+    for step, value in enumerate([1.0, math.inf, -math.inf, math.nan]):
+        run.log({"a": value, "b": value if step == 3 else 0.0}, step)
+        run.flush()
+    values = [value for _, value in store.history(run, "a")]
+    assert values[0] == 1.0
+    assert all(math.isnan(value) for value in values[1:])
+    tags = store.data(run).tags
+    assert tags["non_finite.a"] == "inf at step 1"
+    assert tags["non_finite.b"] == "nan at step 3"
+
+
+@pytest.mark.parametrize("name", ["", "/a", "a//b", "a/../b", "a*", "a\nb", "x" * 251])
+def test_names_that_mlflow_would_refuse(store, name: str) -> None:
+    """Both refuse, we at once: a buffered bad name would hold up all the others."""
+    from mlflow.exceptions import MlflowException
+
+    run = store.open()
+    with pytest.raises(LatentlabError, match="cannot name a metric or tag: use letters"):
+        run.log({name: 1.0}, 0)
+    with pytest.raises(LatentlabError, match="cannot name a metric or tag"):
+        run.set_tags({name: "value"})
+    with pytest.raises(MlflowException):
+        store.client.log_metric(run.id, name, 1.0)
+
+
+def test_values_that_are_no_numbers(store) -> None:
+    run = store.open()
+    with pytest.raises(LatentlabError, match=r"metric 'test/sse' is \[1\], not a number"):
+        run.log_final({"test": {"sse": [1]}})
+
+
+def test_final_results_are_flattened(store) -> None:
+    run = store.open()
+    results = {"fid": 2.5, "kid": None, "test": {"sse": 3, "deep": {"x": True}}, "eyes": "judge"}
+    assert run.log_final(results)
+    stored = store.data(run)
+    assert stored.metrics == {"fid": 2.5, "test/sse": 3.0, "test/deep/x": 1.0}
+    assert stored.tags["eyes"] == "judge"
+
+
+def test_artifacts_and_status(store, tmp_path: Path) -> None:
+    (tmp_path / "figures" / "deep").mkdir(parents=True)
+    (tmp_path / "figures" / "deep" / "a.txt").write_text("a")
+    (tmp_path / "b.txt").write_text("b")
+    run = store.open()
+    assert run.log_artifact(tmp_path / "b.txt")
+    assert run.log_artifact(tmp_path / "figures", "pictures")
+    assert run.set_tags({"device": "cpu"})
+    assert run.finish("KILLED")
+    folder = store.root / "mlruns" / "artifacts" / run.id / "artifacts"
+    found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert found == ["b.txt", "pictures/deep/a.txt"]
+    assert store.client.get_run(run.id).info.status == "KILLED"
+    assert store.data(run).tags["device"] == "cpu"
+    with pytest.raises(LatentlabError, match=r"nothing to track at .*absent"):
+        run.log_artifact(tmp_path / "absent")
+
+
+def test_a_deleted_experiment_is_restored(store) -> None:
+    store.open()
+    id_ = store.client.get_experiment_by_name("digits").experiment_id
+    store.client.delete_experiment(id_)
+    run = store.open()
+    assert store.client.get_run(run.id).info.experiment_id == id_
+    assert store.client.get_experiment(id_).lifecycle_stage == "active"
+
+
+# --- a run continued
+
+
+def test_a_run_goes_on_where_it_stopped(store, capsys: pytest.CaptureFixture) -> None:
+    first = store.open()
+    first.log({"loss": 2.0}, 0)
+    first.finish()
+    run = store.go_on(first.id, params={"seed": 1, "more": 2}, tags={"stage": "evaluate"})
+    assert store.client.get_run(run.id).info.status == "RUNNING"
+    run.log({"loss": 1.0}, 1)
+    assert run.finish()
+    assert run.id == first.id
+    assert store.history(run, "loss") == [(0, 2.0), (1, 1.0)]
+    stored = store.data(run)
+    assert stored.params == {"seed": "0", "more": "2"}  # MLflow lets no param change
+    assert stored.tags["changed.seed"] == "1"
+    assert stored.tags["stage"] == "evaluate"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("case", ["from elsewhere", "no id", "odd id", "deleted"])
+def test_an_unknown_run_is_replaced_and_said(
+    case: str, store, capsys: pytest.CaptureFixture
+) -> None:
+    run_id = {"from elsewhere": "0" * 32, "no id": "", "odd id": "../x"}.get(case)
+    if run_id is None:
+        run_id = store.open().id
+        store.client.delete_run(run_id)
+    run = store.go_on(run_id)
+    assert run.id != run_id
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"vae: no run {run_id or '(none)'} in this MLflow store; opened {run.id}"
+    assert store.data(run).params == {"seed": "0"}
