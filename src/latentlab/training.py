@@ -91,6 +91,18 @@ def resumable(work: Path, fingerprint: str) -> Resume | None:
     return Resume(path, facts["run_id"], [tuple(row) for row in facts["rows"]])
 
 
+def data_module(experiment: Experiment) -> ImageDataModule:
+    """The experiment's data; LatentlabError at once if one batch is more than there are images."""
+    project = experiment.project
+    return ImageDataModule(
+        project.prepared,
+        batch_size=experiment.trainer.batch_size,
+        seed=project.seed,
+        loader=project.hardware.loader,
+        num_workers=project.hardware.num_workers,
+    )
+
+
 def fit(
     experiment: Experiment,
     data: ImageDataModule,
@@ -107,9 +119,8 @@ def fit(
     """
     _quiet()
     settings, hardware = experiment.trainer, experiment.project.hardware
-    steps_per_epoch = data.meta.counts["train"] // settings.batch_size  # every batch is whole
-    epochs = math.ceil(settings.images / max(1, steps_per_epoch * settings.batch_size))
-    steps = epochs * steps_per_epoch
+    epochs = math.ceil(settings.images / (data.steps_per_epoch * settings.batch_size))
+    steps = epochs * data.steps_per_epoch
     rows = resume.rows if resume else []
     history = History(run=run, rows=rows, batch_size=settings.batch_size)
     bar = Bar(experiment.name, steps)

@@ -52,6 +52,7 @@ class ImageDataModule(LightningDataModule):
         train_bytes = self.meta.counts["train"] * math.prod(self.meta.image_shape)
         automatic = "memory" if fits_memory(train_bytes) else "stream"
         self.loader = automatic if loader == "auto" else loader
+        self._order("train")  # refuses a batch that the images cannot fill, before anything starts
         self._splits: dict[str, Split] = {}
 
     @property

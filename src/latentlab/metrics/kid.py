@@ -37,6 +37,8 @@ def kernel_distance(
             "vectors is needed; the usual choice is 50 of 1000"
         )
     size = min(subset_size, len(real), len(fake))
+    if size == len(real) == len(fake):
+        subsets = 1  # every subset would be the whole
     generator = torch.Generator().manual_seed(seed)
     estimates = torch.stack(
         [_mmd2(_draw(real, size, generator), _draw(fake, size, generator)) for _ in range(subsets)]

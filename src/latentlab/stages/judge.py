@@ -11,7 +11,6 @@ import torch
 
 from latentlab.config import Project, load_experiment, load_project
 from latentlab.contracts import Split
-from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import read_meta
 from latentlab.evaluation import Yardsticks, save_reference, yardsticks
 from latentlab.files import fresh_folder, write_json
@@ -19,7 +18,15 @@ from latentlab.metrics.pca import PCA
 from latentlab.plots import save_grid
 from latentlab.runs import write_run
 from latentlab.stages import entry
-from latentlab.training import Fitted, History, clear, fingerprint, fit, resumable
+from latentlab.training import (
+    Fitted,
+    History,
+    clear,
+    data_module,
+    fingerprint,
+    fit,
+    resumable,
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -27,13 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     meta = read_meta(project.prepared)
     experiment = load_experiment("judge", meta.facts, project.root)
     work = project.root / ".checkpoints" / "judge"
-    data = ImageDataModule(
-        project.prepared,
-        batch_size=experiment.trainer.batch_size,
-        seed=project.seed,
-        loader=project.hardware.loader,
-        num_workers=project.hardware.num_workers,
-    )
+    data = data_module(experiment)
     if meta.num_classes >= 2:
         identity = fingerprint(experiment.resolved, meta.sha256)
         resume = resumable(work, identity)

@@ -8,11 +8,19 @@ from typing import Any
 
 from latentlab import tracking
 from latentlab.config import Experiment, load_experiment, load_project
-from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import Meta, read_meta, read_split
 from latentlab.runs import fit_sampler, write_run
 from latentlab.stages import entry
-from latentlab.training import Fitted, Resume, clear, fingerprint, fit, is_main_process, resumable
+from latentlab.training import (
+    Fitted,
+    Resume,
+    clear,
+    data_module,
+    fingerprint,
+    fit,
+    is_main_process,
+    resumable,
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,17 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     experiment = load_experiment(name, meta.facts, project.root)
     tracking.check_store(project.root)
 
+    data = data_module(experiment)
     work = project.root / ".checkpoints" / name
     identity = fingerprint(experiment.resolved, meta.sha256)
     resume = resumable(work, identity)
     run = open_run(experiment, meta, resume) if is_main_process() else None
-    data = ImageDataModule(
-        project.prepared,
-        batch_size=experiment.trainer.batch_size,
-        seed=project.seed,
-        loader=project.hardware.loader,
-        num_workers=project.hardware.num_workers,
-    )
     try:
         fitted = fit(experiment, data, work=work, fingerprint=identity, run=run, resume=resume)
     except BaseException as error:
