@@ -176,7 +176,7 @@ def test_text_table_is_aligned_and_holds_models_then_baselines(evaluated):
     ]  # fmt: skip
     assert set(lines[4]) == {"─"}
     end = heading.index("FID") + 3
-    for line, fid in zip(lines[:4], ["16.40", "21.70", "9.80", "4.13"], strict=True):
+    for line, fid in zip(lines[:4], ["16.4", "21.7", "9.8", "4.1"], strict=True):
         assert line[:end].endswith(" " + fid)  # decimal points stand below each other
     assert re.search(r"vae .* 91\.2 +– ", table)  # no judge accuracy: absent, not zero
     assert re.search(r"Raw pixels +baseline +– +– +– +– +95\.7 +– +– +–", table)

@@ -53,6 +53,7 @@ METRICS = (
         " Biased upwards at small N: read it against the floor (real against real at the same N) "
         "and never against a number from another N or another feature space.",
         "Heusel et al. 2017",
+        decimals=1,
     ),
     Metric(
         *("kid", "KID", SAMPLES, -1, "about 0 … ∞"),
@@ -113,6 +114,7 @@ METRICS = (
         "Evidence lower bound per test image. Comparable only between models with the same "
         "likelihood.",
         "Kingma & Welling 2014",
+        decimals=1,
         optional=True,
     ),
     Metric(
