@@ -83,7 +83,7 @@ def run(folder: Path, stage: str, out: Path, *names: str) -> None:
 
 
 def print_tables(seeds: list[int], models: list[str]) -> None:
-    """Markdown: models and baselines, mean ± standard deviation; then each model's own terms."""
+    """Markdown: mean ± standard deviation, median seconds; then each model's own terms."""
     results = [WORK / f"seed-{seed}" / "results" for seed in seeds]
     print(f"| model | {' | '.join(COLUMNS)} |")
     print(f"|---|{'---:|' * len(COLUMNS)}")
@@ -103,7 +103,7 @@ def print_tables(seeds: list[int], models: list[str]) -> None:
         own = sorted(
             key
             for key in rows[0]
-            if key.startswith(("test_", "pca_")) or key in ("images_per_second", "evaluate_seconds")
+            if key.startswith(("test_", "pca_angle")) or key == "evaluate_seconds"
         )
         print(f"\n{name}: " + ", ".join(f"{key} {spread(rows, key, 3)}" for key in own))
 
@@ -126,6 +126,8 @@ def cells(rows: list[dict[str, Any]]) -> list[str]:
 
 def spread(rows: list[dict[str, Any]], key: str, digits: int, factor: float = 1) -> str:
     values = [row[key] * factor for row in rows]
+    if key.endswith("_seconds"):
+        return f"{statistics.median(values):.{digits}f}"  # a busy machine skews means
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 

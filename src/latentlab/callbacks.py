@@ -30,10 +30,20 @@ class SeedEachBatch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         place = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
-        torch.manual_seed(_mix(place))
+        _seed(_mix(place), pl_module.device)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch.manual_seed(_mix((self.seed, trainer.current_epoch, -1, trainer.global_rank)))
+        place = (self.seed, trainer.current_epoch, -1, trainer.global_rank)
+        _seed(_mix(place), pl_module.device)
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the CPU's generator and the device's; `torch.manual_seed` takes 0.1 ms for all."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _mix(place: tuple[int, ...]) -> int:
