@@ -157,13 +157,11 @@ def run(root, monkeypatch):
     return (root / "reports" / "index.html").read_text(encoding="utf-8")
 
 
-def test_the_stage_writes_two_files_twice_the_same_and_prints_the_table(root, monkeypatch, capsys):
+def test_the_stage_writes_two_files_twice_the_same_and_says_where(root, monkeypatch, capsys):
     first = run(root, monkeypatch)
     assert first == run(root, monkeypatch)
     assert sorted(p.name for p in (root / "reports").iterdir()) == ["index.html", "results.csv"]
-    printed = capsys.readouterr().out
-    assert format_table(read_results(project(root))) in printed
-    assert "index.html" in printed
+    assert str(root / "reports" / "index.html") in capsys.readouterr().out
     with pytest.raises(LatentlabError, match="takes no arguments"):
         report.main(["vae"])
 
