@@ -6,8 +6,10 @@ import contextlib
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 # Tiny tensors: a second thread costs more than it gives, and child processes must round alike.
@@ -113,6 +115,8 @@ class ProjectFolder:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # a suite run in the background ignores Ctrl-C, and a child would inherit that
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def python_stage(self, stage: str, *argv: str) -> subprocess.Popen[str]:

@@ -10,6 +10,8 @@ from latentlab.callbacks import Curves, NonFiniteLossError, SeedEachBatch
 
 STEPS_PER_EPOCH = 7
 
+ON_CPU = SimpleNamespace(device=torch.device("cpu"))  # all that the callback asks of a model
+
 
 def trainer_at(epoch=0, batch=0, rank=0):
     return SimpleNamespace(
@@ -22,7 +24,7 @@ def trainer_at(epoch=0, batch=0, rank=0):
 
 
 def draw(seed, *, epoch=0, batch=0, rank=0):
-    SeedEachBatch(seed).on_train_batch_start(trainer_at(epoch, batch, rank), None, None, batch)
+    SeedEachBatch(seed).on_train_batch_start(trainer_at(epoch, batch, rank), ON_CPU, None, batch)
     return tuple(torch.rand(4).tolist())
 
 
@@ -44,7 +46,7 @@ def test_validation_has_noise_of_its_own():
     callback = SeedEachBatch(0)
     drawn = set()
     for epoch in (0, 1, 0):
-        callback.on_validation_start(trainer_at(epoch), None)
+        callback.on_validation_start(trainer_at(epoch), ON_CPU)
         drawn.add(tuple(torch.rand(4).tolist()))
     assert len(drawn) == 2
     assert draw(0, epoch=0) not in drawn

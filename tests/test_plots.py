@@ -12,6 +12,7 @@ from PIL import Image
 
 from latentlab import plots
 from latentlab.contracts import LatentlabError
+from latentlab.report import curves
 from latentlab.report.curves import compact, curves_svg
 
 
@@ -219,7 +220,7 @@ def test_a_wide_positive_range_is_drawn_on_a_logarithmic_scale():
 )
 def test_ticks_lie_inside_the_axis_and_are_round(low, high):
     history = {"train/x": [(0.0, float(low)), (1.0, float(high))]}
-    ticks, place = plots._axis(low, high, 0.0, 1.0)
+    ticks, place = curves._axis(low, high, 0.0, 1.0)
     assert 3 <= len(ticks) <= 7
     for tick in ticks:
         assert -1e-9 <= place(tick) <= 1 + 1e-9
@@ -245,10 +246,10 @@ def test_long_curves_are_thinned_but_keep_their_ends_and_names_are_escaped():
     assert "<script>" not in svg
     _, (box,) = parsed(svg)
     drawn = line(box, "train")
-    assert len(drawn) == plots.MAX_POINTS
-    assert drawn[0, 0] == plots.LEFT
-    assert drawn[-1, 0] == plots.WIDTH - plots.RIGHT
-    assert len(list(box.iter("title"))) == plots.MAX_TIPS
+    assert len(drawn) == curves.MAX_POINTS
+    assert drawn[0, 0] == curves.LEFT
+    assert drawn[-1, 0] == curves.WIDTH - curves.RIGHT
+    assert len(list(box.iter("title"))) == curves.MAX_TIPS
 
 
 @pytest.mark.parametrize(

@@ -321,8 +321,9 @@ def test_a_signal_ends_a_training_without_a_result(prepared):
         dvc_said, _ = dvc.communicate(timeout=60)
         hand_said, _ = by_hand.communicate(timeout=60)
     finally:
-        dvc.kill()
-        by_hand.kill()
+        for process in (dvc, by_hand):
+            process.kill()
+            process.wait()
     assert "exited with 143" in dvc_said
     assert "stopped by SIGTERM: not finished" in dvc_said
     assert dvc.returncode != 0
