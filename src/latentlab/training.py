@@ -173,7 +173,7 @@ def fit(
         ) from None
     seconds = time.perf_counter() - start
     cost = {
-        "train_seconds": round(seconds, 3),
+        "train_seconds": round(seconds, 4),
         "images_per_second": round(steps * settings.batch_size / seconds, 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
