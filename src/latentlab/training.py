@@ -6,8 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import os
-import resource
 import shutil
 import sys
 import time
@@ -22,9 +20,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tqdm import tqdm
 
 from latentlab.callbacks import Checkpoints, Curves, SeedEachBatch
-from latentlab.config import Experiment, HardwareSettings
+from latentlab.config import Experiment
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
+from latentlab.devices import peak_memory_mb, strategy
 
 if TYPE_CHECKING:
     from latentlab.tracking import Run
@@ -135,7 +134,7 @@ def fit(
     trainer = Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
-        strategy=_strategy(hardware, experiment.model),
+        strategy=strategy(hardware, experiment.model),
         precision=settings.precision,
         max_epochs=epochs,
         check_val_every_n_epoch=max(1, epochs // settings.validations),
@@ -220,39 +219,9 @@ def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
     return digest.hexdigest()
 
 
-def is_main_process() -> bool:
-    """True in the one process that tracks and writes; launchers tell the others by these names."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process, or of the GPU where one was used, in MiB."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
 def clear(work: Path) -> None:
     """Forget the checkpoints of a training that has finished."""
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _strategy(hardware: HardwareSettings, model: LightningModule) -> str:
-    """Two players step in turn, so under DDP each step leaves the other's parameters unused."""
-    several = _num_processes(hardware) > 1 and hardware.strategy in ("auto", "ddp")
-    if several and not model.automatic_optimization:
-        return "ddp_find_unused_parameters_true"
-    return hardware.strategy
-
-
-def _num_processes(hardware: HardwareSettings) -> int:
-    """How many processes will share the training: told by the launcher, asked for, or found."""
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    if str(hardware.devices) not in ("auto", "-1"):
-        return max(launched, int(hardware.devices))
-    found = torch.cuda.device_count() if hardware.accelerator in ("auto", "gpu", "cuda") else 1
-    return max(launched, found)
 
 
 def _quiet() -> None:
