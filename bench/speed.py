@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from latentlab import tracking
+from latentlab.checkpoints import clear
 from latentlab.config import Experiment, build
 from latentlab.contracts import to_float
 from latentlab.data.module import ImageDataModule
@@ -30,7 +31,7 @@ from latentlab.data.prepared import read_meta, read_split, write_prepared
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import open_source
 from latentlab.memory import keep_freed_memory
-from latentlab.training import clear, fit
+from latentlab.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,7 +92,7 @@ def pipeline(root: Path, prepared: Path, batch_size: int, epochs: int) -> float:
     experiment: Experiment = build("vae", resolved, meta.facts, root=root, files="bench")
     data = ImageDataModule(prepared, batch_size=batch_size, seed=0)
     run = tracking.open_run(root, experiment="bench", name="vae", params=resolved, tags={})
-    fitted = fit(experiment, data, work=root / ".checkpoints", fingerprint="bench", run=run)
+    fitted = fit(experiment, data, work=root / ".checkpoints", run=run)
     run.finish("FINISHED")
     clear(root / ".checkpoints")
     return fitted.cost["images_per_second"]

@@ -125,14 +125,3 @@ def test_the_sanity_check_is_no_validation():
     curves.on_validation_batch_end(trainer, None, {"loss": torch.tensor(1.0)}, ([0], None), 0)
     curves.on_validation_end(trainer, None)
     assert rows == []
-
-
-def test_an_open_window_survives_a_checkpoint():
-    whole, expected, _ = collect()
-    train(whole, [1.0, 2.0, 6.0])
-    first, _, _ = collect()
-    train(first, [1.0, 2.0])
-    second, rows, _ = collect()
-    second.load_state_dict(first.state_dict())
-    train(second, [6.0], first=2)
-    assert rows == expected == [("train", {"loss": 3.0, "twice": 6.0}, 30)]

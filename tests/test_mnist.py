@@ -27,7 +27,7 @@ def trained(name, images, prepared, tmp_path, project):
     project.edit(f"configs/{name}.yaml", trainer__images=images)
     experiment = load_experiment(name, read_meta(prepared).facts, project.root)
     data = ImageDataModule(prepared, batch_size=experiment.trainer.batch_size, seed=0)
-    fit(experiment, data, work=tmp_path / "work", fingerprint="x")
+    fit(experiment, data, work=tmp_path / "work")
     return experiment.model.eval()
 
 

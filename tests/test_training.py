@@ -15,15 +15,14 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from latentlab import training
-from latentlab.callbacks import Checkpoints
+from latentlab.checkpoints import Checkpoints, checkpoints, fingerprint, read, resumable
 from latentlab.config import load_experiment
 from latentlab.contracts import LatentlabError, to_float
 from latentlab.data.loaders import epoch_batches
-from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import read_meta, read_split
 from latentlab.models.dcgan import DCGAN
 from latentlab.stages import entry
-from latentlab.training import CHECKPOINT, History, fingerprint, fit, resumable
+from latentlab.training import History, data_module, fit
 
 STEPS, BATCH = 36, 128  # 4 epochs of 9 whole batches
 CHECKPOINTED = 18  # validations: 2, so after every second epoch
@@ -40,20 +39,18 @@ def prepared(small):
 def open_experiment(project, name):
     meta = read_meta(project.root / "data" / "prepared")
     experiment = load_experiment(name, meta.facts, project.root)
-    data = ImageDataModule(
-        project.root / "data" / "prepared", batch_size=BATCH, seed=experiment.project.seed
-    )
-    return experiment, data, fingerprint(experiment.resolved, meta.sha256)
+    data = data_module(experiment)
+    return experiment, data
 
 
 def fit_one(project, name, folder, *, resume=False):
     """Returns the trained module and its curves."""
     project.edit(f"configs/{name}.yaml", trainer__images=STEPS * BATCH)
-    experiment, data, identity = open_experiment(project, name)
+    experiment, data = open_experiment(project, name)
     work = project.root / ".checkpoints" / folder
-    state = resumable(work, identity) if resume else None
+    state = resumable(work) if resume else None
     assert resume == (state is not None)
-    fitted = fit(experiment, data, work=work, fingerprint=identity, resume=state)
+    fitted = fit(experiment, data, work=work, resume=state)
     return experiment.model, fitted
 
 
@@ -70,7 +67,7 @@ def assert_same_weights(a, b):
 def hand_loop(project):
     """linear_ae in plain PyTorch: Adam, a rate that falls in a line, the same batches."""
     project.edit("configs/linear_ae.yaml", model__init_args__lr=1e-3)
-    experiment, _, _ = open_experiment(project, "linear_ae")
+    experiment, _ = open_experiment(project, "linear_ae")
     model, split = experiment.model, read_split(project.root / "data" / "prepared", "train")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
@@ -134,30 +131,47 @@ def test_history_is_a_table_of_steps_and_images():
 
 
 class Interrupted(Checkpoints):
-    """Dies in the middle of the third epoch, four steps after the checkpoint."""
+    """Dies at a given step, after whatever was saved there."""
+
+    at = 0
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.current_epoch == 2 and batch_idx == 3:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.fit_loop.total_batch_idx + 1 == self.at:
             raise RuntimeError("the power went off")
 
 
-@pytest.mark.parametrize("name", ["vae", "dcgan"])
-def test_a_resumed_training_ends_as_the_uninterrupted_one(prepared, name, monkeypatch):
+CASES = {
+    "stacked_ae": {},
+    "vae": {"hardware__loader": "stream", "hardware__num_workers": 2},
+    "dcgan": {"trainer__ema_decay": 0.9},
+}
+
+
+@pytest.mark.parametrize("seconds", [0, 10**6], ids=["mid-epoch", "epoch"])
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_resumed_training_ends_as_the_uninterrupted_one(prepared, name, seconds, monkeypatch):
+    prepared.edit("params.yaml", **CASES[name], hardware__checkpoint_seconds=seconds)
+    if name == "dcgan":
+        prepared.edit("configs/dcgan.yaml", model__init_args__lr_decay=True)
     whole, expected = fit_one(prepared, name, "whole")
     torch.manual_seed(123)  # nothing may depend on what happened before
-    again, repeated = fit_one(prepared, name, "again")
-    assert_same_weights(whole, again)
-    assert repeated.history.rows == expected.history.rows
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "Checkpoints", Interrupted)
-        with pytest.raises(RuntimeError, match="the power went off"):
-            fit_one(prepared, name, "halved")
-    left = sorted(p.name for p in (prepared.root / ".checkpoints" / "halved").iterdir())
-    assert left == [CHECKPOINT], "no half-written file stays"
+    at = [7, 16, 18, 27, 35, STEPS] if seconds == 0 else [22]
+    for step in at:
+        monkeypatch.setattr(Interrupted, "at", step)
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "Checkpoints", Interrupted)
+            with pytest.raises(RuntimeError, match="the power went off"):
+                fit_one(prepared, name, "halved", resume=step != at[0])
+        saved = max(p.name for p in (prepared.root / ".checkpoints" / "halved").iterdir())
+        last = step // 5 * 5 if seconds == 0 else CHECKPOINTED
+        assert int(saved.partition("-")[0]) in (last, step // 9 * 9), "inside the epoch, too"
     resumed, fitted = fit_one(prepared, name, "halved", resume=True)
     assert_same_weights(whole, resumed)
     assert fitted.history.rows == expected.history.rows
+    finished, again = fit_one(prepared, name, "halved", resume=True)
+    assert_same_weights(whole, finished)  # nothing was left to do
+    assert again.history.rows == expected.history.rows
 
 
 def test_another_seed_is_another_training(prepared):
@@ -165,45 +179,6 @@ def test_another_seed_is_another_training(prepared):
     prepared.edit("params.yaml", seed=1)
     second, _ = fit_one(prepared, "vae", "b")
     assert not torch.equal(first.decoder[0].weight, second.decoder[0].weight)
-
-
-def test_a_checkpoint_of_another_training_is_refused_in_one_line(tmp_path, capsys):
-    facts = {"fingerprint": "abc", "run_id": "r", "rows": [["val", "loss", 5, 0.5]]}
-    torch.save({"latentlab": facts}, tmp_path / CHECKPOINT)
-    found = resumable(tmp_path, "abc")
-    assert (found.run_id, found.rows) == ("r", [("val", "loss", 5, 0.5)])
-    assert resumable(tmp_path, "abd") is None
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("last.ckpt is of another configuration, data or code: starting anew")
-    assert resumable(tmp_path / "none", "abc") is None
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("damage", ["cut", "emptied", "foreign", "pickle"])
-def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path, capsys, damage):
-    path = tmp_path / CHECKPOINT
-    facts = {"fingerprint": "abc", "run_id": "", "rows": []}
-    torch.save({"latentlab": facts, "w": torch.rand(1000)}, path)
-    if damage == "foreign":
-        torch.save({"state_dict": {}}, path)
-    elif damage == "pickle":
-        torch.save({"latentlab": facts, "w": Payload(tmp_path / "executed")}, path)
-    else:
-        path.write_bytes(path.read_bytes()[: 1500 if damage == "cut" else 0])
-    assert resumable(tmp_path, "abc") is None
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "last.ckpt is damaged" in line
-    assert not (tmp_path / "executed").exists()
-
-
-class Payload:
-    """Unpickled, it would create a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 def test_the_fingerprint_sees_configuration_and_data():
@@ -247,7 +222,7 @@ class Toy(LightningModule):
 def write_toy(project, fails):
     (project.root / "configs" / "toy.yaml").write_text(
         f"model: {{class_path: {__name__}.Toy, init_args: {{fails: {fails}}}}}\n"
-        f"trainer: {{batch_size: {BATCH}, images: {(STEPS + 9) * BATCH}}}\n"
+        f"trainer: {{batch_size: {BATCH}, images: {2 * STEPS * BATCH}}}\n"
     )
 
 
@@ -270,7 +245,8 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: the loss is not finite at step 37: loss = nan")
     assert not (prepared.root / "runs").exists()
-    good = torch.load(prepared.root / ".checkpoints" / "toy" / CHECKPOINT, weights_only=True)
+    *_, newest = prepared.root.glob(".checkpoints/toy/*/*.ckpt")
+    good = read(newest)
     assert good["global_step"] == STEPS
     assert good["state_dict"]["weight"].isfinite()
     assert statuses(prepared) == {"toy": "FAILED"}
@@ -278,17 +254,18 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
 
 def test_too_little_memory_is_said_with_what_to_lower(prepared):
     write_toy(prepared, "memory")
-    experiment, data, identity = open_experiment(prepared, "toy")
+    experiment, data = open_experiment(prepared, "toy")
     with pytest.raises(LatentlabError, match=r"out of memory with batches of 128: lower trainer.b"):
-        fit(experiment, data, work=prepared.root / "work", fingerprint=identity)
-    assert [p.name for p in (prepared.root / "work").iterdir()] == [CHECKPOINT]
+        fit(experiment, data, work=prepared.root / "work")
+    assert int(checkpoints(prepared.root / "work")[-1].name.partition("-")[0]) == STEPS
 
 
-def wait_for(path, process, seconds=120):
+def wait_for(root, name, process, seconds=120):
+    """Until a training has left its first checkpoint."""
     end = time.monotonic() + seconds
-    while not path.exists():
+    while not list(root.glob(f".checkpoints/{name}/*/*.ckpt")):
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, f"{path} did not appear"
+        assert time.monotonic() < end, f"no checkpoint of {name} appeared"
         time.sleep(0.1)
 
 
@@ -314,9 +291,9 @@ def test_a_signal_ends_a_training_without_a_result(prepared):
     by_hand = prepared.python_stage("train", "linear_ae")
     dvc = prepared.start("dvc", "repro", "--single-item", "train@vae")
     try:
-        wait_for(prepared.root / ".checkpoints" / "vae" / CHECKPOINT, dvc)
+        wait_for(prepared.root, "vae", dvc)
         os.kill(stage_process(prepared, dvc.pid), signal.SIGTERM)
-        wait_for(prepared.root / ".checkpoints" / "linear_ae" / CHECKPOINT, by_hand)
+        wait_for(prepared.root, "linear_ae", by_hand)
         by_hand.send_signal(signal.SIGINT)
         dvc_said, _ = dvc.communicate(timeout=60)
         hand_said, _ = by_hand.communicate(timeout=60)
@@ -358,7 +335,7 @@ class Watched(DCGAN):
 
     def configure_optimizers(self):
         self.moves = []
-        optimizers = super().configure_optimizers()
+        optimizers, _ = super().configure_optimizers()
         for player, optimizer in zip("GD", optimizers, strict=True):
             optimizer.register_step_pre_hook(lambda *_: setattr(self, "before", self.weights()))
             optimizer.register_step_post_hook(

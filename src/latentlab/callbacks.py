@@ -1,15 +1,16 @@
-"""What accompanies a training: seeds per batch, curves, a bar, checkpoints. Knows no model."""
+"""What accompanies a training: seeds per batch, curves, a progress bar. Knows no model."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from tqdm import tqdm
 
 from latentlab.contracts import LatentlabError, weighted_means
 
@@ -115,12 +116,6 @@ class Curves(Callback):
     def _seen(self, steps: int) -> int:
         return steps * self.batch_size
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"window": [{name: v.cpu() for name, v in row.items()} for row in self.window]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.window = list(state_dict["window"])
-
 
 def _steps_done(trainer: Trainer, batch_idx: int) -> int:
     return trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
@@ -138,30 +133,53 @@ class NonFiniteLossError(LatentlabError):
         self.step = step
 
 
-class Checkpoints(Callback):
-    """Keep the last good state in the file `path`: written aside, synced, then renamed.
+class Unfused(Callback):
+    """Run every optimizer as separate operations instead of one fused kernel."""
 
-    Saved after each validation, so only states whose losses were finite are kept (the curves are
-    flushed first). `facts` (a fingerprint, the MLflow run, the curves) go into the file.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["fused"] = False
+
+
+class EMA(WeightAveraging):
+    """Validate and keep the exponential moving average of the weights, w̄ ← decay·w̄ + (1−decay)·w.
+
+    For GANs: Yazıcı et al. 2019, "The unusual effectiveness of averaging in GAN training".
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], curves: Curves) -> None:
-        self.path, self.facts, self.curves = path, facts, curves
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["latentlab"] = self.facts
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning skips on_train_end where a resumed training finds nothing left to do
+        self.on_train_end(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        every = trainer.check_val_every_n_epoch or 1
-        if (trainer.current_epoch + 1) % every:
-            return
-        self.curves.flush(trainer.fit_loop.total_batch_idx + 1)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".tmp")
-        trainer.save_checkpoint(fresh)
+
+class Bar(Callback):
+    """A progress bar over all steps, moved once per logging window."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps = name, steps
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            with fresh.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(fresh, self.path)
+            self.bar = tqdm(total=self.steps, desc=self.name, unit="step", mininterval=0.5)
+            self.bar.update(trainer.fit_loop.total_batch_idx + 1)
+
+    def update(self, steps: int) -> None:
+        if self.bar is not None:
+            self.bar.update(steps)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -32,6 +32,8 @@ class TrainerSettings:
     `images`: training images it sees in all, rounded up to whole epochs, so that one number suits
     data sets of any size. `batch_size` is global: several devices share it. `log_every` counts
     steps, `validations` those of one training. `channels_last` lays convolutions out as NHWC.
+    `fused`: one kernel per optimizer step. `compile`: torch.compile for each of the model's
+    networks. `ema_decay`: the trained model is the exponential moving average of the weights.
     """
 
     batch_size: int = 128
@@ -40,11 +42,16 @@ class TrainerSettings:
     log_every: int = 50
     validations: int = 20
     channels_last: bool = True
+    fused: bool = True
+    compile: bool = False
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "images", "log_every", "validations"):
             if getattr(self, key) < 1:
                 raise LatentlabError(f"trainer.{key} is {getattr(self, key)}: it must be ≥ 1")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise LatentlabError(f"trainer.ema_decay is {self.ema_decay}: it must be in (0, 1)")
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,17 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class HardwareSettings:
-    """Where it runs; no number may depend on it beyond floating-point noise."""
+    """Where it runs; no number may depend on it beyond floating-point noise.
+
+    `checkpoint_seconds`: how much of a training a crash may cost; 0 saves at every `log_every`.
+    """
 
     accelerator: str = "auto"
     devices: int | str = "auto"
     strategy: str = "auto"
     loader: Literal["auto", "memory", "stream"] = "auto"
     num_workers: int = 0
+    checkpoint_seconds: float = 60.0
 
 
 @dataclass(frozen=True)

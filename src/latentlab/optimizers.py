@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch.nn import Parameter
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
@@ -25,8 +25,12 @@ def adam_linear_decay(
     Returns what Lightning's `configure_optimizers` takes.
     """
     optimizer = adam(parameters, lr)
-    schedule = LambdaLR(optimizer, lambda step: max(0.0, 1 - step / total_steps))
     return {
         "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        "lr_scheduler": {"scheduler": linear_decay(optimizer, total_steps), "interval": "step"},
     }
+
+
+def linear_decay(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+    """The optimizer's rate times 1 − step / total_steps, stepped once per batch."""
+    return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / total_steps))

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
-import shutil
+import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from tqdm import tqdm
 
-from latentlab.callbacks import Checkpoints, Curves, SeedEachBatch
-from latentlab.config import Experiment
+from latentlab.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
+from latentlab.checkpoints import Checkpoints, Resume, Row, VerifiedIO
+from latentlab.config import Experiment, TrainerSettings
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
 from latentlab.devices import peak_memory_mb, strategy
 
 if TYPE_CHECKING:
     from latentlab.tracking import Run
-
-CHECKPOINT = "last.ckpt"
-Row = tuple[str, str, int, float]  # split, quantity, images seen, value
 
 
 @dataclass
@@ -66,28 +63,19 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Resume:
-    """The last good state of an unfinished training: its file, MLflow run and curves so far."""
+class Schedule:
+    """Whole epochs: as many as it takes to see the images, and a validation after the last one."""
 
-    path: Path
-    run_id: str
-    rows: list[Row]
+    epochs: int
+    validate_every: int
+    steps: int
 
-
-def resumable(work: Path, fingerprint: str) -> Resume | None:
-    """What `work` holds of this very training; None, said in one line, if it is of another."""
-    path = work / CHECKPOINT
-    if not path.is_file():
-        return None
-    try:
-        facts = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["latentlab"]
-    except Exception as error:  # a truncated file fails in many ways; none may stop a training
-        print(f"{path} is damaged ({type(error).__name__}): starting anew", file=sys.stderr)
-        return None
-    if facts["fingerprint"] != fingerprint:
-        print(f"{path} is of another configuration, data or code: starting anew", file=sys.stderr)
-        return None
-    return Resume(path, facts["run_id"], [tuple(row) for row in facts["rows"]])
+    @classmethod
+    def of(cls, settings: TrainerSettings, steps_per_epoch: int) -> Schedule:
+        wanted = math.ceil(settings.images / (steps_per_epoch * settings.batch_size))
+        every = math.ceil(wanted / settings.validations)
+        epochs = math.ceil(wanted / every) * every
+        return cls(epochs, every, epochs * steps_per_epoch)
 
 
 def data_module(experiment: Experiment) -> ImageDataModule:
@@ -107,7 +95,6 @@ def fit(
     data: ImageDataModule,
     *,
     work: Path,
-    fingerprint: str,
     run: Run | None = None,
     resume: Resume | None = None,
 ) -> Fitted:
@@ -116,29 +103,39 @@ def fit(
     Raises LatentlabError for a non-finite loss or more memory than there is, SystemExit 143 on
     SIGTERM and 130 on Ctrl-C; the last good checkpoint then stays in `work`.
     """
-    _quiet()
-    settings, hardware = experiment.trainer, experiment.project.hardware
-    epochs = math.ceil(settings.images / (data.steps_per_epoch * settings.batch_size))
-    steps = epochs * data.steps_per_epoch
+    settings, hardware, model = experiment.trainer, experiment.project.hardware, experiment.model
+    schedule = Schedule.of(settings, data.steps_per_epoch)
     rows = resume.rows if resume else []
     history = History(run=run, rows=rows, batch_size=settings.batch_size)
-    bar = Bar(experiment.name, steps)
+    bar = Bar(experiment.name, schedule.steps)
     curves = Curves(
         history,
         log_every=settings.log_every,
         batch_size=settings.batch_size,
         advance=bar.update,
     )
-    facts = {"fingerprint": fingerprint, "run_id": run.id if run else "", "rows": rows}
-    checkpoints = Checkpoints(work / CHECKPOINT, facts, curves)
+    checkpoints = Checkpoints(
+        work,
+        {"run_id": run.id if run else "", "rows": rows},
+        curves,
+        every_seconds=hardware.checkpoint_seconds,
+    )
+    _quiet()
     trainer = Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,
-        strategy=strategy(hardware, experiment.model),
+        strategy=strategy(hardware, model),
         precision=settings.precision,
-        max_epochs=epochs,
-        check_val_every_n_epoch=max(1, epochs // settings.validations),
-        callbacks=[SeedEachBatch(experiment.project.seed), curves, checkpoints, bar],
+        max_epochs=schedule.epochs,
+        check_val_every_n_epoch=schedule.validate_every,
+        callbacks=[
+            SeedEachBatch(experiment.project.seed),
+            *_options(settings, model),
+            curves,
+            checkpoints,
+            bar,
+        ],
+        plugins=[VerifiedIO()],
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
@@ -147,16 +144,42 @@ def fit(
         use_distributed_sampler=False,
         default_root_dir=work,
     )
-    if settings.channels_last:
-        experiment.model.to(memory_format=torch.channels_last)
     start = time.perf_counter()
-    try:
+    with _orderly_end(settings):
         trainer.fit(
-            experiment.model,
+            model,
             datamodule=data,
             ckpt_path=resume.path if resume else None,
             weights_only=True,
         )
+    seconds = time.perf_counter() - start
+    cost = {
+        "train_seconds": round(seconds, 4),
+        "images_per_second": round(schedule.steps * settings.batch_size / seconds, 1),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
+    device = str(trainer.strategy.root_device)
+    return Fitted(history, cost, device, trainer.is_global_zero)
+
+
+def _options(settings: TrainerSettings, model: LightningModule) -> Iterator[Callback]:
+    """What the trainer's settings ask of the model and its optimizers."""
+    if settings.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if settings.compile:
+        for network in model.children():
+            network.compile()
+    if not settings.fused:
+        yield Unfused()
+    if settings.ema_decay is not None:
+        yield EMA(settings.ema_decay)
+
+
+@contextmanager
+def _orderly_end(settings: TrainerSettings) -> Iterator[None]:
+    """Give every way to stop early its own exit, none of which looks like success."""
+    try:
+        yield
     except SIGTERMException:
         # Lightning would exit with 0 here, and DVC would cache a half-trained model as finished
         print("stopped by SIGTERM: not finished", file=sys.stderr)
@@ -170,63 +193,14 @@ def fit(
             f"out of memory with batches of {settings.batch_size}: lower trainer.batch_size"
             f" ({error})"
         ) from None
-    seconds = time.perf_counter() - start
-    cost = {
-        "train_seconds": round(seconds, 4),
-        "images_per_second": round(steps * settings.batch_size / seconds, 1),
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-    }
-    device = str(trainer.strategy.root_device)
-    return Fitted(history, cost, device, trainer.is_global_zero)
-
-
-class Bar(Callback):
-    """A progress bar over all steps, moved once per logging window."""
-
-    def __init__(self, name: str, steps: int) -> None:
-        self.name, self.steps = name, steps
-        self.bar: tqdm | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            self.bar = tqdm(total=self.steps, desc=self.name, unit="step", mininterval=0.5)
-            self.bar.update(trainer.fit_loop.total_batch_idx + 1)
-
-    def update(self, steps: int) -> None:
-        if self.bar is not None:
-            self.bar.update(steps)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.close()
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
-    """SHA-256 over configuration, data and this package's code: one for each training."""
-    training = {key: value for key, value in resolved.items() if key != "evaluation"}
-    digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode())
-    digest.update(data_sha256.encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def clear(work: Path) -> None:
-    """Forget the checkpoints of a training that has finished."""
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning sets this; each step of Adam would then look for a library of NVIDIA's on the disk
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     # our loaders yield whole batches from memory: more workers would only slow them down
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     # lightning 2.6 asks torch ≥ 2.13's pytrees in a way that torch has deprecated

@@ -54,6 +54,8 @@ class ImageDataModule(LightningDataModule):
         self.loader = automatic if loader == "auto" else loader
         self._order("train")  # refuses a batch that the images cannot fill, before anything starts
         self._splits: dict[str, Split] = {}
+        self._train: MemoryLoader | StreamLoader | None = None
+        self._place: dict[str, int] | None = None  # where a checkpoint says training stood
 
     @property
     def num_train_images(self) -> int:
@@ -77,10 +79,24 @@ class ImageDataModule(LightningDataModule):
         return self._splits[name]
 
     def train_dataloader(self) -> MemoryLoader | StreamLoader:
-        return self._loader("train")
+        self._train = self._loader("train")
+        if self._place is not None:
+            self._train.load_state_dict(self._place)
+        return self._train
 
     def val_dataloader(self) -> MemoryLoader | StreamLoader:
         return self._loader("val")
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the training data, saved with every checkpoint."""
+        # Lightning 2.6 saves the loaders' own, but does not load it for a model that has asked
+        # for `estimated_stepping_batches`
+        return self._train.state_dict() if self._train else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._place = state_dict
+        if self._train is not None:
+            self._train.load_state_dict(state_dict)
 
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
@@ -20,13 +19,14 @@ from torch import Tensor
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.losses import GENERATOR_LOSSES, discriminator_loss
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.optimizers import adam
+from latentlab.optimizers import adam, linear_decay
 
 
 class DCGAN(LightningModule):
     """`width`: channels of the widest map, doubled at each halving; `prior` draws z.
 
-    Images are scaled to [−1, 1] inside; `lr` and `beta1` are Adam's for both players.
+    Images are scaled to [−1, 1] inside; `lr` and `beta1` are Adam's for both players, with
+    `lr_decay` falling linearly to 0.
     """
 
     family = "GAN"
@@ -43,10 +43,12 @@ class DCGAN(LightningModule):
         ),
         lr: float = 2e-4,
         beta1: float = 0.5,
+        lr_decay: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.latent_dim, self.lr, self.beta1 = latent_dim, lr, beta1
+        self.lr_decay = lr_decay
         self.prior = prior
         self.generator_loss = GENERATOR_LOSSES[generator_loss]
         self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
@@ -82,6 +84,8 @@ class DCGAN(LightningModule):
         self.manual_backward(g_loss)
         opt_g.step()
         self.discriminator.requires_grad_(True)
+        for schedule in self.trainer.lr_scheduler_configs:
+            schedule.scheduler.step()  # type: ignore[call-arg]
         return {
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
@@ -101,7 +105,9 @@ class DCGAN(LightningModule):
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        def player(net: torch.nn.Module) -> torch.optim.Optimizer:
-            return adam(net.parameters(), self.lr, betas=(self.beta1, 0.999))
-
-        return player(self.generator), player(self.discriminator)
+        players = [
+            adam(network.parameters(), self.lr, betas=(self.beta1, 0.999))
+            for network in (self.generator, self.discriminator)
+        ]
+        steps = int(self.trainer.estimated_stepping_batches)
+        return players, [linear_decay(o, steps) for o in players] if self.lr_decay else []

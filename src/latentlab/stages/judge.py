@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from latentlab.checkpoints import clear, fingerprint, resumable, work_folder
 from latentlab.config import Project, load_experiment, load_project
 from latentlab.contracts import Split
 from latentlab.data.prepared import read_meta
@@ -18,27 +19,17 @@ from latentlab.metrics.pca import PCA
 from latentlab.plots import save_grid
 from latentlab.runs import write_run
 from latentlab.stages import entry
-from latentlab.training import (
-    Fitted,
-    History,
-    clear,
-    data_module,
-    fingerprint,
-    fit,
-    resumable,
-)
+from latentlab.training import Fitted, History, data_module, fit
 
 
 def main(argv: list[str] | None = None) -> None:
     project = load_project()
     meta = read_meta(project.prepared)
     experiment = load_experiment("judge", meta.facts, project.root)
-    work = project.root / ".checkpoints" / "judge"
+    work = work_folder(project.root, "judge", fingerprint(experiment.resolved, meta.sha256))
     data = data_module(experiment)
     if meta.num_classes >= 2:
-        identity = fingerprint(experiment.resolved, meta.sha256)
-        resume = resumable(work, identity)
-        fitted = fit(experiment, data, work=work, fingerprint=identity, resume=resume)
+        fitted = fit(experiment, data, work=work, resume=resumable(work))
     else:
         print("judge: the data have no labels, so it stays untrained and names no classes")
         fitted = Fitted(History(), {}, "cpu", True)

@@ -7,20 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from latentlab import tracking
+from latentlab.checkpoints import Resume, clear, fingerprint, resumable, work_folder
 from latentlab.config import Experiment, load_experiment, load_project
 from latentlab.data.prepared import Meta, read_meta, read_split
 from latentlab.devices import is_main_process
 from latentlab.runs import fit_sampler, write_run
 from latentlab.stages import entry
-from latentlab.training import (
-    Fitted,
-    Resume,
-    clear,
-    data_module,
-    fingerprint,
-    fit,
-    resumable,
-)
+from latentlab.training import Fitted, data_module, fit
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,12 +24,11 @@ def main(argv: list[str] | None = None) -> None:
     tracking.check_store(project.root)
 
     data = data_module(experiment)
-    work = project.root / ".checkpoints" / name
-    identity = fingerprint(experiment.resolved, meta.sha256)
-    resume = resumable(work, identity)
+    work = work_folder(project.root, name, fingerprint(experiment.resolved, meta.sha256))
+    resume = resumable(work)
     run = open_run(experiment, meta, resume) if is_main_process() else None
     try:
-        fitted = fit(experiment, data, work=work, fingerprint=identity, run=run, resume=resume)
+        fitted = fit(experiment, data, work=work, run=run, resume=resume)
     except BaseException as error:
         if run is not None:
             run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
