@@ -17,27 +17,9 @@ from latentlab import tracking
 from latentlab.contracts import LatentlabError
 
 
-class Broken:
-    """A store that is gone: every call fails as MLflow fails, until it is mended."""
-
-    def __init__(self, real) -> None:
-        self.real, self.mended, self.calls = real, False, 0
-
-    def __getattr__(self, name: str):
-        from mlflow.exceptions import MlflowException
-
-        def call(*args, **kwargs):
-            self.calls += 1
-            if not self.mended:
-                raise MlflowException("connection refused\nlong story")
-            return getattr(self.real, name)(*args, **kwargs)
-
-        return call
-
-
 def test_an_outage_is_one_warning_and_costs_no_number(store, capsys: pytest.CaptureFixture) -> None:
     run = store.open()
-    run._client = broken = Broken(run._client)
+    broken = store.cut(run)
     for step in range(3):
         run._patience = 0  # as if time had passed
         run.log({"loss": float(step)}, step)
@@ -56,7 +38,7 @@ def test_an_outage_is_one_warning_and_costs_no_number(store, capsys: pytest.Capt
 
 def test_a_store_that_fails_slowly_is_asked_seldom(store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = store.open()
-    run._client = broken = Broken(run._client)
+    broken = store.cut(run)
     clock = [100.0]
 
     def slow(*_: object, **__: object) -> None:
@@ -77,7 +59,7 @@ def test_what_stays_undelivered_is_kept_and_delivered_by_the_next_process(
     store, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = store.open()
-    run._client = Broken(run._client)
+    store.cut(run)
     run.log({"loss": 0.5, "kl": math.nan}, 7)
     run.set_tags({"device": "cpu"})
     run._patience = 0

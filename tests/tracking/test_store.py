@@ -82,7 +82,7 @@ def test_a_moved_project_keeps_its_artifacts(store, tmp_path: Path) -> None:
     late.log_artifact(text, "late")
 
     with closing(sqlite3.connect(new / "mlruns" / "mlflow.db")) as database:
-        for table, column in tracking.store._LOCATIONS:
+        for table, column in tracking.embedded.LOCATIONS:
             for (place,) in database.execute(f"SELECT {column} FROM {table}"):
                 assert str(store.root) not in place
     there = moved.client
