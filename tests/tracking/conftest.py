@@ -53,9 +53,13 @@ class Store:
         return broken
 
     @property
+    def database(self) -> Path:
+        return self.root / "mlruns" / "mlflow.db"
+
+    @property
     def client(self):
         mlflow = tracking.store._mlflow()  # MLflow itself, less a warning of its own
-        return mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.root}/mlruns/mlflow.db")
+        return mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.database}")
 
     def data(self, run: tracking.Run):
         return self.client.get_run(run.id).data
