@@ -174,8 +174,7 @@ class Run:
         """Log the folder that train wrote as an MLflow model, served by the code in serving.py.
 
         Images (N, C, H, W) float32 in, with the param `task`: see serving.py. Nothing is pickled,
-        run or inferred, no example is stored: it costs 0.3 to 0.5 s, nearly all of it MLflow's
-        imports, plus the copy. The package itself is not among the model's requirements (no index
+        run or inferred, no example is stored. A run that has a model keeps it: nothing is done. The package itself is not among the model's requirements (no index
         has it): install it where the model is loaded. False and LatentlabError as in
         `log_artifact`.
         """

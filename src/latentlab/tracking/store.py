@@ -148,7 +148,7 @@ def failures() -> tuple[type[Exception], ...]:
 def collector_paused() -> Iterator[None]:
     """No garbage collection inside: imports make objects that stay, beside the million of torch.
 
-    Each full collection looks at all of them; it took a third of what tracking costs a training.
+    Each full collection would look at all of them, for nothing (`bench/tracking.py` has the cost).
     """
     running = gc.isenabled()
     gc.disable()
