@@ -174,9 +174,9 @@ class Run:
         """Log the folder that train wrote as an MLflow model, served by the code in serving.py.
 
         Images (N, C, H, W) float32 in, with the param `task`: see serving.py. Nothing is pickled,
-        run or inferred, no example is stored. A run that has a model keeps it: nothing is done. The package itself is not among the model's requirements (no index
-        has it): install it where the model is loaded. False and LatentlabError as in
-        `log_artifact`.
+        run or inferred, no example is stored. A run that has a model keeps it: nothing is done.
+        The package itself is not among the model's requirements (no index has it): install it
+        where the model is loaded. False and LatentlabError as in `log_artifact`.
         """
         _must_exist(run_folder)
         upload = partial(upload_model, self._client, self.id, run_folder, image_shape)
