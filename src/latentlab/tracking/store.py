@@ -132,8 +132,8 @@ def shown(uri: str) -> str:
 
 
 def short(error: Exception) -> str:
-    """The first line of an error, at most 200 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """The first line of an error, at most 200 characters, without passwords of addresses."""
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
 
 
 def failures() -> tuple[type[Exception], ...]:
