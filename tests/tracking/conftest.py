@@ -17,6 +17,24 @@ DESCRIBED = {
 }
 
 
+class Broken:
+    """A store that is gone: every call fails as MLflow fails, until it is mended."""
+
+    def __init__(self, real) -> None:
+        self.real, self.mended, self.calls = real, False, 0
+
+    def __getattr__(self, name: str):
+        from mlflow.exceptions import MlflowException
+
+        def call(*args, **kwargs):
+            self.calls += 1
+            if not self.mended:
+                raise MlflowException("connection refused\nlong story")
+            return getattr(self.real, name)(*args, **kwargs)
+
+        return call
+
+
 class Store:
     """The embedded store of the project `root`."""
 
@@ -29,10 +47,19 @@ class Store:
     def go_on(self, run_id: str, **changes) -> tracking.Run:
         return tracking.continue_run(self.root, run_id, **{**DESCRIBED, **changes})
 
+    def cut(self, run: tracking.Run) -> Broken:
+        """From now on the store fails for this run."""
+        run._client = broken = Broken(run._client)
+        return broken
+
+    @property
+    def database(self) -> Path:
+        return self.root / "mlruns" / "mlflow.db"
+
     @property
     def client(self):
         mlflow = tracking.store._mlflow()  # MLflow itself, less a warning of its own
-        return mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.root}/mlruns/mlflow.db")
+        return mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.database}")
 
     def data(self, run: tracking.Run):
         return self.client.get_run(run.id).data

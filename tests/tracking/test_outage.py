@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,27 +20,9 @@ from latentlab import tracking
 from latentlab.contracts import LatentlabError
 
 
-class Broken:
-    """A store that is gone: every call fails as MLflow fails, until it is mended."""
-
-    def __init__(self, real) -> None:
-        self.real, self.mended, self.calls = real, False, 0
-
-    def __getattr__(self, name: str):
-        from mlflow.exceptions import MlflowException
-
-        def call(*args, **kwargs):
-            self.calls += 1
-            if not self.mended:
-                raise MlflowException("connection refused\nlong story")
-            return getattr(self.real, name)(*args, **kwargs)
-
-        return call
-
-
 def test_an_outage_is_one_warning_and_costs_no_number(store, capsys: pytest.CaptureFixture) -> None:
     run = store.open()
-    run._client = broken = Broken(run._client)
+    broken = store.cut(run)
     for step in range(3):
         run._patience = 0  # as if time had passed
         run.log({"loss": float(step)}, step)
@@ -56,7 +41,7 @@ def test_an_outage_is_one_warning_and_costs_no_number(store, capsys: pytest.Capt
 
 def test_a_store_that_fails_slowly_is_asked_seldom(store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = store.open()
-    run._client = broken = Broken(run._client)
+    broken = store.cut(run)
     clock = [100.0]
 
     def slow(*_: object, **__: object) -> None:
@@ -77,7 +62,7 @@ def test_what_stays_undelivered_is_kept_and_delivered_by_the_next_process(
     store, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = store.open()
-    run._client = Broken(run._client)
+    store.cut(run)
     run.log({"loss": 0.5, "kl": math.nan}, 7)
     run.set_tags({"device": "cpu"})
     run._patience = 0
@@ -112,43 +97,83 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)  # MLflow alone waits 247 s a request
-def test_a_server_that_dies_in_mid_run(
-    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    port = free_port()
+@contextmanager
+def serving(root: Path, port: int) -> Iterator[None]:
+    """A real `mlflow server` on this machine's store; killed outright at the end."""
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{store.root}/mlruns/mlflow.db", "--workers", "1"),
-        *("--artifacts-destination", str(tmp_path / "artifacts")),
+        *("--backend-store-uri", f"sqlite:///{root}/mlruns/mlflow.db", "--workers", "1"),
+        *("--artifacts-destination", str(root / "served")),
     ]
     env = {**os.environ, **tracking.store._ENVIRONMENT}
-    server = subprocess.Popen(command, env=env, cwd=tmp_path, start_new_session=True)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    env.pop("MLFLOW_TRACKING_URI", None)
+    server = subprocess.Popen(command, env=env, cwd=root, start_new_session=True)
     try:
-        for _ in range(120):
+        for _ in range(240):
             try:
-                tracking.check_store(store.root)
+                tracking.check_store(root)
                 break
             except LatentlabError:
                 time.sleep(0.5)
-        run = store.open()
-        run.log({"loss": 1.0, "kl": math.nan}, 0)
-        assert run.flush()
-        assert run.log_artifact(Path(__file__), "code")
-        with tracking.store.open_store(store.root) as there:
-            assert [f.path for f in there.list_artifacts(run.id, "code")] == [
-                f"code/{Path(__file__).name}"
-            ]
-            assert math.isnan(there.get_run(run.id).data.metrics["kl"])
+        yield
     finally:
-        os.killpg(server.pid, 9)
+        os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-    run.log({"loss": 0.5}, 1)
-    assert not run.flush()
+
+
+def train(run: tracking.Run, steps: range) -> bool:
+    delivered = True
+    for step in steps:
+        run.log({"train/loss": 1 / step, "train/kl": math.nan}, step)
+        delivered = run.flush()
+    return delivered
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # MLflow alone waits 247 s a request
+def test_a_server_that_dies_in_mid_run_gets_all_of_it_later(
+    store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    (folder / "weights.pt").write_text("w")
+    with serving(store.root, port):
+        run = store.open()
+        assert train(run, range(1, 4))
+        assert run.log_artifact(Path(__file__), "code")
+    assert not train(run, range(4, 40))
+    assert not run.log_final({"fid": 2.5})
+    assert not run.log_artifact(folder / "weights.pt")
+    assert not run.log_model(folder, image_shape=(1, 8, 8))
     assert not run.finish()
-    assert run.undelivered.read_text().count("\n") == 1
-    assert "metrics: they are kept" in capsys.readouterr().err
+    assert run.undelivered.read_text().count("\n") == 2 * 36 + 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert "metrics: they are kept" in first
+    assert last.startswith(f"warning: run {run.id} lacks in MLflow: artifacts (weights.pt, model")
+    assert last.endswith(
+        f"numbers (kept in {run.undelivered}), status FINISHED;"
+        " run the same command again once the store is back"
+    )
     with pytest.raises(LatentlabError, match=f"MLflow store http://127.0.0.1:{port} does not work"):
-        store.open()
+        store.go_on(run.id)
+
+    with serving(store.root, port):
+        again = store.go_on(run.id)
+        assert again.catch_up([("train", "loss", step, 1 / step) for step in range(1, 40)], 1)
+        assert again.log_artifact(folder / "weights.pt")
+        assert again.log_model(folder, image_shape=(1, 8, 8))
+        assert again.finish()
+        with tracking.store.open_store(store.root) as there:
+            files = [f.path for f in there.list_artifacts(run.id)]
+            (model,) = there.get_run(run.id).outputs.model_outputs
+            assert there.get_logged_model(model.model_id).status == "READY"
+    assert sorted(files) == ["code", "weights.pt"]
+    assert not run.undelivered.exists()
+    assert store.history(run, "train/loss") == [(step, 1 / step) for step in range(1, 40)]
+    unknown = store.history(run, "train/kl")
+    assert [step for step, _ in unknown] == [*range(1, 40)]
+    assert all(math.isnan(value) for _, value in unknown)
+    stored = store.client.get_run(run.id)
+    assert (stored.info.status, stored.data.metrics["fid"]) == ("FINISHED", 2.5)

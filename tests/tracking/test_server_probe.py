@@ -92,3 +92,13 @@ def test_other_stores_are_not_probed(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     tracking.check_store(tmp_path)
+
+
+def test_a_failing_store_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{place}")
+    with pytest.raises(LatentlabError, match=f"store http://{place} does not work") as caught:
+        tracking.open_run(tmp_path, experiment="e", name="vae", params={}, tags={})
+    assert "secret" not in str(caught.value)

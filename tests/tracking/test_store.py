@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import sqlite3
@@ -82,7 +81,7 @@ def test_a_moved_project_keeps_its_artifacts(store, tmp_path: Path) -> None:
     late.log_artifact(text, "late")
 
     with closing(sqlite3.connect(new / "mlruns" / "mlflow.db")) as database:
-        for table, column in tracking.store._LOCATIONS:
+        for table, column in tracking.embedded.LOCATIONS:
             for (place,) in database.execute(f"SELECT {column} FROM {table}"):
                 assert str(store.root) not in place
     there = moved.client
@@ -102,41 +101,6 @@ def test_locations_of_others_are_left_alone(store) -> None:
     store.open()
     for name, place in foreign.items():
         assert store.client.get_experiment_by_name(name).artifact_location == place
-
-
-def start_and_finish(root: Path, name: int, gate) -> None:
-    gate.wait()
-    run = tracking.open_run(root, experiment="digits", name=str(name), params={"seed": 0}, tags={})
-    run.log({"loss": float(name)}, 0)
-    sys.exit(not run.finish())
-
-
-@pytest.mark.slow
-def test_processes_that_start_at_once_share_a_new_store(new_store) -> None:
-    context = multiprocessing.get_context("forkserver")
-    # imported once, not four times: what the processes share is no part of the race
-    context.set_forkserver_preload(
-        [
-            "latentlab.contracts",
-            "mlflow",
-            "mlflow.tracking",
-            "mlflow.store.tracking.sqlalchemy_store",
-        ]
-    )
-    gate = context.Barrier(4)
-    processes = [
-        context.Process(target=start_and_finish, args=(new_store.root, i, gate)) for i in range(4)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0] * 4
-    there = new_store.client
-    runs = there.search_runs([there.get_experiment_by_name("digits").experiment_id])
-    assert {run.info.run_name: run.data.metrics["loss"] for run in runs} == {
-        str(i): float(i) for i in range(4)
-    }
 
 
 @pytest.mark.parametrize("case", ["garbage", "folder", "mlruns is a file"])

@@ -6,9 +6,11 @@ does not work is an error; once it runs, it is a warning, and the numbers wait f
 
 run           open or continue a run, log to it, finish it
 undelivered   the file of what a run could not deliver, until it is continued
+held          which points of its curves the store holds already
 describe      params, tags and names of metrics, as MLflow allows them; the state of the code
 model         the loadable model of a run          serving   its code, run by MLflow only
 store         where the store is, whether it answers, a client of it under a lock
+embedded      the database in the project: made whole or not at all, mended when moved
 errors        LatentlabError, fetched when it is raised
 ui            `python -m latentlab.tracking ui`
 

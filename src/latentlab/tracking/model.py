@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from latentlab.tracking.store import failures
+from latentlab.tracking.store import collector_paused, failures
 
 _SERVED_WITH = ("torch", "torchvision", "lightning", "jsonargparse", "numpy", "pyyaml")
 
@@ -18,13 +18,17 @@ _SERVED_WITH = ("torch", "torchvision", "lightning", "jsonargparse", "numpy", "p
 def upload_model(client: Any, run_id: str, run_folder: Path, image_shape: Sequence[int]) -> None:
     """Log `run_folder` as a model of the run; its status is READY only once all of it is there.
 
-    `image_shape` is (C, H, W). Raises what the store raises.
+    A run has one model: nothing is done for one that has. `image_shape` is (C, H, W). Raises what
+    the store raises.
     """
-    experiment_id = client.get_run(run_id).info.experiment_id
-    logged = client.create_logged_model(experiment_id, run_folder.name, run_id)
+    run = client.get_run(run_id)
+    if run.outputs is not None and run.outputs.model_outputs:
+        return
+    logged = client.create_logged_model(run.info.experiment_id, run_folder.name, run_id)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            _save(f"{folder}/model", run_id, logged, run_folder, image_shape)
+            with collector_paused():
+                _save(f"{folder}/model", run_id, logged, run_folder, image_shape)
             client.log_model_artifacts(logged.model_id, f"{folder}/model")
     except BaseException:
         with suppress(*failures()):  # the first error is the one to tell

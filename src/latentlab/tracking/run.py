@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from latentlab.tracking import undelivered
 from latentlab.tracking.describe import checked_number, checked_tags, describe, flatten
 from latentlab.tracking.errors import mistake
+from latentlab.tracking.held import Held
 from latentlab.tracking.model import upload_model
 from latentlab.tracking.store import (
     experiment_id,
@@ -59,6 +60,8 @@ def continue_run(
 ) -> Run:
     """Resume a run, and deliver what an earlier process could not; a new run if it is unknown here.
 
+    Steps of curves (`train/…`, `val/…`) that the store holds are not stored again: a training may
+    log them anew, or all it knows (`Run.catch_up`).
     MLflow lets no param change: a value that differs from the first one becomes the tag
     `changed.<param>`. `name` and `experiment` serve the new run only. A run is unknown if its
     weights came from another machine, or if it was deleted: one printed line then says so. Raises
@@ -73,7 +76,7 @@ def continue_run(
         opened = open_run(root, experiment=experiment, name=name, params=params, tags=tags)
         print(f"{name}: no run {run_id or '(none)'} in this MLflow store; opened {opened.id}")
         return opened
-    continued = Run(client, run_id, store_folder(root))
+    continued = Run(client, run_id, store_folder(root), holds=partial(_steps, client, run_id))
     continued._take_undelivered()
     return continued
 
@@ -84,12 +87,22 @@ class Run:
     What the store does not take (one warning a loss of contact) is offered again at the next flush.
     After a failure that took t seconds, nothing is tried for 10 t: a server that swallows requests
     slows a training by a tenth at most. What is left at `finish` goes to a file beside the store.
+
+    `holds(key)` tells the steps that the store has of a metric; a new run has none.
     """
 
-    def __init__(self, client: Any, run_id: str, folder: Path) -> None:
+    def __init__(
+        self,
+        client: Any,
+        run_id: str,
+        folder: Path,
+        *,
+        holds: Callable[[str], Iterable[int]] = lambda key: (),
+    ) -> None:
         self.id = run_id
         self.undelivered = folder / f"undelivered-{run_id}.jsonl"
         self._client = client
+        self._held = Held(holds)
         self._metrics: list[undelivered.Point] = []
         self._tags: dict[str, str] = {}
         self._non_finite: set[str] = set()
@@ -114,8 +127,21 @@ class Run:
                 value = math.nan
             self._metrics.append((key, value, now, step))
 
+    def catch_up(self, rows: Iterable[tuple[str, str, int, float]], batch_size: int) -> bool:
+        """Log those rows (split, quantity, images, value) that the store lacks, and flush.
+
+        For a training that goes on from a checkpoint which holds its curves so far: a process that
+        was killed during an outage could keep no file of what was undelivered.
+        """
+        for split, quantity, images, value in rows:
+            self.log({f"{split}/{quantity}": value}, images // batch_size)
+        return self.flush()
+
     def log_final(self, metrics: Mapping[str, Any]) -> bool:
-        """Log nested results as `test/sse` at step 0, and flush; None is skipped, text is a tag."""
+        """Log nested results as `test/sse` at step 0, and flush; None is skipped, text is a tag.
+
+        Results logged again replace the earlier ones, unless their names are those of curves.
+        """
         flat = dict(flatten(metrics, "/"))
         self._tags |= checked_tags({k: v for k, v in flat.items() if isinstance(v, str)})
         self.log({k: v for k, v in flat.items() if v is not None and not isinstance(v, str)}, 0)
@@ -128,17 +154,10 @@ class Run:
 
     def flush(self) -> bool:
         """Deliver what waits. False: the store did not take all of it, the rest goes on waiting."""
-        from mlflow.entities import Metric, RunTag
-
+        kept = "they are kept and offered again"
         while self._metrics or self._tags:
-            points, marks = self._metrics[:_BATCH], list(self._tags.items())[:100]
-            metrics, tags = [Metric(*p) for p in points], [RunTag(*m) for m in marks]
-            deliver = partial(self._client.log_batch, self.id, metrics=metrics, tags=tags)
-            if not self._attempt("metrics", deliver, "they are kept and offered again"):
+            if not self._attempt("metrics", self._deliver, kept):
                 return False
-            del self._metrics[: len(points)]
-            for key, _ in marks:
-                del self._tags[key]
         return True
 
     def log_artifact(self, path: Path, folder: str | None = None) -> bool:
@@ -155,10 +174,9 @@ class Run:
         """Log the folder that train wrote as an MLflow model, served by the code in serving.py.
 
         Images (N, C, H, W) float32 in, with the param `task`: see serving.py. Nothing is pickled,
-        run or inferred, no example is stored: it costs 0.3 to 0.5 s, nearly all of it MLflow's
-        imports, plus the copy. The package itself is not among the model's requirements (no index
-        has it): install it where the model is loaded. False and LatentlabError as in
-        `log_artifact`.
+        run or inferred, no example is stored. A run that has a model keeps it: nothing is done.
+        The package itself is not among the model's requirements (no index has it): install it
+        where the model is loaded. False and LatentlabError as in `log_artifact`.
         """
         _must_exist(run_folder)
         upload = partial(upload_model, self._client, self.id, run_folder, image_shape)
@@ -174,14 +192,25 @@ class Run:
         if self.flush():
             self.undelivered.unlink(missing_ok=True)
         else:
-            undelivered.keep(self.undelivered, self._metrics, self._tags)
-            missing.append(f"numbers (kept in {self.undelivered})")
+            missing.append(f"numbers ({self._keep()})")
         close = partial(self._client.set_terminated, self.id, status)
         if not self._attempt(f"status {status}", close, "it is left out"):
             missing.append(f"status {status}")
         if missing:
-            print(f"warning: run {self.id} lacks in MLflow: {', '.join(missing)}", file=sys.stderr)
+            print(
+                f"warning: run {self.id} lacks in MLflow: {', '.join(missing)};"
+                " run the same command again once the store is back",
+                file=sys.stderr,
+            )
         return not missing
+
+    def _keep(self) -> str:
+        """Write the file of what is undelivered; says whether it could."""
+        try:
+            undelivered.keep(self.undelivered, self._metrics, self._tags)
+        except OSError as error:  # a full disk: no reason to fail a training that is done
+            return f"lost: {short(error)}"
+        return f"kept in {self.undelivered}"
 
     def _give(self, what: str, action: Callable[[], Any]) -> bool:
         """Attempt what is not offered again: its loss is told now and at the end."""
@@ -210,6 +239,20 @@ class Run:
         self._failing = False
         return True
 
+    def _deliver(self) -> None:
+        """Hand over what one request takes."""
+        from mlflow.entities import Metric, RunTag
+
+        self._metrics = self._held.lacking(self._metrics)
+        points, marks = self._metrics[:_BATCH], list(self._tags.items())[:100]
+        metrics, tags = [Metric(*p) for p in points], [RunTag(*m) for m in marks]
+        if metrics or tags:
+            self._client.log_batch(self.id, metrics=metrics, tags=tags)
+        self._held.add(points)
+        del self._metrics[: len(points)]
+        for key, _ in marks:
+            del self._tags[key]
+
     def _take_undelivered(self) -> None:
         if not self.undelivered.exists():
             return
@@ -223,3 +266,7 @@ class Run:
 def _must_exist(path: Path) -> None:
     if not path.exists():
         raise mistake(f"nothing to track at {path}: write it before it is logged")
+
+
+def _steps(client: Any, run_id: str, key: str) -> Iterable[int]:
+    return (point.step for point in client.get_metric_history(run_id, key))

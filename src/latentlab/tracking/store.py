@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -11,14 +12,14 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from itertools import product
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from latentlab.tracking import embedded
 from latentlab.tracking.errors import mistake
 
 _ENVIRONMENT = {
@@ -31,12 +32,6 @@ _ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # three quarters of the start of `mlflow ui`
 }
 _PROBE_SECONDS = 5
-# the columns that hold absolute locations of artifacts
-_LOCATIONS = (
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("experiments", "artifact_location"),
-)
 
 
 def tracking_uri(root: Path) -> str:
@@ -77,7 +72,9 @@ def open_store(root: Path) -> Iterator[Any]:
     """A client; inside the block, a failure of the store is a LatentlabError."""
     _mlflow()
     try:
-        yield _connect(root)
+        with collector_paused():
+            client = _connect(root)
+        yield client
     except failures() as error:
         raise mistake(
             f"the MLflow store {shown(tracking_uri(root))} does not work: {short(error)}. Check"
@@ -135,15 +132,31 @@ def shown(uri: str) -> str:
 
 
 def short(error: Exception) -> str:
-    """The first line of an error, at most 200 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """The first line of an error, at most 200 characters, without passwords of addresses."""
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
 
 
 def failures() -> tuple[type[Exception], ...]:
     """How a store fails: MLflow wraps most, but not all, of what its network and database raise."""
-    from sqlalchemy.exc import SQLAlchemyError
+    with collector_paused():
+        from sqlalchemy.exc import SQLAlchemyError
 
     return (_mlflow().exceptions.MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection inside: imports make objects that stay, beside the million of torch.
+
+    Each full collection would look at all of them, for nothing (`bench/tracking.py` has the cost).
+    """
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _embedded_uri(root: Path) -> str:
@@ -171,7 +184,8 @@ def _probe(uri: str) -> Iterator[str]:
 def _mlflow() -> Any:
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    import mlflow
+    with collector_paused():
+        import mlflow
 
     # MLflow 3.17 on SQLAlchemy 2.1, its own affair: nothing a caller could do
     noload = "The ``noload`` loader strategy is deprecated"
@@ -191,29 +205,7 @@ def _connect(root: Path) -> Any:
     # two processes that migrate one fresh database destroy it: MLflow has no lock of its own
     with FileLock(folder / ".lock"):
         if uri == _embedded_uri(root):
-            _mend(folder / "mlflow.db", artifacts_uri(root))
+            database = folder / "mlflow.db"
+            embedded.make(database, client)
+            embedded.mend(database, artifacts_uri(root))
         return client(uri)
-
-
-def _mend(database: Path, artifacts: str) -> None:
-    """Point every artifact location of a store that was moved or copied to where it is now.
-
-    Also the moment when a database that cannot be written says so: MLflow tries for 100 s.
-    """
-    with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as store:
-        store.execute("BEGIN IMMEDIATE")
-        tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master")}
-        if "experiments" in tables:
-            moved = store.execute(
-                "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location"
-                " LIKE 'file://%/mlruns/artifacts' AND artifact_location <> ?",
-                (artifacts,),
-            ).fetchall()
-            for (old,), (table, column) in product(moved, _LOCATIONS):
-                if table in tables:
-                    store.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
-                        f" WHERE substr({column} || '/', 1, ?) = ?",
-                        (artifacts, len(old) + 1, len(old) + 1, old + "/"),
-                    )
-        store.execute("COMMIT")
