@@ -120,7 +120,7 @@ class ProjectFolder:
         )
 
     def python_stage(self, stage: str, *argv: str) -> subprocess.Popen[str]:
-        return self.start(sys.executable, "-m", f"latentlab.stages.{stage}", *argv)
+        return self.start(sys.executable, "-m", "latentlab.stages", stage, *argv)
 
     def dvc(self, *argv: str) -> str:
         """Output of a dvc command that succeeds."""

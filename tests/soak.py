@@ -62,7 +62,7 @@ def train(
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        from latentlab.stages import entry
+        from latentlab.stages.__main__ import run as entry
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
         quiet = os.open(project.root / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

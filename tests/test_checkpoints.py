@@ -127,7 +127,7 @@ def test_inside_an_epoch_time_decides_but_only_where_a_window_ends(tmp_path):
         window = ()
 
     curves, trainer, now = Window(), FakeTrainer(), [0.0]
-    keeper = Checkpoints(tmp_path, {}, curves, every_seconds=60, clock=lambda: now[0])
+    keeper = Checkpoints(tmp_path, dict, curves, every_seconds=60, clock=lambda: now[0])
     for batch in range(9):  # windows of two steps, 25 s a step
         now[0] += 25
         trainer.total_batch_idx = batch

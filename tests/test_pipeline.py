@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from latentlab.contracts import LatentlabError
-from latentlab.stages import entry
+from latentlab.stages.__main__ import run as entry
 
 MODELS = ("linear_ae", "vae", "dcgan")
 LABEL_FREE = {"fid", "reconstruction_mse", "psnr_db", "ssim"}
@@ -220,7 +220,7 @@ def test_images_without_labels_go_all_the_way(small):
 @pytest.fixture
 def exit_code_2(fork, monkeypatch, capsys):
     """Run a stage as a process would: it must leave with code 2; returns what it said."""
-    monkeypatch.setattr("latentlab.stages.keep_freed_memory", lambda: True)
+    monkeypatch.setattr("latentlab.memory.keep_freed_memory", lambda: True)
 
     def call(*argv):
         with pytest.raises(SystemExit) as stopped:

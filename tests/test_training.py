@@ -21,7 +21,7 @@ from latentlab.contracts import LatentlabError, to_float
 from latentlab.data.loaders import epoch_batches
 from latentlab.data.prepared import read_meta, read_split
 from latentlab.models.dcgan import DCGAN
-from latentlab.stages import entry
+from latentlab.stages.__main__ import run as entry
 from latentlab.training import History, data_module, fit
 
 STEPS, BATCH = 36, 128  # 4 epochs of 9 whole batches
@@ -238,7 +238,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     prepared, monkeypatch, capsys
 ):
     write_toy(prepared, "nan")
-    monkeypatch.setattr("latentlab.stages.keep_freed_memory", lambda: True)
+    monkeypatch.setattr("latentlab.memory.keep_freed_memory", lambda: True)
     with pytest.raises(SystemExit) as stopped:
         entry(lambda: prepared.stage("train", "toy"))
     assert stopped.value.code == 2
@@ -274,7 +274,7 @@ def stage_process(project, parent):
     queue = [parent]
     while queue:
         pid = queue.pop()
-        if b"latentlab.stages.train" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+        if b"latentlab.stages" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
             return pid
         queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     raise AssertionError("dvc has started no training")

@@ -137,7 +137,7 @@ class Checkpoints(Callback):
     def __init__(
         self,
         folder: Path,
-        facts: dict[str, Any],
+        facts: Callable[[], dict[str, Any]],
         curves: Curves,
         *,
         every_seconds: float,
@@ -170,7 +170,7 @@ class Checkpoints(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["latentlab"] = self.facts
+        checkpoint["latentlab"] = self.facts()
 
 
 class VerifiedIO(CheckpointIO):

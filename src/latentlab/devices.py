@@ -12,11 +12,6 @@ from lightning import LightningModule
 from latentlab.config import HardwareSettings
 
 
-def is_main_process() -> bool:
-    """True in the one process that tracks and writes; launchers tell the others by these names."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-
-
 def strategy(hardware: HardwareSettings, model: LightningModule) -> str:
     """Two players step in turn, so under DDP each step leaves the other's parameters unused."""
     several = _num_processes(hardware) > 1 and hardware.strategy in ("auto", "ddp")

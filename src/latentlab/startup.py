@@ -8,6 +8,7 @@ that. It changes no number; what was spared is still imported when it is really 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +24,17 @@ COMPILER = "torch._dynamo"
 SPARED = ("torchvision", "scipy", "matplotlib")
 
 
+def is_main_process() -> bool:
+    """True in the one process that tracks and writes; launchers tell the others by these names."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+
+
 def lean() -> None:
     """Import torch and Lightning, and no more. For a process that owns its interpreter: a stage's.
 
     Does nothing where they are imported already.
     """
-    if "torch" in sys.modules or "torchmetrics" in sys.modules:
+    if COMPILER in sys.modules or "torchmetrics" in sys.modules:
         return
     _Later.install()
     with _hidden(SPARED):
@@ -41,14 +47,15 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
     """Let torchmetrics believe, while it is imported, that these packages are not there."""
     from lightning_utilities.core import imports
 
-    cache = imports.RequirementCache
-    package_available, answer = imports.package_available, cache.__bool__
-    imports.package_available = lambda name: name not in names and package_available(name)
+    cache: Any = imports.RequirementCache
+    module: Any = imports
+    available, answer = module.package_available, cache.__bool__
+    module.package_available = lambda name: name not in names and available(name)
     cache.__bool__ = lambda self: self.requirement not in names and answer(self)
     try:
         yield
     finally:
-        imports.package_available, cache.__bool__ = package_available, answer
+        module.package_available, cache.__bool__ = available, answer
 
 
 class _Later(ModuleType):
@@ -58,8 +65,6 @@ class _Later(ModuleType):
     nothing, and `OptimizedModule`, of which there then is no instance.
     """
 
-    __path__: tuple[str, ...] = ()  # a package, whose submodules `finder` finds
-
     class OptimizedModule:
         """No module is one: nothing was compiled."""
 
@@ -68,10 +73,14 @@ class _Later(ModuleType):
         import torch
 
         stand_in = cls(COMPILER)
-        stand_in.finder = _Submodules(stand_in)
         sys.modules[COMPILER] = stand_in
-        torch._dynamo = stand_in  # type: ignore[assignment]
+        torch._dynamo = stand_in
         sys.meta_path.insert(0, stand_in.finder)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []  # a package, whose submodules `finder` finds
+        self.finder = _Submodules(self)
 
     def graph_break(self, msg: str = "") -> None:
         if sys.modules[COMPILER] is not self:

@@ -26,14 +26,14 @@ from latentlab.data.module import ImageDataModule
 from latentlab.devices import peak_memory_mb, strategy
 
 if TYPE_CHECKING:
-    from latentlab.tracking import Run
+    from latentlab.tracking import Run, RunByClerk
 
 
 @dataclass
 class History:
     """The curves of one training, and the run that shares them."""
 
-    run: Run | None = None
+    run: Run | RunByClerk | None = None
     rows: list[Row] = field(default_factory=list)
     batch_size: int = 1
 
@@ -95,7 +95,7 @@ def fit(
     data: ImageDataModule,
     *,
     work: Path,
-    run: Run | None = None,
+    run: Run | RunByClerk | None = None,
     resume: Resume | None = None,
 ) -> Fitted:
     """Train `experiment.model` in place, from `resume` on if given; checkpoints go into `work`.
@@ -116,7 +116,7 @@ def fit(
     )
     checkpoints = Checkpoints(
         work,
-        {"run_id": run.id if run else "", "rows": rows},
+        lambda: {"run_id": run.id if run else "", "rows": rows},
         curves,
         every_seconds=hardware.checkpoint_seconds,
     )

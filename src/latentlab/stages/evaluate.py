@@ -20,12 +20,12 @@ from latentlab.files import fresh_folder, write_json
 from latentlab.metrics.embedding import tsne
 from latentlab.metrics.pca import PCA, principal_angles
 from latentlab.plots import save_grid, save_map, save_pairs, save_rows
-from latentlab.stages import entry
+from latentlab.stages import UNTRACKED
 from latentlab.trained import Trained, load_trained
 
 
-def main(argv: list[str] | None = None) -> None:
-    (name,) = sys.argv[1:] if argv is None else argv
+def main(argv: list[str]) -> None:
+    (name,) = argv
     start = time.perf_counter()
     project = load_project()
     tracking.check_store(project.root)
@@ -142,8 +142,5 @@ def track(project: Project, trained: Trained, report: Path, metrics: dict[str, A
     run.log_final(metrics)
     for path in sorted(report.iterdir()):
         run.log_artifact(path, "report")
-    run.finish("FINISHED")
-
-
-if __name__ == "__main__":
-    entry(main)
+    if not run.finish("FINISHED"):
+        raise SystemExit(UNTRACKED)

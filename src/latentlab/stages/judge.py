@@ -18,7 +18,6 @@ from latentlab.files import fresh_folder, write_json
 from latentlab.metrics.pca import PCA
 from latentlab.plots import save_grid
 from latentlab.runs import write_run
-from latentlab.stages import entry
 from latentlab.training import Fitted, History, data_module, fit
 
 
@@ -87,7 +86,3 @@ def _judge_accuracy(yard: Yardsticks) -> dict[str, float]:
     originals = torch.cat(list(yard.test.batches()))
     scores = yard.score_reconstructions(yard.test, originals)
     return {"judge_accuracy": scores["judge_accuracy"]}
-
-
-if __name__ == "__main__":
-    entry(main)

@@ -8,7 +8,6 @@ import sys
 from latentlab.config import load_project
 from latentlab.data.prepared import write_prepared
 from latentlab.data.sources import open_source
-from latentlab.stages import entry
 
 NAMED = 20  # skipped files that are named here; meta.json has them all
 
@@ -29,7 +28,3 @@ def main(argv: list[str] | None = None) -> None:
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     shape = " × ".join(map(str, meta.image_shape))
     print(f"prepared {meta.name}: {counts} images of {shape}, {meta.num_classes} classes")
-
-
-if __name__ == "__main__":
-    entry(main)

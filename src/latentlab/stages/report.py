@@ -7,7 +7,6 @@ from latentlab.contracts import LatentlabError
 from latentlab.plots import write_atomic
 from latentlab.report.page import page
 from latentlab.report.results import read_results, results_csv
-from latentlab.stages import entry
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -20,7 +19,3 @@ def main(argv: list[str] | None = None) -> None:
     write_atomic(reports / "results.csv", results_csv(results).encode())
     write_atomic(reports / "index.html", page(results).encode())
     print(f"page: {reports / 'index.html'}")
-
-
-if __name__ == "__main__":
-    entry(main)

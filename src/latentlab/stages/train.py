@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,14 @@ from latentlab import tracking
 from latentlab.checkpoints import Resume, clear, fingerprint, resumable, work_folder
 from latentlab.config import Experiment, load_experiment, load_project
 from latentlab.data.prepared import Meta, read_meta, read_split
-from latentlab.devices import is_main_process
 from latentlab.runs import fit_sampler, write_run
-from latentlab.stages import entry
+from latentlab.stages import UNTRACKED
+from latentlab.startup import is_main_process
 from latentlab.training import Fitted, data_module, fit
 
 
-def main(argv: list[str] | None = None) -> None:
-    (name,) = sys.argv[1:] if argv is None else argv
+def main(argv: list[str]) -> None:
+    (name,) = argv
     project = load_project()
     meta = read_meta(project.prepared)
     experiment = load_experiment(name, meta.facts, project.root)
@@ -37,11 +36,14 @@ def main(argv: list[str] | None = None) -> None:
         return
     fit_sampler(experiment, read_split(project.prepared, "train"))
     folder = write_run(experiment, meta, fitted, run_id=run.id)
-    publish(run, folder, fitted, meta)
+    if not publish(run, folder, fitted, meta):
+        raise SystemExit(UNTRACKED)  # the checkpoint stays: the next time is only a delivery
     clear(work)
 
 
-def open_run(experiment: Experiment, meta: Meta, resume: Resume | None) -> tracking.Run:
+def open_run(
+    experiment: Experiment, meta: Meta, resume: Resume | None
+) -> tracking.Run | tracking.RunByClerk:
     root = experiment.project.root
     family: str = experiment.model.family  # type: ignore[assignment]
     described: dict[str, Any] = {
@@ -50,18 +52,19 @@ def open_run(experiment: Experiment, meta: Meta, resume: Resume | None) -> track
         "params": experiment.resolved,
         "tags": {**tracking.run_tags(root), "data.sha256": meta.sha256, "family": family},
     }
-    if resume is not None:
-        return tracking.continue_run(root, resume.run_id, **described)
-    return tracking.open_run(root, **described)
+    if resume is None:
+        return tracking.open_run(root, **described)
+    run = tracking.continue_run(root, resume.run_id, **described)
+    run.catch_up(resume.rows, experiment.trainer.batch_size)
+    return run
 
 
-def publish(run: tracking.Run, folder: Path, fitted: Fitted, meta: Meta) -> None:
+def publish(
+    run: tracking.Run | tracking.RunByClerk, folder: Path, fitted: Fitted, meta: Meta
+) -> bool:
+    """Add the cost and the trained model; False if MLflow did not take all of the run."""
     run.log_final(fitted.cost)
     run.set_tags({"device": fitted.device})
     run.log_artifact(folder / "weights.pt")
     run.log_model(folder, image_shape=meta.image_shape)
-    run.finish("FINISHED")
-
-
-if __name__ == "__main__":
-    entry(main)
+    return run.finish("FINISHED")

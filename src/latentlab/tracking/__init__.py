@@ -5,6 +5,7 @@ mlruns/mlflow.db, with its artifacts in mlruns/artifacts. Before a training star
 does not work is an error; once it runs, it is a warning, and the numbers wait for delivery.
 
 run           open or continue a run, log to it, finish it
+clerk         the same in a process of its own, so that nobody waits for MLflow
 undelivered   the file of what a run could not deliver, until it is continued
 held          which points of its curves the store holds already
 describe      params, tags and names of metrics, as MLflow allows them; the state of the code
@@ -17,16 +18,19 @@ ui            `python -m latentlab.tracking ui`
 Importing this imports neither MLflow nor torch: each takes more than a second, at first use.
 """
 
+from latentlab.tracking.clerk import RunByClerk, continue_run, hire, open_run
 from latentlab.tracking.describe import run_tags
-from latentlab.tracking.run import Run, Status, continue_run, open_run
+from latentlab.tracking.run import Run, Status
 from latentlab.tracking.store import check_store, tracking_uri
 from latentlab.tracking.ui import ui_command
 
 __all__ = [
     "Run",
+    "RunByClerk",
     "Status",
     "check_store",
     "continue_run",
+    "hire",
     "open_run",
     "run_tags",
     "tracking_uri",

@@ -1,13 +1,16 @@
-"""`python -m latentlab.tracking ui`."""
+"""`python -m latentlab.tracking ui`; with `clerk`, what a stage hires."""
 
 import sys
 
+from latentlab.tracking import clerk, ui
 from latentlab.tracking.errors import is_mistake
-from latentlab.tracking.ui import main
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["clerk"]:
+        clerk.main()
+        raise SystemExit
     try:
-        main()
+        ui.main()
     except Exception as error:
         if not is_mistake(error):
             raise
