@@ -117,7 +117,7 @@ def _judge_names(tree: Any, packages: Sequence[str], files: str, at: str) -> Non
             raise LatentlabError(f"{files}: {at} is a number of more than 64 bits")
         return
     for key, value in branches:
-        here = f"{at}.{key}"
+        here = f"{at}.{key if key.isprintable() else repr(key)}"
         if here.endswith(".class_path") and not _within(value, packages):
             raise _foreign(str(value), files, here)
         _judge_names(value, packages, files, here)
@@ -161,8 +161,12 @@ def _check_size(make: Callable[[], tuple[Any, Any]], name: str, files: str) -> N
     try:
         with torch.device("meta"):
             modules = [module for module in make() if module is not None]
-    except Exception:  # the true construction says what is wrong, if anything is
-        return
+    except Exception as error:
+        if "overflow" not in str(error).lower():
+            return  # the true construction says what is wrong, if anything is
+        raise LatentlabError(
+            f"{name} cannot be built ({files}): a size is beyond 64 bits; it has too many digits"
+        ) from None
     tensors = {
         id(tensor): tensor for m in modules for tensor in (*m.parameters(), *m.buffers())
     }.values()

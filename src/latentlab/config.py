@@ -256,7 +256,8 @@ def _merge(shared: Any, own: Any, file: str, path: str = "") -> Any:
     if isinstance(shared, dict) and isinstance(own, dict):
         both = dict(shared)
         for key, value in own.items():
-            at = f"{path}.{key}" if path else str(key)
+            at = f"{path}.{key}" if path else key
+            at = at if at.isprintable() else repr(at)
             both[key] = _merge(shared[key], value, file, at) if key in shared else value
         return both
     raise LatentlabError(f"{path} is set in params.yaml and in {file}: keep it in one of them")

@@ -144,7 +144,7 @@ def unscaled(png: bytes) -> tuple[bytes, int, int]:
             pixels = np.asarray(image)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # as Pillow likes
         raise LatentlabError(
-            f"a picture of {len(png)} bytes is not a readable PNG ({error}); make it again"
+            f"a picture of {len(png)} bytes is not a readable PNG ({error})"
         ) from error
     height, width = pixels.shape[:2]
     common = math.gcd(height, width)

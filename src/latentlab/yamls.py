@@ -48,13 +48,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > LARGEST:
             raise LatentlabError(f"{path.name} has {size:,} bytes: a configuration has at most 1 M")
-        loader = _Strict(path.read_text(encoding="utf-8"))
-        loader.name = path.name  # what PyYAML's messages call the text
-        content = loader.get_single_data()
+        content = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except LatentlabError:
         raise
     except OSError as error:
         raise LatentlabError(f"{path.name} cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        told = f"line {line}: {error.problem}"
+        raise LatentlabError(f"{path.name} is not valid YAML: {told}") from None
     except RecursionError:
         raise LatentlabError(f"{path.name} is not valid YAML: it is nested too deeply") from None
     except Exception as error:  # a bad scalar escapes PyYAML as ValueError, KeyError and others
