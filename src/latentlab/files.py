@@ -98,16 +98,24 @@ def _alone_in(fresh: Path) -> Iterator[None]:
         fresh.mkdir(parents=True, exist_ok=True)
         handle = os.open(fresh, os.O_RDONLY)
         try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):  # the one before us has renamed it meanwhile
-                if os.fstat(handle).st_ino == fresh.stat().st_ino:
-                    for rest in fresh.iterdir():  # of a killed process
-                        shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
-                    yield
-                    return
+            if fcntl is not None:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+            if not _is(handle, fresh):
+                continue  # the one before us has renamed it meanwhile
+            for rest in fresh.iterdir():  # of a killed process
+                shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+            yield
+            return
         finally:
             os.close(handle)
+
+
+def _is(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _take_place(fresh: Path, folder: Path) -> None:

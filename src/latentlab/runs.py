@@ -71,7 +71,7 @@ def fill(module: torch.nn.Module, path: Path) -> None:
     """
     try:
         module.load_state_dict(_state(path))
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # of a damaged file, whatever the reader stumbles over first
         first = (str(error) or type(error).__name__).splitlines()[0]
