@@ -3,13 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CASES ?= 20000
+FLOOR_TESTS := tests/test_config.py tests/test_configs.py tests/test_losses.py tests/test_plots.py \
+  tests/test_trained.py tests/test_training.py tests/data tests/metrics tests/models tests/tracking
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check format ui bench mnist lock clean
+.PHONY: help setup repro test check format ui bench mnist fuzz floors lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,10 +54,21 @@ bench: $(READY) ## speed against a bare PyTorch loop, in one run
 mnist: $(READY) ## the README's table: the same pipeline on MNIST, in a folder of its own
 	python bench/mnist.py
 
+fuzz: $(READY) ## hostile input, 20,000 cases a test (CASES=n): over 100,000 in all, most of an hour
+	LATENTLAB_FUZZ=$(CASES) python -m pytest tests/fuzz
+
+floors: $(READY) ## a part of the tests under the lowest versions that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --group dev pyproject.toml \
+	  -o .floors.txt
+	rm -rf .floors && $(BIN)/uv venv --quiet --python $(BIN)/python .floors
+	$(BIN)/uv pip install --quiet --python .floors/bin/python -r .floors.txt
+	OMP_NUM_THREADS=1 PYTHONPATH=src .floors/bin/python -m pytest -m "not browser" $(FLOOR_TESTS)
+
 lock: ## resolve requirements.lock anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
 	  --custom-compile-command 'make lock' --group dev pyproject.toml -o requirements.lock
 
 clean: ## remove what the pipeline made; keep data, cache and .venv
-	rm -rf runs results reports data/prepared data/reference .checkpoints
+	rm -rf runs results reports data/prepared data/reference .checkpoints .floors .floors.txt

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from latentlab.files import fresh_folder, write_json
+from latentlab import files
+from latentlab.files import fresh_folder, write_atomic, write_json
 
 
 def names(folder):
@@ -50,3 +51,17 @@ def test_json_reads_back(tmp_path):
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == content, "float64 survives to the last bit"
     assert text.endswith("}\n")
+
+
+def test_a_failed_write_keeps_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    write_atomic(path, b"old")
+
+    def refuse(*_):
+        raise OSError("disk is gone")
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with pytest.raises(OSError, match="disk is gone"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -78,20 +78,6 @@ def test_equal_input_gives_equal_bytes_and_leaves_one_file(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_a_failed_write_keeps_the_old_file_and_no_rest(tmp_path, monkeypatch):
-    path = tmp_path / "x.png"
-    plots.write_atomic(path, b"old")
-
-    def refuse(*_):
-        raise OSError("disk is gone")
-
-    monkeypatch.setattr(plots.os, "replace", refuse)
-    with pytest.raises(OSError, match="disk is gone"):
-        plots.write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize(
     ("images", "match"),
     [

@@ -220,6 +220,7 @@ class Toy(LightningModule):
 
 
 def write_toy(project, fails):
+    project.edit("params.yaml", allow=[__name__])
     (project.root / "configs" / "toy.yaml").write_text(
         f"model: {{class_path: {__name__}.Toy, init_args: {{fails: {fails}}}}}\n"
         f"trainer: {{batch_size: {BATCH}, images: {2 * STEPS * BATCH}}}\n"

@@ -6,10 +6,11 @@ Every import that costs time waits until a command needs it, so that --help answ
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,14 +20,33 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Exit code 2 and one line on stderr for anything the user can mend."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     from latentlab.contracts import LatentlabError
 
     try:
         args.run(args)
-    except (LatentlabError, OSError) as error:  # OSError: an output that cannot be written
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    except (LatentlabError, OSError) as error:  # OSError: an input or output that is not there
+        _stop(str(error))
+    except (MemoryError, RuntimeError) as error:
+        told = str(error)
+        if isinstance(error, RuntimeError) and "memory" not in told:
+            raise  # a mistake of ours, to be seen in full
+        _stop("too little memory: ask for fewer images at once, or another --device")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def printable(name: str) -> str:
+    """A file name on one line: control characters and broken UTF-8 as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -49,7 +69,7 @@ def reconstruct(args: argparse.Namespace) -> None:
     save_pairs(x, x_hat, args.output)
     errors = (x_hat - x).square().flatten(1).sum(1)
     for name, error in zip(names, errors.tolist(), strict=True):
-        print(f"{name}\tSSE {error:.3f}")
+        print(f"{printable(name)}\tSSE {error:.3f}")
     print(f"reconstructions by {args.model}: {args.output}")
 
 
@@ -57,14 +77,14 @@ def encode(args: argparse.Namespace) -> None:
     """Codes and file names into one .npz."""
     import numpy as np
 
+    from latentlab.files import write_atomic
+
     trained = _load(args)
     names, x = _read(trained, args.images)
     codes = trained.encode(x).numpy()
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    fresh = args.output.with_name(f".{args.output.name}.partial")
-    with fresh.open("wb") as file:
-        np.savez(file, codes=codes, names=np.array(names))
-    fresh.replace(args.output)
+    content = io.BytesIO()
+    np.savez(content, codes=codes, names=np.array(names))
+    write_atomic(args.output, content.getvalue())
     print(f"codes {codes.shape} of {args.model}: {args.output}")
 
 

@@ -7,22 +7,26 @@ runs. A key set in both files is an error too; nothing overrides anything.
 
 from __future__ import annotations
 
-import inspect
+import math
 import random
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
-from latentlab.contracts import LatentlabError, Sampler
+from latentlab.building import assemble, parse
+from latentlab.contracts import LatentlabError
 from latentlab.data.settings import DataSettings
+from latentlab.yamls import read_yaml
 
 if TYPE_CHECKING:
     from lightning import LightningModule
 
 SECTIONS = ("seed", "data", "trainer", "evaluation", "hardware", "models", "model", "sampler")
+SCALARS = ("seed", "allow")  # all other sections are mappings
+RESERVED = ("judge", "reference")  # stages of their own write runs/ and results/ by these names
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class TrainerSettings:
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "images", "log_every", "validations"):
-            if getattr(self, key) < 1:
+            if not 1 <= getattr(self, key) < 2**63:
                 raise LatentlabError(f"trainer.{key} is {getattr(self, key)}: it must be ≥ 1")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise LatentlabError(f"trainer.ema_decay is {self.ema_decay}: it must be in (0, 1)")
@@ -75,6 +79,17 @@ class EvaluationSettings:
     inversion_lr: float = 0.1
     probe_l2: float = 1e-3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"inversion_images": 1, "inversion_draws": 1, "inversion_steps": 0, "seed": 0}
+        for key, low in {**least, "num_samples": 2}.items():
+            value = getattr(self, key)
+            if value is not None and not low <= value < 2**32:
+                raise LatentlabError(f"evaluation.{key} is {value}: it must be ≥ {low} and < 2^32")
+        if not 0 < self.inversion_lr < math.inf:
+            raise LatentlabError(f"evaluation.inversion_lr is {self.inversion_lr}: it must be > 0")
+        if not 0 <= self.probe_l2 < math.inf:
+            raise LatentlabError(f"evaluation.probe_l2 is {self.probe_l2}: it must be ≥ 0")
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,9 @@ def find_root(start: Path | None = None) -> Path:
 def load_project(root: Path | None = None) -> Project:
     """Parse params.yaml. Raises LatentlabError naming the file and the key that is wrong."""
     root = find_root(root)
-    return _project(root, _read(root / "params.yaml"), "params.yaml")
+    content = _read(root / "params.yaml", "allow")
+    _packages(content.get("allow"))
+    return _project(root, content, "params.yaml")
 
 
 def load_experiment(name: str, facts: Mapping[str, Any], root: Path | None = None) -> Experiment:
@@ -149,7 +166,7 @@ def load_experiment(name: str, facts: Mapping[str, Any], root: Path | None = Non
     """
     root = find_root(root)
     path = root / "configs" / f"{name}.yaml"
-    shared, own = _read(root / "params.yaml"), None
+    shared, own = _read(root / "params.yaml", "allow"), None
     if path.is_file():
         own = _read(path)
     elif name in (shared.get("models") or {}):
@@ -160,17 +177,39 @@ def load_experiment(name: str, facts: Mapping[str, Any], root: Path | None = Non
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise LatentlabError(f"unknown model {name!r}: configs/ has {known}")
     files = f"params.yaml + configs/{name}.yaml"
+    allow = _packages(shared.pop("allow", None))
     merged = _merge(shared, own, f"configs/{name}.yaml")
-    return build(name, merged, facts, root=root, files=files)
+    return build(name, merged, facts, root=root, files=files, allow=allow)
+
+
+def allowed_packages(start: Path | None = None) -> tuple[str, ...]:
+    """`allow` of the params.yaml nearest to `start` (default: the working directory), if any.
+
+    It is the user's word on whose code may run: it never comes with a config or a run folder.
+    """
+    try:
+        return _packages(read_yaml(find_root(start) / "params.yaml").get("allow"))
+    except LatentlabError:  # no project here, or the params.yaml of another program
+        return ()
 
 
 def build(
-    name: str, merged: Mapping[str, Any], facts: Mapping[str, Any], *, root: Path, files: str
+    name: str,
+    merged: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    root: Path,
+    files: str,
+    allow: Sequence[str] = (),
 ) -> Experiment:
-    """Build an experiment from plain data: two merged YAML files, or a run's stored `resolved`."""
+    """Build an experiment from plain data: two merged YAML files, or a run's stored `resolved`.
+
+    `allow` names the packages, besides latentlab and torch, whose classes the data may name.
+    """
     project = _project(root, merged, files)
-    seed_all(project.seed)
-    model, sampler, parsed = _instantiate(name, merged, facts, files)
+    model, sampler, parsed = assemble(
+        name, merged, facts, files=files, allow=allow, before=partial(seed_all, project.seed)
+    )
     resolved = {
         "seed": project.seed,
         "data": asdict(project.data),
@@ -191,19 +230,36 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise LatentlabError(f"{path.name} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise LatentlabError(f"{path.name} must be a mapping of sections, got {content!r}")
-    unknown = sorted(map(str, set(content) - set(SECTIONS)))
+def _read(path: Path, *more: str) -> dict[str, Any]:
+    content, sections = read_yaml(path), (*SECTIONS, *more)
+    if "allow" in content and "allow" not in sections:
+        raise LatentlabError(f"{path.name} sets `allow`: that is params.yaml's alone, and yours")
+    unknown = sorted(set(content) - set(sections))
     if unknown:
         raise LatentlabError(
-            f"{path.name}: unknown section {unknown[0]!r}; allowed: {', '.join(SECTIONS)}"
+            f"{path.name}: unknown section {unknown[0]!r}; allowed: {', '.join(sections)}"
         )
+    for key in sections:
+        if key not in SCALARS and content.get(key, {}) is None:
+            del content[key]  # a section whose keys are all commented out
+        elif key not in SCALARS and not isinstance(content.get(key, {}), dict):
+            raise LatentlabError(f"{path.name}: {key} must be a mapping, got {content[key]!r}")
     return content
+
+
+def _packages(allow: Any) -> tuple[str, ...]:
+    listed = allow or []
+    if isinstance(listed, list) and all(map(_is_package, listed)):
+        return tuple(listed)
+    raise LatentlabError(
+        "params.yaml: allow must list packages whose code you trust, such as [my_package],"
+        f" got {allow!r}"
+    )
+
+
+def _is_package(entry: Any) -> bool:
+    parts = entry.split(".") if isinstance(entry, str) else [""]
+    return all(part.isidentifier() for part in parts) and parts[0] != "jsonargparse"
 
 
 def _merge(shared: Any, own: Any, file: str, path: str = "") -> Any:
@@ -211,7 +267,8 @@ def _merge(shared: Any, own: Any, file: str, path: str = "") -> Any:
     if isinstance(shared, dict) and isinstance(own, dict):
         both = dict(shared)
         for key, value in own.items():
-            at = f"{path}.{key}" if path else str(key)
+            at = f"{path}.{key}" if path else key
+            at = at if at.isprintable() else repr(at)
             both[key] = _merge(shared[key], value, file, at) if key in shared else value
         return both
     raise LatentlabError(f"{path} is set in params.yaml and in {file}: keep it in one of them")
@@ -232,64 +289,15 @@ def _project(root: Path, content: Mapping[str, Any], files: str) -> Project:
     for section, settings in sections.items():
         parser.add_class_arguments(settings, section)
     known = {key: content[key] for key in ("seed", "models", *sections) if key in content}
-    parsed = _parse(parser, known, files)
-    made = parser.instantiate(parsed)
+    made = parser.instantiate(parse(parser, known, files))
+    if not 0 <= made.seed < 2**32:
+        raise LatentlabError(f"{files}: seed is {made.seed}: it must be ≥ 0 and < 2^32")
+    for name in made.models:
+        if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+            raise LatentlabError(
+                f"{files}: a model cannot be called {name!r}: use letters, digits, _ and -, and"
+                f" neither of {', '.join(RESERVED)}"
+            )
     return Project(
         root, made.seed, made.data, made.trainer, made.evaluation, made.hardware, dict(made.models)
     )
-
-
-def _instantiate(
-    name: str, content: Mapping[str, Any], facts: Mapping[str, Any], files: str
-) -> tuple[LightningModule, Any, dict[str, Any]]:
-    from jsonargparse import ArgumentParser
-    from lightning import LightningModule
-    from torch.nn import Module
-
-    parser = ArgumentParser(exit_on_error=False)
-    given = {*facts, "prior"}  # what the data and the sampler section give, and no YAML may
-    parser.add_subclass_arguments(LightningModule, "model", skip=given, required=True)
-    parser.add_subclass_arguments(Module, "sampler", required=False)
-    known = {key: content[key] for key in ("model", "sampler") if key in content}
-    parsed = _parse(parser, known, files)
-    plain = yaml.safe_load(parser.dump(parsed, skip_default=False)) or {}
-
-    def make_model(cls: Callable[..., Any], **init_args: Any) -> Any:
-        wanted = inspect.signature(cls).parameters
-        gifts = {key: value for key, value in {**facts, "prior": sampler}.items() if key in wanted}
-        return cls(**init_args, **gifts)
-
-    def make(section: str) -> Any:
-        alone = parsed.clone()
-        alone.pop({"model": "sampler", "sampler": "model"}[section], None)
-        return parser.instantiate(alone, instantiators=[(make_model, LightningModule, True)])[
-            section
-        ]
-
-    try:
-        sampler = make("sampler") if "sampler" in known else None
-        model: LightningModule = make("model")
-        if sampler is not None and not isinstance(sampler, Sampler):
-            raise ValueError(f"{type(sampler).__name__} is no sampler: it needs fit and sample")
-    except (ValueError, KeyError) as error:
-        raise LatentlabError(f"{name} cannot be built ({files}): {_essence(str(error))}") from None
-    return model, sampler, {key: value for key, value in plain.items() if value is not None}
-
-
-def _parse(parser: Any, content: Mapping[str, Any], files: str) -> Any:
-    from jsonargparse import ArgumentError
-
-    try:
-        return parser.parse_object(dict(content))
-    except (ArgumentError, TypeError, ValueError) as error:
-        raise LatentlabError(f"{files}: {_essence(str(error))}") from None
-
-
-def _essence(message: str) -> str:
-    """What is wrong, without the union and the given value that jsonargparse repeats around it."""
-    lines = [line.strip() for line in message.splitlines()]
-    starts = [i for i, line in enumerate(lines) if line.startswith("- Problem with given")]
-    ends = [i for i, line in enumerate(lines) if line == "- Expected a <class 'NoneType'>"]
-    if starts and ends:
-        lines = lines[starts[0] : ends[0]]
-    return " ".join(lines).removeprefix("- ").strip()

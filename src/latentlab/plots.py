@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from latentlab.contracts import LatentlabError, to_uint8
+from latentlab.files import write_atomic
 
 # Ten hues that stay apart under the common colour-vision deficiencies: Petroff, "Accessible color
 # sequences for data visualization" (2021), arXiv:2107.02270.
@@ -26,20 +26,6 @@ PALETTE = (
 )
 MARKERS = "o^sDvP*X"  # classes 10…19 take the second marker, and so on
 TILE = 64  # px; an image smaller than this is enlarged to about this size
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_grid(
@@ -156,9 +142,9 @@ def unscaled(png: bytes) -> tuple[bytes, int, int]:
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             pixels = np.asarray(image)
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # as Pillow likes
         raise LatentlabError(
-            f"a picture of {len(png)} bytes is not a readable PNG ({error}); make it again"
+            f"a picture of {len(png)} bytes is not a readable PNG ({error})"
         ) from error
     height, width = pixels.shape[:2]
     common = math.gcd(height, width)

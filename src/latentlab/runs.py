@@ -7,10 +7,10 @@ on its own: copy it anywhere and `latentlab.load` its path.
 
 from __future__ import annotations
 
-import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -49,9 +49,9 @@ def write_run(experiment: Experiment, meta: Meta, fitted: Fitted, *, run_id: str
         "device": fitted.device,
     }
     with fresh_folder(folder) as fresh:
-        torch.save(experiment.model.cpu().state_dict(), fresh / "weights.pt")
+        _save(experiment.model, fresh / "weights.pt")
         if experiment.sampler is not None:
-            torch.save(experiment.sampler.cpu().state_dict(), fresh / "sampler.pt")
+            _save(experiment.sampler, fresh / "sampler.pt")
         write_json(fresh / "experiment.json", description)
         write_json(fresh / "cost.json", fitted.cost)
         (fresh / "history.csv").write_text(fitted.history.csv())
@@ -59,13 +59,36 @@ def write_run(experiment: Experiment, meta: Meta, fitted: Fitted, *, run_id: str
     return folder
 
 
+def _save(module: torch.nn.Module, path: Path) -> None:
+    with path.open("wb") as file:  # given a path, torch hides why a disk did not take it
+        torch.save(module.cpu().state_dict(), file)
+
+
 def fill(module: torch.nn.Module, path: Path) -> None:
-    """Load a state_dict into `module`; nothing else that a file may hold is ever run."""
+    """Load a state_dict into `module`; nothing else that a file may hold is ever run.
+
+    Raises LatentlabError for what is no state_dict of this module, OSError for a missing file.
+    """
     try:
-        module.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0]
+        module.load_state_dict(_state(path))
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # of a damaged file, whatever the reader stumbles over first
+        first = (str(error) or type(error).__name__).splitlines()[0]
         raise LatentlabError(f"{path} does not hold this model's weights: {first}") from None
+
+
+def _state(path: Path) -> Any:
+    """What torch.save wrote; ValueError for a small file that claims to hold much."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:  # torch never compresses
+            if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it is compressed, which weights never are")
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} claims {tensor.numel():,} numbers and does not hold them")
+    return state
 
 
 def find_run(name: str, root: Path) -> Path:

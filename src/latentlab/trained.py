@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentlab.config import EvaluationSettings, build, find_root
+from latentlab.config import EvaluationSettings, allowed_packages, build, find_root
 from latentlab.contracts import Autoencoder, LatentlabError
 from latentlab.runs import fill, find_run
 
@@ -112,16 +112,22 @@ def load_trained(
     folder = Path(name)
     if not (folder / "experiment.json").is_file():
         folder = find_run(str(name), find_root(Path(project) if project else None))
+    allow = allowed_packages(Path(project) if project else None)
     try:
-        card = json.loads((folder / "experiment.json").read_text())
+        card = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
         facts = {**card["facts"], "image_shape": tuple(card["facts"]["image_shape"])}
         experiment = build(
-            card["name"], card["resolved"], facts, root=folder, files=f"{folder}/experiment.json"
+            str(card["name"]),
+            dict(card["resolved"]),
+            facts,
+            root=folder,
+            files=f"{folder}/experiment.json",
+            allow=allow,
         )
         fill(experiment.model, folder / "weights.pt")
         if experiment.sampler is not None:
             fill(experiment.sampler, folder / "sampler.pt")
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise LatentlabError(
             f"{folder} is not a complete run folder ({error}):"
             f" `dvc repro train@{name}` makes it anew"

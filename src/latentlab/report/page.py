@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from latentlab.contracts import LatentlabError
 from latentlab.plots import unscaled
 from latentlab.report.columns import BY_KEY, METRICS, Metric, best_of, decimals_of, text_of
 from latentlab.report.curves import curves_svg
@@ -199,7 +200,12 @@ def _picture(path: Path, alt: str) -> str:
     """A picture as a data URI in a button that enlarges it, or a remark where it is absent."""
     if not path.exists():
         return '<p class="absent">no picture</p>'
-    png, width, height = unscaled(path.read_bytes())
+    try:
+        png, width, height = unscaled(path.read_bytes())
+    except (LatentlabError, OSError) as error:
+        place, name = "/".join(path.parts[-3:]), path.parent.name
+        stage = "judge" if name == "reference" else f"evaluate@{name}"
+        raise LatentlabError(f"{place} cannot be shown: {error}: `dvc repro {stage}`") from None
     # Pixel art up to this width is enlarged crisply by whole factors; a plot is scaled smoothly.
     kind = "map" if path.stem == "map" else "pixels" if width <= 330 else "photo"
     source = "data:image/png;base64," + base64.b64encode(png).decode()

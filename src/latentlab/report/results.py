@@ -137,7 +137,7 @@ def _read_json(path: Path, hint: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LatentlabError(f"{place} is missing: {hint}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise LatentlabError(f"{place} is not readable JSON ({error}): {hint}") from error
     if not isinstance(content, dict):
         raise LatentlabError(f"{place} holds a {type(content).__name__}, not an object: {hint}")
@@ -190,14 +190,21 @@ def format_table(results: Results) -> str:
 
 
 def results_csv(results: Results) -> str:
-    """All rows with every number that was measured, unrounded; an absent number is empty."""
+    """All rows with every number that was measured, unrounded; an absent number is empty.
+
+    Text that a spreadsheet would take for a formula stands behind an apostrophe.
+    """
     known = dict.fromkeys(BY_KEY)
     keys = [*known, *sorted({key for row in results.rows for key in row.values} - set(known))]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "kind", "family", *keys])
+    writer.writerow(["model", "kind", "family", *map(_inert, keys)])
     for row in results.rows:
         kind = "model" if row.family else "baseline"
         numbers = [repr(row.values[key]) if key in row.values else "" for key in keys]
-        writer.writerow([row.name, kind, row.family, *numbers])
+        writer.writerow([_inert(row.name), kind, _inert(row.family), *numbers])
     return buffer.getvalue()
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latentlab.config import load_project
 from latentlab.contracts import LatentlabError
-from latentlab.plots import write_atomic
+from latentlab.files import write_atomic
 from latentlab.report.page import page
 from latentlab.report.results import read_results, results_csv
 
