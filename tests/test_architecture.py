@@ -33,6 +33,7 @@ CANNOT_CHANGE_NUMBERS = {
     "src/latentlab/tracking": "tells MLflow what happened",
     "src/latentlab/files.py": "writes what it is given",
     "src/latentlab/memory.py": "where freed memory goes",
+    "src/latentlab/startup.py": "what is imported when",
     "src/latentlab/plots.py": "pictures, watched where pictures are an output",
     "src/latentlab/stages/__init__.py": "exit codes",
     "src/latentlab/models/__init__.py": "a docstring",

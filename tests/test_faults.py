@@ -30,7 +30,7 @@ from latentlab.files import fresh_folder, write_atomic
 from latentlab.report.page import page
 from latentlab.report.results import read_results, results_csv
 from latentlab.runs import fill
-from latentlab.stages import entry
+from latentlab.stages.__main__ import run as entry
 
 REPO = Path(__file__).resolve().parents[1]
 MODELS = ("linear_ae", "vae", "dcgan")

@@ -14,7 +14,7 @@ NAMED = 20  # skipped files that are named here; meta.json has them all
 
 def main(argv: list[str] | None = None) -> None:
     """Write root/data/prepared and say in one line what is in it."""
-    argparse.ArgumentParser("python -m latentlab.stages.prepare", description=__doc__).parse_args(
+    argparse.ArgumentParser("python -m latentlab.stages prepare", description=__doc__).parse_args(
         argv
     )
     project = load_project()
