@@ -18,8 +18,8 @@ from latentlab import training
 from latentlab.callbacks import Checkpoints
 from latentlab.config import load_experiment
 from latentlab.contracts import LatentlabError, to_float
-from latentlab.data.loaders import epoch_batches
 from latentlab.data.module import ImageDataModule
+from latentlab.data.order import epoch_batches
 from latentlab.data.prepared import read_meta, read_split
 from latentlab.models.dcgan import DCGAN
 from latentlab.stages import entry
