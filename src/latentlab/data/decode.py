@@ -25,7 +25,7 @@ def decode_images(
     """Fill `pixels` uint8 (N, C, S, S): row i from the image file where(i).
 
     Returns {row: reason} for what could not be read, pictures beyond Pillow's decompression-bomb
-    limit among it. A full disk is not the image's fault: that OSError is raised.
+    limit among it. A full disk is not the image's fault: that LatentlabError is raised.
     """
     from PIL import Image
     from tqdm import tqdm

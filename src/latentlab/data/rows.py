@@ -22,7 +22,8 @@ class ImageRows:
 
     `rows[i]` is one image (C, H, W); `rows[a:b]` and `rows[integers]` are copies (n, C, H, W);
     `rows[i] = image` writes. Threads may share it. It keeps `file` open by a descriptor of its own,
-    which goes when the rows go. Raises OSError where the file ends too early.
+    which goes when the rows go. Raises OSError where the file ends too early, LatentlabError where
+    a row cannot be written.
     """
 
     dtype = np.dtype(np.uint8)
@@ -46,8 +47,12 @@ class ImageRows:
 
     def __setitem__(self, row: int, image: np.ndarray) -> None:
         content = np.ascontiguousarray(image, np.uint8)
-        if os.pwrite(self.file, content.data, self._place(row)) != self._row_bytes:
-            raise OSError(f"row {row} could not be written whole")
+        try:
+            written = os.pwrite(self.file, content.data, self._place(row))
+        except OSError as error:
+            raise LatentlabError(f"images cannot be written ({error}); make room there") from error
+        if written != self._row_bytes:
+            raise LatentlabError("the disk of the images is full; make room there")
 
     def first(self, count: int) -> ImageRows:
         """The first `count` rows, as a view."""
