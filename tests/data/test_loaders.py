@@ -238,8 +238,8 @@ def test_a_file_that_changes_while_it_is_read_is_named(folder, tmp_path, harm, w
 
 def test_an_epoch_of_ten_million_costs_its_permutation() -> None:
     """Of its 78,125 batches only the one in hand is a tensor of its own."""
-    batches = epoch_batches(10**7, 128, seed=0, epoch=0)
     tracemalloc.start()
+    batches = epoch_batches(10**7, 128, seed=0, epoch=0)
     total = sum(len(batch) for batch in batches)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()

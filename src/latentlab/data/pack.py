@@ -11,8 +11,9 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -68,9 +69,8 @@ def pack_folder(
     _, classes = folder_classes(names)
     number = {name: label for label, name in enumerate(classes or ())}
     try:
-        with fresh_folder(out) as fresh:
-            good = _good(_encode(folder, names, size), problems)
-            shards = list(_write(fresh, good, number, per_shard))
+        with fresh_folder(out) as fresh, closing(_encode(folder, names, size)) as encoded:
+            shards = list(_write(fresh, _good(encoded, problems), number, per_shard))
             if problems and (on_unreadable == "stop" or not shards):
                 raise LatentlabError(
                     f"{len(problems)} of {len(problems.keys() | set(names))} files in {folder} "
@@ -104,7 +104,7 @@ def _check(folder: Path, out: Path, size: int | None, per_shard: int) -> None:
         raise LatentlabError(f"size {size}, per shard {per_shard}: both must be 1 or more.")
 
 
-def _encode(folder: Path, names: list[str], size: int | None) -> Iterator[_Packed]:
+def _encode(folder: Path, names: list[str], size: int | None) -> Generator[_Packed]:
     """Read and check the files in a few threads, in order, a few held at a time."""
     from tqdm import tqdm
 
