@@ -150,6 +150,7 @@ def say(folder: Path, **values) -> None:
         (lambda f: drop(f, "meta.json"), "meta.json cannot be read"),
         (lambda f: (f / "meta.json").write_text('{"name":'), "meta.json cannot be read"),
         (lambda f: (f / "meta.json").write_text("[]"), "meta.json cannot be read"),
+        (lambda f: (f / "meta.json").write_text("0"), "int where an object is needed"),
         (lambda f: say(f, counts={"train": 1, "val": -3, "test": 1}), "not positive integers"),
         (lambda f: say(f, image_shape=[1, 2, "2"]), "not positive integers"),
         (lambda f: say(f, image_shape=[1, 2]), "meta.json cannot be read"),

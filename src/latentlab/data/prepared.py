@@ -123,8 +123,10 @@ def read_split(folder: Path, split: str, mmap: bool | None = None) -> Split:
     return Split(images, read_labels(folder, split, meta))
 
 
-def _parse_meta(told: dict[str, Any]) -> Meta:
+def _parse_meta(told: Any) -> Meta:
     """What read JSON says, checked; KeyError, TypeError or ValueError where it is not a meta."""
+    if not isinstance(told, dict):
+        raise TypeError(f"{type(told).__name__} where an object is needed")
     channels, height, width = shape = told.pop("image_shape")
     counts, classes = told.pop("counts"), told.pop("classes")
     numbers = [*shape, *(counts[name] for name in SPLITS)]
