@@ -14,7 +14,7 @@ MAY_IMPORT = {  # room → rooms; a room not named here may import everything bu
     **{room: {"contracts"} for room in BOTTOM},
     **{room: set() for room in ("contracts", *PLAIN_TORCH)},
     "plots": {"contracts", "files"},
-    "data": {"contracts"},
+    "data": {"contracts", "files"},
     "models": {"contracts", *PLAIN_TORCH},
     "metrics": {"contracts"},
     "callbacks": {"contracts"},

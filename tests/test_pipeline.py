@@ -29,12 +29,12 @@ def metrics(project, name):
 STAND_IN = """#!{python}
 # In place of `python`: notes which stage was called and makes its outputs, new at each call.
 import json, pathlib, sys, time
-stage = sys.argv[2].rsplit(".", 1)[1]
-called = "@".join([stage, *sys.argv[3:]])
+stage, *name = sys.argv[3:]
+called = "@".join([stage, *name])
 with open("called.txt", "a") as log:
     log.write(called + "\\n")
 for out in json.loads(pathlib.Path("outs.json").read_text())[stage]:
-    path = pathlib.Path(out.replace("${{key}}", "".join(sys.argv[3:])))
+    path = pathlib.Path(out.replace("${{key}}", "".join(name)))
     path = path if path.suffix else path / "content"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{{called}} {{time.time_ns()}}")

@@ -18,7 +18,7 @@ from latentlab import training
 from latentlab.checkpoints import Checkpoints, checkpoints, fingerprint, read, resumable
 from latentlab.config import load_experiment
 from latentlab.contracts import LatentlabError, to_float
-from latentlab.data.loaders import epoch_batches
+from latentlab.data.order import epoch_batches
 from latentlab.data.prepared import read_meta, read_split
 from latentlab.models.dcgan import DCGAN
 from latentlab.stages.__main__ import run as entry

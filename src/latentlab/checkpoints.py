@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ def checkpoints(work: Path) -> list[Path]:
 def clear(work: Path) -> None:
     """Forget the checkpoints of a training that has finished."""
     shutil.rmtree(work, ignore_errors=True)
+    with suppress(OSError):  # another training's, of another configuration
+        work.parent.rmdir()
 
 
 class DamagedError(Exception):

@@ -1,4 +1,4 @@
-"""`latentlab`: use what was trained. It trains nothing: that is `dvc repro`.
+"""`latentlab`: use what was trained, pack images. It trains nothing: that is `dvc repro`.
 
 Every import that costs time waits until a command needs it, so that --help answers at once.
 """
@@ -98,6 +98,26 @@ def results(args: argparse.Namespace) -> None:
     print(f"\npage: {project.root / 'reports' / 'index.html'}")
 
 
+def shard(args: argparse.Namespace) -> None:
+    """Pack a folder of images (sub-folders are classes) into tar shards for data.name: shards."""
+    from latentlab.data.pack import pack_folder
+
+    manifest = pack_folder(
+        args.folder,
+        args.out,
+        size=args.size,
+        per_shard=args.per_shard,
+        on_unreadable=args.on_unreadable,
+    )
+    size = sum(each.bytes for each in manifest.shards)
+    classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
+    skipped = f", {len(manifest.skipped)} unreadable skipped" if manifest.skipped else ""
+    print(
+        f"{manifest.num_images} images, {classes}{skipped}: {len(manifest.shards)} shards, "
+        f"{size / 1e6:.1f} MB in {args.out}"
+    )
+
+
 def _load(args: argparse.Namespace) -> Trained:
     from latentlab import load
 
@@ -138,7 +158,19 @@ def _parser() -> argparse.ArgumentParser:
         sub = command(function, help_, output)
         sub.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
     command(results, "print the table of results", None)
+    _add_shard(
+        commands.add_parser("shard", help="pack images into tars", description=shard.__doc__)
+    )
     return parser
+
+
+def _add_shard(sub: argparse.ArgumentParser) -> None:
+    sub.set_defaults(run=shard)
+    sub.add_argument("folder", type=Path, help="of the images")
+    sub.add_argument("out", type=Path, help="new folder for the shards and manifest.json")
+    sub.add_argument("--size", type=_positive, help="scale to SIZE pixels (default: files as is)")
+    sub.add_argument("--per-shard", type=_positive, default=10_000, help="images a tar (10000)")
+    sub.add_argument("--on-unreadable", choices=("stop", "skip"), default="stop")
 
 
 def _positive(text: str) -> int:

@@ -9,8 +9,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from latentlab.contracts import LatentlabError
-from latentlab.data.loaders import MemoryLoader, StreamLoader, epoch_batches
+from latentlab.data.loaders import MemoryLoader, StreamLoader
 from latentlab.data.module import ImageDataModule
+from latentlab.data.order import epoch_batches
 from latentlab.data.prepared import read_split, write_prepared
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source

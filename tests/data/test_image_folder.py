@@ -14,6 +14,8 @@ from latentlab.data.settings import DataSettings
 from latentlab.data.sources import open_source
 from latentlab.data.sources.folder import read_images
 
+ODD = 'eel/d,"1"\n猫.webp'
+
 
 def paint(path: Path, value: int, size: tuple[int, int] = (12, 8)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +30,7 @@ def load(root: Path, **settings):
 @pytest.fixture
 def images(tmp_path) -> Path:
     folder = tmp_path / "images"
-    for number, name in enumerate(["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", 'eel/d,"1".webp']):
+    for number, name in enumerate(["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", ODD]):
         paint(folder / name, 40 * number)
     return folder
 
@@ -43,9 +45,9 @@ def test_sub_folders_are_classes_and_order_is_by_path(tmp_path, images) -> None:
     assert source.classes == ("cat", "dog", "eel")
     assert source.train.labels is not None
     assert source.train.labels.tolist() == [0, 0, 1, 2]
-    assert source.train.names == ["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", 'eel/d,"1".webp']
+    assert source.train.names == ["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", ODD]
     assert source.train.pixels.shape == (4, 3, 8, 8)
-    means = source.train.pixels.mean((1, 2, 3))
+    means = source.train.pixels[:].mean((1, 2, 3))
     np.testing.assert_allclose(means, [0, 40, 80, 120], atol=2)
     assert source.unreadable == ()
 
@@ -88,7 +90,7 @@ def test_unreadable_files_are_skipped_by_name(tmp_path, images) -> None:
     source = load(tmp_path, on_unreadable="skip")
     assert set(source.unreadable) == bad
     assert source.train.names == clean.train.names
-    np.testing.assert_array_equal(source.train.pixels, clean.train.pixels)
+    np.testing.assert_array_equal(source.train.pixels[:], clean.train.pixels[:])
     np.testing.assert_array_equal(source.train.labels, clean.train.labels)
 
 
@@ -126,6 +128,32 @@ def test_decompression_bombs_are_unreadable_and_warnings_stay_inside(
     with pytest.raises(LatentlabError, match=r"cat/big.png \(DecompressionBombWarning"):
         load(tmp_path)
     assert warnings.filters == before
+
+
+def test_a_file_without_permission_is_unreadable(tmp_path, images) -> None:
+    path = images / "cat" / "a.png"
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything (root)")
+    with pytest.raises(LatentlabError, match=r"1 of 4 files .*cat/a.png \(PermissionError"):
+        load(tmp_path)
+
+
+def test_a_full_disk_is_no_fault_of_the_images(tmp_path, images, monkeypatch) -> None:
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(LatentlabError, match=r"data has no room for 0.0 GB .*lower data.size"):
+            load(tmp_path, on_unreadable="skip")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(LatentlabError, match=r"images cannot be written .*No space.*make room"):
+            load(tmp_path, on_unreadable="skip")
+    monkeypatch.setattr(os, "pwrite", lambda *_args: 1)
+    with pytest.raises(LatentlabError, match="the disk of the images is full; make room there"):
+        load(tmp_path, on_unreadable="skip")
 
 
 def test_long_lists_are_cut(tmp_path, images) -> None:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,10 @@ import torch
 
 from latentlab.contracts import LatentlabError
 from latentlab.data import prepared
+from latentlab.data.loaders import StreamLoader
+from latentlab.data.order import EpochOrder
 from latentlab.data.prepared import read_meta, read_split, write_prepared
+from latentlab.data.rows import ImageRows
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source
 
@@ -134,25 +138,37 @@ def drop(folder: Path, name: str) -> None:
     (folder / name).unlink()
 
 
+def say(folder: Path, **values) -> None:
+    """Change meta.json."""
+    told = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(told | values))
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
         (lambda f: drop(f, "meta.json"), "meta.json cannot be read"),
         (lambda f: (f / "meta.json").write_text('{"name":'), "meta.json cannot be read"),
         (lambda f: (f / "meta.json").write_text("[]"), "meta.json cannot be read"),
+        (lambda f: (f / "meta.json").write_text("0"), "int where an object is needed"),
+        (lambda f: say(f, counts={"train": 1, "val": -3, "test": 1}), "not positive integers"),
+        (lambda f: say(f, image_shape=[1, 2, "2"]), "not positive integers"),
+        (lambda f: say(f, image_shape=[1, 2]), "meta.json cannot be read"),
+        (lambda f: say(f, classes=["a", 2]), "names are not text"),
+        (lambda f: say(f, seed="0"), "the seed is no integer"),
         (lambda f: drop(f, "val_images.npy"), "val_images.npy cannot be read"),
         (lambda f: drop(f, "val_labels.npy"), "val_labels.npy cannot be read"),
         (
             lambda f: (f / "val_images.npy").write_bytes((f / "val_images.npy").read_bytes()[:-1]),
-            "val_images.npy cannot be read",
+            r"val_images.npy holds uint8 \(3, 1, 2, 2\) in 139 bytes, .* which is 140 bytes",
         ),
         (
             lambda f: np.save(f / "val_images.npy", np.zeros((4, 1, 2, 2), np.uint8)),
-            r"val_images.npy holds uint8 \(4, 1, 2, 2\), meta.json says uint8 \(3, 1, 2, 2\)",
+            r"val_images.npy holds uint8 \(4, 1, 2, 2\) in .* says uint8 \(3, 1, 2, 2\), which",
         ),
         (
             lambda f: np.save(f / "val_labels.npy", np.array([{}] * 3), allow_pickle=True),
-            "val_labels.npy cannot be read",
+            r"val_labels.npy holds object \(3,\)",
         ),
     ],
 )
@@ -161,6 +177,20 @@ def test_an_incomplete_folder_says_what_to_run(tmp_path, harm, message) -> None:
     harm(tmp_path / "p")
     with pytest.raises(LatentlabError, match=rf"(?s){message}.*run `dvc repro prepare`"):
         read_split(tmp_path / "p", "val")
+
+
+def test_images_that_do_not_fit_memory_are_mapped(tmp_path, monkeypatch) -> None:
+    write_prepared(make_source(30), DataSettings(), 0, tmp_path / "p")
+    in_memory = read_split(tmp_path / "p", "train").images
+    monkeypatch.setattr(prepared, "fits_memory", lambda size: size < 21 * 4)
+    mapped = read_split(tmp_path / "p", "train").images
+    assert torch.equal(in_memory, mapped)
+    in_memory[0] = 1  # its own
+    with (tmp_path / "p" / "train_images.npy").open("rb+") as file:
+        file.seek(-1, 2)
+        file.write(b"\x77")
+    assert mapped[-1, 0, 1, 1] == 0x77
+    assert in_memory[-1, 0, 1, 1] != 0x77
 
 
 def test_unknown_splits_are_refused(tmp_path) -> None:
@@ -180,9 +210,29 @@ def test_meta_hash_is_of_the_arrays_alone(tmp_path) -> None:
 
 def test_writing_goes_chunk_by_chunk(tmp_path, monkeypatch) -> None:
     write_prepared(make_source(50), DataSettings(), 0, tmp_path / "whole")
-    monkeypatch.setattr(prepared, "CHUNK", 7)
+    monkeypatch.setattr(prepared, "CHUNK_BYTES", 7 * 4)
     write_prepared(make_source(50), DataSettings(), 0, tmp_path / "pieces")
     assert content(tmp_path / "whole") == content(tmp_path / "pieces")
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path, monkeypatch) -> None:
+    """Neither while preparing nor while streaming; maps would not show in what is traced here."""
+    monkeypatch.setattr(prepared, "CHUNK_BYTES", 2**20)
+    count, shape = 6000, (3, 64, 64)
+    with (tmp_path / "sparse").open("wb+") as file:
+        file.truncate(count * 3 * 64 * 64)  # 74 MB that take no disk
+        rows = ImageRows(file.fileno(), (count, *shape))
+    source = Source("toy", Images(rows, None, range(count)), None, None)
+    tracemalloc.start()
+    meta = write_prepared(source, DataSettings(), 0, tmp_path / "p")
+    order = EpochOrder(meta.counts["train"], 16)
+    for x, _ in StreamLoader(tmp_path / "p", "train", order, num_workers=1):
+        assert x.shape == (16, *shape)
+    assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    tracemalloc.stop()
+    maps = Path("/proc/self/maps")
+    if maps.is_file():
+        assert str(tmp_path) not in maps.read_text()
 
 
 def test_the_stage_writes_digits_and_says_so(tmp_path, monkeypatch, capsys) -> None:

@@ -1,132 +1,29 @@
-"""Whole batches of uint8 images, in an order that a seed fixes and a checkpoint can resume.
+"""Whole batches of uint8 images, from memory or from disk: the same batches in the same order.
 
-`MemoryLoader` gathers a batch by one copy of its rows, `StreamLoader` lets worker processes read
-the same batches from disk. Both take their order from an `EpochOrder`, which they show as
-`.sampler`, because that is where Lightning calls `set_epoch`.
+`MemoryLoader` gathers a batch by one copy of its rows, `StreamLoader` reads the rows from the
+prepared folder, in threads that work ahead if there are any. Both take their order from an
+`EpochOrder`, which they show as `.sampler`, because that is where Lightning calls `set_epoch`.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from latentlab.contracts import LatentlabError, Split
-from latentlab.data.prepared import read_split
+from latentlab.data.arrays import open_array
+from latentlab.data.order import EpochOrder
+from latentlab.data.prepared import read_labels, read_meta
+from latentlab.data.rows import ImageRows
 
 Batch = tuple[Tensor, Tensor]  # uint8 (B, C, H, W), int64 (B,): −1 where there are no labels
-
-
-def epoch_batches(
-    count: int,
-    batch_size: int,
-    *,
-    seed: int,
-    epoch: int,
-    rank: int = 0,
-    world_size: int = 1,
-    shuffle: bool = True,
-    drop_last: bool = True,
-) -> list[Tensor]:
-    """The index batches, int64 (≤ batch_size / world_size,), of one process in one epoch.
-
-    `batch_size` is the global batch: the processes share each one, process `rank` taking every
-    world_size-th index, so that the images of a step do not depend on how many devices there are.
-    The order depends on (seed, epoch) alone. In a short last batch, a process that would come away
-    empty takes the batch's first image, so that all processes do equally many steps.
-
-    Raises:
-        LatentlabError: batch_size < 1, not divisible by world_size, or (with drop_last) > count.
-    """
-    if batch_size < 1 or batch_size % world_size:
-        raise LatentlabError(
-            f"The global batch_size {batch_size} cannot be shared by {world_size} process(es); "
-            f"choose a positive multiple of {world_size}."
-        )
-    if drop_last and batch_size > count:
-        raise LatentlabError(
-            f"batch_size {batch_size} is larger than the {count} images to train on; "
-            f"choose at most {count} or add images."
-        )
-    order = torch.arange(count)
-    if shuffle:
-        mixed = int(np.random.SeedSequence([seed % 2**64, epoch]).generate_state(1, np.uint64)[0])
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(mixed))
-    batches = order[: count - count % batch_size if drop_last else count].split(batch_size)
-    if world_size == 1:
-        return list(batches)
-    return [batch[rank::world_size] if rank < len(batch) else batch[:1] for batch in batches]
-
-
-class EpochOrder:
-    """The batches of epoch after epoch, and where in them we are.
-
-    `epoch` 0… names the current permutation; `position` is the number of batches already handed
-    out. A plain second loop over a loader starts the next epoch once the last one was used up;
-    Lightning says which epoch it wants by `set_epoch`.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        train: bool = True,
-    ) -> None:
-        """`train`: shuffled, whole batches only; otherwise in order, with the short last batch."""
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.rank, self.world_size, self.train = rank, world_size, train
-        self.epoch = self.position = 0
-        self._start = 0  # where the next pass begins: 0, unless a checkpoint said otherwise
-        self._length = len(self._batches())  # checks the numbers now rather than at the first step
-
-    def __len__(self) -> int:
-        return self._length
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; a resumed position counts only within the epoch it was saved in."""
-        if epoch != self.epoch:
-            self.epoch, self.position, self._start = epoch, 0, 0
-
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next pass begin where the saved one was."""
-        self.epoch, self.position = state["epoch"], state["position"]
-        self._start = self.position
-
-    def remaining(self) -> list[Tensor]:
-        """Begin a pass: the index batches still to come in this epoch."""
-        if self._start >= self._length:
-            self.epoch, self._start = self.epoch + 1, 0
-        self.position, self._start = self._start, 0
-        return self._batches()[self.position :]
-
-    def count_up(self) -> None:
-        """One more batch was handed out. After the last one, the next pass is the next epoch's."""
-        self.position += 1
-        self._start = self.position if self.position == self._length else 0
-
-    def _batches(self) -> list[Tensor]:
-        return epoch_batches(
-            self.count,
-            self.batch_size,
-            seed=self.seed,
-            epoch=self.epoch,
-            rank=self.rank,
-            world_size=self.world_size,
-            shuffle=self.train,
-            drop_last=self.train,
-        )
 
 
 class MemoryLoader:
@@ -136,7 +33,8 @@ class MemoryLoader:
 
     def __init__(self, split: Split, order: EpochOrder) -> None:
         self.sampler = order
-        self._rows = _Rows(split)
+        self._images = split.images.numpy()
+        self._labels = None if split.labels is None else split.labels.numpy()
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -145,7 +43,9 @@ class MemoryLoader:
         # A generator: Lightning asks for the iterator before it says which epoch it wants.
         for index in self.sampler.remaining():
             self.sampler.count_up()
-            yield self._rows[index]
+            # numpy's take copies rows in this thread. torch's index_select would share 100 kB among
+            # all cores and wait for the slowest: 2 to 200 times longer when the machine is busy.
+            yield _batch(self._images.take(index.numpy(), 0), self._labels, index)
 
     def set_epoch(self, epoch: int) -> None:
         self.sampler.set_epoch(epoch)
@@ -158,34 +58,30 @@ class MemoryLoader:
 
 
 class StreamLoader:
-    """The same batches in the same order, read from the prepared folder by `num_workers` processes.
+    """The same batches in the same order, read from the prepared folder as they are needed.
 
-    It wraps a DataLoader rather than being one, for two reasons: Lightning would swap the sampler
-    of a DataLoader under DDP, and the position must count the batches used, not those read ahead.
+    With `num_workers` threads, each reads one batch ahead and one more waits; 0 reads between the
+    steps. Resident memory: these batches, and 16 bytes an image for order and labels. The position
+    counts the batches used, not those read ahead.
+
+    Raises:
+        LatentlabError: no complete prepared folder; in a pass: its file changed meanwhile.
     """
 
     batch_sampler = None
 
     def __init__(self, folder: Path, split: str, order: EpochOrder, num_workers: int = 0) -> None:
         self.sampler = order
-        self._pending: list[Tensor] = []
-        self._loader = DataLoader(
-            _MappedRows(folder, split),
-            batch_size=None,
-            sampler=_Pending(self._pending),
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            # Else every pass would draw the workers' seed from the global stream of random numbers
-            # and training would differ from training with MemoryLoader.
-            generator=torch.Generator(),
-        )
+        self._split = _StreamedSplit(folder, split)
+        self._num_workers = num_workers
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        self._pending[:] = self.sampler.remaining()
-        for batch in self._loader:
+        indices = self.sampler.remaining()
+        batches = self._ahead(indices) if self._num_workers else map(self._read, indices)
+        for batch in batches:
             self.sampler.count_up()
             yield batch
 
@@ -198,51 +94,63 @@ class StreamLoader:
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.sampler.load_state_dict(state_dict)
 
+    def _read(self, index: Tensor) -> Batch:
+        return _batch(self._split.read(index.numpy()), self._split.labels, index)
 
-class _Rows(Dataset[Batch]):
-    """A split as a map from an index batch to the whole batch."""
+    def _ahead(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
+        pool = ThreadPoolExecutor(self._num_workers, "reader")
+        reading: deque[Future[Batch]] = deque()
+        try:
+            for index in indices:
+                reading.append(pool.submit(self._read, index))
+                if len(reading) > self._num_workers + 1:
+                    yield reading.popleft().result()
+            while reading:
+                yield reading.popleft().result()
+        finally:  # also when the pass is abandoned
+            pool.shutdown(cancel_futures=True)
 
-    def __init__(self, split: Split) -> None:
-        unknown = torch.full((len(split.images),), -1)
-        self.images = split.images.numpy()
-        self.labels = (unknown if split.labels is None else split.labels).numpy()
 
-    def __getitem__(self, index: Tensor) -> Batch:
-        # numpy's take copies rows in this thread. torch's index_select would share 100 kB among all
-        # cores and wait for the slowest: 2 to 200 times longer when the machine is busy.
-        rows = index.numpy()
-        return torch.from_numpy(self.images.take(rows, 0)), torch.from_numpy(self.labels.take(rows))
-
-
-class _MappedRows(Dataset[Batch]):
-    """`_Rows` over the memory map; each worker opens it itself, for a pickled map is a copy."""
+class _StreamedSplit:
+    """A split whose images stay in their file: `labels` int64 (N,) or None, and `read`."""
 
     def __init__(self, folder: Path, split: str) -> None:
-        self._place = (folder, split)
-        self._rows: _Rows | None = None
+        meta = read_meta(folder)
+        labels = read_labels(folder, split, meta)
+        self.labels = None if labels is None else labels.numpy()
+        self._path = folder / f"{split}_images.npy"
+        shape = (meta.counts[split], *meta.image_shape)
+        file, offset = open_array(self._path, np.uint8, shape)
+        with file:
+            self._rows = ImageRows(file.fileno(), shape, offset)
+        self._state = self._look()
 
-    def __getitem__(self, index: Tensor) -> Batch:
-        if self._rows is None:
-            self._rows = _Rows(read_split(*self._place, mmap=True))
-        return self._rows[index]
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Images uint8 (len(rows), C, H, W).
+
+        Raises:
+            LatentlabError: the file was changed, cut or replaced since it was opened.
+        """
+        try:
+            images = self._rows[rows]
+            changed = self._look() != self._state  # afterwards, so that these rows are covered
+        except OSError as error:
+            raise self._altered(str(error)) from error
+        if changed:
+            raise self._altered("its size, time or place on the disk is another")
+        return images
+
+    def _look(self) -> tuple[int, int, bool]:
+        now = os.fstat(self._rows.file)
+        return now.st_size, now.st_mtime_ns, now.st_nlink > 0
+
+    def _altered(self, what: str) -> LatentlabError:
+        return LatentlabError(
+            f"{self._path} changed while it was read ({what}). Leave the prepared folder alone "
+            "during a training; run `dvc repro` again, which makes it anew if need be."
+        )
 
 
-class _Pending:
-    """A sampler over a list that its owner refills before each pass."""
-
-    def __init__(self, batches: list[Tensor]) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(list(self._batches))
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-
-def fits_memory(num_bytes: int) -> bool:
-    """Whether that much is less than a quarter of the machine's memory."""
-    try:
-        return 4 * num_bytes < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):  # no sysconf here (Windows): streaming always works
-        return False
+def _batch(images: np.ndarray, labels: np.ndarray | None, index: Tensor) -> Batch:
+    known = np.full(len(index), -1) if labels is None else labels.take(index.numpy())
+    return torch.from_numpy(images), torch.from_numpy(known)

@@ -9,7 +9,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from latentlab.contracts import LatentlabError, Split, to_float
-from latentlab.data.loaders import EpochOrder, MemoryLoader, StreamLoader, fits_memory
+from latentlab.data.limits import fits_memory
+from latentlab.data.loaders import MemoryLoader, StreamLoader
+from latentlab.data.order import EpochOrder
 from latentlab.data.prepared import read_meta, read_split
 
 LOADERS = ("auto", "memory", "stream")
@@ -22,9 +24,9 @@ class ImageDataModule(LightningDataModule):
     image. `batch_size` is shared by all processes. Images travel to the device as uint8 and become
     float32 there. Training resumes inside an epoch, for Lightning's checkpoint holds the place.
 
-    `loader`: "memory" (all images in RAM), "stream" (read from disk batch by batch, by
-    `num_workers` processes) or "auto" (memory if the training images take less than a quarter of
-    the machine's). The batches are the same.
+    `loader`: "memory" (all images in RAM), "stream" (read from disk batch by batch, ahead of the
+    training by `num_workers` threads) or "auto" (memory if the training images take less than a
+    quarter of the machine's or the control group's). The batches are the same.
 
     Raises:
         LatentlabError: no complete prepared folder, an unknown loader, num_workers < 0; when the

@@ -10,24 +10,28 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import shutil
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from latentlab.contracts import ImageShape, LatentlabError, Split
+from latentlab.data.arrays import load_array, unusable
+from latentlab.data.limits import fits_memory
 from latentlab.data.pixels import fit_pixels
+from latentlab.data.rows import ImageRows
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source
 from latentlab.data.splits import SPLITS, draw_splits
 
-CHUNK = 512  # images held in memory while writing
+CHUNK_BYTES = 32 * 2**20  # of images held in memory while writing
 
 
 @dataclass(frozen=True)
@@ -93,24 +97,19 @@ def read_meta(folder: Path) -> Meta:
     """Read meta.json of a prepared folder.
 
     Raises:
-        LatentlabError: absent or incomplete.
+        LatentlabError: absent, incomplete, or holding what no prepared folder says.
     """
     try:
         told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        channels, height, width = told.pop("image_shape")
-        classes = told.pop("classes")
-        return Meta(
-            image_shape=(channels, height, width),
-            classes=None if classes is None else tuple(classes),
-            unreadable=tuple(told.pop("unreadable")),
-            **told,
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unusable(folder, f"meta.json cannot be read ({error!r})") from error
+        return _parse_meta(told)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise unusable(folder, f"meta.json cannot be read ({error!r})") from error
 
 
-def read_split(folder: Path, split: str, mmap: bool = False) -> Split:
-    """Read one part; with `mmap` its images stay on disk (read-only) and are paged in when used.
+def read_split(folder: Path, split: str, mmap: bool | None = None) -> Split:
+    """Read one part. `mmap`: its images stay on disk (read-only) and are paged in when used.
+
+    By default that is so for images that take more than a quarter of the memory.
 
     Raises:
         LatentlabError: an unknown split name; an absent or incomplete folder.
@@ -119,11 +118,38 @@ def read_split(folder: Path, split: str, mmap: bool = False) -> Split:
         raise LatentlabError(f"{split!r} is no split; choose one of: {', '.join(SPLITS)}.")
     meta = read_meta(folder)
     shape = (meta.counts[split], *meta.image_shape)
-    images = _load(folder, f"{split}_images.npy", np.dtype(np.uint8), shape, mmap)
+    mmap = not fits_memory(math.prod(shape)) if mmap is None else mmap
+    images = load_array(folder / f"{split}_images.npy", np.uint8, shape, mmap=mmap)
+    return Split(images, read_labels(folder, split, meta))
+
+
+def _parse_meta(told: Any) -> Meta:
+    """What read JSON says, checked; KeyError, TypeError or ValueError where it is not a meta."""
+    if not isinstance(told, dict):
+        raise TypeError(f"{type(told).__name__} where an object is needed")
+    channels, height, width = shape = told.pop("image_shape")
+    counts, classes = told.pop("counts"), told.pop("classes")
+    numbers = [*shape, *(counts[name] for name in SPLITS)]
+    if not all(type(number) is int and number > 0 for number in numbers) or len(counts) != 3:
+        raise ValueError(f"image_shape {shape} and counts {counts} are not positive integers")
+    texts = [told["name"], told["sha256"], *(classes or ()), *told["unreadable"]]
+    if not all(isinstance(text, str) for text in texts) or type(told["seed"]) is not int:
+        raise ValueError("names are not text, or the seed is no integer")
+    return Meta(
+        image_shape=(channels, height, width),
+        classes=None if classes is None else tuple(classes),
+        counts=counts,
+        unreadable=tuple(told.pop("unreadable")),
+        **told,
+    )
+
+
+def read_labels(folder: Path, split: str, meta: Meta) -> torch.Tensor | None:
+    """int64 (N,), or None for data without labels; raises LatentlabError as `read_split` does."""
     if meta.classes is None:
-        return Split(images)
-    labels = _load(folder, f"{split}_labels.npy", np.dtype(np.int64), shape[:1], False)
-    return Split(images, labels)
+        return None
+    path = folder / f"{split}_labels.npy"
+    return load_array(path, np.int64, (meta.counts[split],), mmap=False)
 
 
 def _deal(
@@ -165,9 +191,9 @@ def _fill(
             if labels is not None:
                 digest.update(labels.tobytes())
                 np.save(folder / f"{name}_labels.npy", labels, allow_pickle=False)
-            listed = [""] * len(rows) if labels is None else labels.tolist()
-            origin = [images.names[row] for row in rows.tolist()]
-            table.writerows(zip([name] * len(rows), origin, listed, strict=True))
+            listed = repeat("") if labels is None else labels
+            origin = (images.names[row] for row in rows)
+            table.writerows(zip(repeat(name), origin, listed, strict=False))
     meta = Meta(
         name=source.name,
         image_shape=shapes[0],
@@ -183,7 +209,7 @@ def _fill(
 
 def _write_images(
     file: IO[bytes],
-    pixels: np.ndarray,
+    pixels: np.ndarray | ImageRows,
     rows: np.ndarray,
     settings: DataSettings,
     digest: hashlib._Hash,
@@ -198,8 +224,9 @@ def _write_images(
     digest.update(repr(shape).encode())
     # delay: no bar for what takes less than a second
     with tqdm(total=len(rows), desc="prepare", unit="image", delay=1, disable=None) as bar:
-        for start in range(0, len(rows), CHUNK):
-            chunk = pixels[rows[start : start + CHUNK]]
+        size = max(1, CHUNK_BYTES // math.prod(pixels.shape[1:]))
+        for start in range(0, len(rows), size):
+            chunk = pixels[rows[start : start + size]]
             content = fit_pixels(chunk, settings.size, settings.channels).tobytes()
             file.write(content)
             digest.update(content)
@@ -229,26 +256,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _load(
-    folder: Path, name: str, dtype: np.dtype, shape: tuple[int, ...], mmap: bool
-) -> torch.Tensor:
-    try:
-        array = np.load(folder / name, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _unusable(folder, f"{name} cannot be read ({error})") from error
-    if array.shape != shape or array.dtype != dtype:
-        raise _unusable(
-            folder, f"{name} holds {array.dtype} {array.shape}, meta.json says {dtype} {shape}"
-        )
-    with warnings.catch_warnings():
-        # Read-only is meant: a private writable map would count against memory in full.
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array)
-
-
-def _unusable(folder: Path, what: str) -> LatentlabError:
-    return LatentlabError(
-        f"{folder} is no complete prepared folder: {what}; run `dvc repro prepare`."
-    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from latentlab.contracts import LatentlabError
 
-NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "image_folder")
+NAMES = ("digits", "mnist", "fashion_mnist", "cifar10", "image_folder", "shards")
 ON_UNREADABLE = ("stop", "skip")
 
 
@@ -15,13 +15,14 @@ class DataSettings:
     """The `data` section of params.yaml.
 
     Attributes:
-        name: one of `NAMES`: digits (ships with scikit-learn), mnist, fashion_mnist, cifar10 or
-            image_folder (your own images).
-        folder: image_folder's images; a relative path starts at the project's root. Its sub-folders
-            are the classes; files that lie directly in it have no labels.
-        size: height and width in pixels, ≥ 1; None keeps the set's own size (image_folder has none
-            and needs a number).
-        channels: 1 (grey) or 3 (colour); None keeps the set's own (image_folder: 3).
+        name: one of `NAMES`: digits (ships with scikit-learn), mnist, fashion_mnist, cifar10,
+            image_folder (your own images) or shards (the same, packed into tar files).
+        folder: where image_folder's images or the shards lie; a relative path starts at the
+            project's root. An image folder's sub-folders are the classes; files that lie directly
+            in it have no labels.
+        size: height and width in pixels, ≥ 1; None keeps the set's own size (image_folder and
+            shards have none and need a number).
+        channels: 1 (grey) or 3 (colour); None keeps the set's own (image_folder, shards: 3).
         val_fraction: share of the images, in (0, 1), set aside for validation; where an official
             test split exists, the share of the official training images.
         test_fraction: share of the images, in (0, 1), set aside for the test; unused where an
@@ -56,9 +57,9 @@ class DataSettings:
             )
         if self.size is not None and self.size < 1:
             raise LatentlabError(f"data.size is {self.size}; it must be 1 pixel or more, or null.")
-        if self.name == "image_folder" and self.size is None:
+        if self.name in ("image_folder", "shards") and self.size is None:
             raise LatentlabError(
-                "data.size is null; image_folder has no size of its own: "
+                f"data.size is null; {self.name} has no size of its own: "
                 "set data.size to the height and width in pixels, for example 64."
             )
 

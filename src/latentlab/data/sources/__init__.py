@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from latentlab.contracts import LatentlabError
+from latentlab.data.rows import ImageRows
 from latentlab.data.settings import DataSettings
 
 DATA_VARIABLE = "LATENTLAB_DATA"
@@ -17,12 +18,13 @@ DATA_VARIABLE = "LATENTLAB_DATA"
 
 @dataclass(frozen=True)
 class Images:
-    """`pixels` uint8 (N, C, H, W); `labels` int64 (N,) or None; `names` (N,): what split.csv says.
+    """`pixels` uint8 (N, C, H, W), in memory or on disk; `labels` int64 (N,) or None; `names` (N,).
 
-    A name is the index in the source's own file, or a path relative to the folder of images.
+    A name is what split.csv says: the index in the source's own file, or a path relative to the
+    folder of images.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray | ImageRows
     labels: np.ndarray | None
     names: Sequence[object]
 
@@ -58,6 +60,10 @@ def open_source(settings: DataSettings, root: Path) -> Source:
         from latentlab.data.sources.folder import load_folder
 
         return load_folder(_home(root, settings.folder), settings, scratch=root / "data")
+    if settings.name == "shards":
+        from latentlab.data.sources.shards import load_shards
+
+        return load_shards(_home(root, settings.folder), settings, scratch=root / "data")
     raw = Path(os.environ.get(DATA_VARIABLE) or _home(root, "data/raw"))
     if settings.name == "cifar10":
         from latentlab.data.sources.cifar import load_cifar10

@@ -6,13 +6,8 @@ there are. Whatever cannot be read is named, with its reason.
 
 from __future__ import annotations
 
-import math
 import os
-import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +15,12 @@ import torch
 from torch import Tensor
 
 from latentlab.contracts import ImageShape, LatentlabError, to_float
-from latentlab.data.pixels import fit_image
+from latentlab.data.decode import decode_images, listed
+from latentlab.data.rows import scratch_rows
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source
 
 CLUTTER = {"thumbs.db", "desktop.ini"}  # left by file managers; hidden files are skipped too
-THREADS = 4  # each may hold one full-size image, up to about 0.4 GB
-NAMED = 10  # files an error message names before it says how many more there are
 
 
 def load_folder(folder: Path, settings: DataSettings, *, scratch: Path) -> Source:
@@ -48,28 +42,28 @@ def load_folder(folder: Path, settings: DataSettings, *, scratch: Path) -> Sourc
             "have classes, or set data.folder."
         )
     names, problems = list_images(folder)
-    _refuse_mixture(folder, names)
+    refuse_mixture(folder, names)
     shape = (len(names), settings.channels or 3, settings.size, settings.size)
-    pixels = _disk_array(shape, scratch)
-    reasons = _decode([folder / name for name in names], pixels)
+    pixels = scratch_rows(shape, scratch)
+    reasons = decode_images(lambda row: folder / names[row], pixels)
     problems |= {names[row]: why for row, why in reasons.items()}
     if problems and settings.on_unreadable == "stop":
         raise LatentlabError(
             f"{len(problems)} of {len(problems.keys() | set(names))} files in {folder} cannot be "
-            f"read: {_listed(problems)}. Repair or remove them, or set data.on_unreadable to skip."
+            f"read: {listed(problems)}. Repair or remove them, or set data.on_unreadable to skip."
         )
     kept = [row for row, name in enumerate(names) if name not in problems]
     if not kept:
         raise LatentlabError(
             f"{folder} holds no image that can be read ({len(problems)} unreadable: "
-            f"{_listed(problems) or 'none'}); put your images there or set data.folder."
+            f"{listed(problems) or 'none'}); put your images there or set data.folder."
         )
     for new, old in enumerate(kept):  # close the gaps; new ≤ old, so nothing is overwritten early
         if new != old:
             pixels[new] = pixels[old]
     names = [names[row] for row in kept]
-    labels, classes = _classes(names)
-    images = Images(pixels[: len(kept)], labels, names)
+    labels, classes = folder_classes(names)
+    images = Images(pixels.first(len(kept)), labels, names)
     return Source("image_folder", images, None, classes, tuple(sorted(problems)))
 
 
@@ -92,11 +86,13 @@ def read_images(paths: Sequence[Path], image_shape: ImageShape) -> tuple[list[st
             files.append(path)
     channels, size, _ = image_shape
     pixels = np.zeros((len(files), channels, size, size), np.uint8)
-    problems |= {str(files[row]): why for row, why in _decode(files, pixels).items()}
+    problems |= {
+        str(files[row]): why for row, why in decode_images(files.__getitem__, pixels).items()
+    }
     if problems or not files:
         given = ", ".join(str(path) for path in paths)
         raise LatentlabError(
-            f"{len(problems)} files cannot be read: {_listed(problems)}. Leave them out."
+            f"{len(problems)} files cannot be read: {listed(problems)}. Leave them out."
             if problems
             else f"no images in {given}; name image files or folders that hold some."
         )
@@ -126,80 +122,22 @@ def list_images(folder: Path) -> tuple[list[str], dict[str, str]]:
     return sorted(names), refused
 
 
-def _refuse_mixture(folder: Path, names: list[str]) -> None:
+def refuse_mixture(folder: Path, names: list[str]) -> None:
+    """Raise LatentlabError if some images lie in class folders and some beside them."""
     loose = [name for name in names if "/" not in name]
     if loose and len(loose) < len(names):
         raise LatentlabError(
             f"{folder} holds {len(loose)} files beside its class folders: "
-            f"{_listed(dict.fromkeys(loose, ''))}. Move them into a class folder or away; without "
+            f"{listed(dict.fromkeys(loose, ''))}. Move them into a class folder or away; without "
             "classes, put all images directly into the folder."
         )
 
 
-def _disk_array(shape: tuple[int, ...], scratch: Path) -> np.ndarray:
-    """A zeroed uint8 array on disk without a name, so that even a killed process leaves nothing."""
-    size = math.prod(shape)
-    if size == 0:
-        return np.zeros(shape, np.uint8)
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=scratch) as file:
-            file.truncate(size)
-            if hasattr(os, "posix_fallocate"):  # a full disk must fail here, not as a bus error
-                os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, np.uint8, "r+", 0, shape)
-    except OSError as error:
-        raise LatentlabError(
-            f"{scratch} has no room for {size / 1e9:.1f} GB of decoded images ({error}); free "
-            "some, or lower data.size."
-        ) from error
-
-
-def _decode(paths: list[Path], pixels: np.ndarray) -> dict[int, str]:
-    """Fill `pixels` row by row; returns {row: reason} for what could not be read."""
-    from PIL import Image, UnidentifiedImageError
-    from tqdm import tqdm
-
-    channels, size = pixels.shape[1:3]
-
-    def decode(row: int) -> str | None:
-        try:
-            with Image.open(paths[row]) as image:
-                pixels[row] = fit_image(image, size, channels)
-        except UnidentifiedImageError:
-            return "not an image of a known format"
-        except Exception as error:  # Pillow's plugins raise what they like on damaged files
-            return f"{type(error).__name__}: {error}".splitlines()[0]
-        return None
-
-    with _strict_pillow(), ThreadPoolExecutor(THREADS) as pool:
-        results = pool.map(decode, range(len(paths)))
-        progress = tqdm(results, "images", len(paths), unit="image", delay=1, disable=None)
-        return {row: why for row, why in enumerate(progress) if why}
-
-
-@contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Pillow's size warning becomes an error, its other warnings (odd metadata) are silenced."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+def folder_classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    """int64 labels (N,) and class names by the first folder level; None for fewer than two."""
     tops = [name.split("/")[0] if "/" in name else "" for name in names]
     classes = tuple(sorted(set(tops)))
     if len(classes) < 2:
         return None, None
     number = {name: label for label, name in enumerate(classes)}
     return np.array([number[top] for top in tops], np.int64), classes
-
-
-def _listed(problems: dict[str, str]) -> str:
-    """The first few names with reasons, printable even where a name is not valid UTF-8."""
-    shown = [f"{name} ({why})" if why else name for name, why in sorted(problems.items())[:NAMED]]
-    more = [f"and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
-    return ", ".join(shown + more).encode("utf-8", "backslashreplace").decode()
