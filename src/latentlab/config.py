@@ -32,6 +32,7 @@ class TrainerSettings:
     `images`: training images it sees in all, rounded up to whole epochs, so that one number suits
     data sets of any size. `batch_size` is global: several devices share it. `log_every` counts
     steps, `validations` those of one training. `channels_last` lays convolutions out as NHWC.
+    `sync_batchnorm`: several GPUs normalise by the statistics of the global batch, as one would.
     """
 
     batch_size: int = 128
@@ -40,6 +41,7 @@ class TrainerSettings:
     log_every: int = 50
     validations: int = 20
     channels_last: bool = True
+    sync_batchnorm: bool = True
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "images", "log_every", "validations"):

@@ -23,7 +23,7 @@ from latentlab.callbacks import Checkpoints, Curves, SeedEachBatch
 from latentlab.config import Experiment
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
-from latentlab.devices import peak_memory_mb, strategy
+from latentlab.devices import Together, lost_another, peak_memory_mb, placement
 
 if TYPE_CHECKING:
     from latentlab.tracking import Run
@@ -132,13 +132,11 @@ def fit(
     facts = {"fingerprint": fingerprint, "run_id": run.id if run else "", "rows": rows}
     checkpoints = Checkpoints(work / CHECKPOINT, facts, curves)
     trainer = Trainer(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        strategy=strategy(hardware, experiment.model),
+        **placement(hardware, experiment.model, sync_batchnorm=settings.sync_batchnorm),
         precision=settings.precision,
         max_epochs=epochs,
         check_val_every_n_epoch=max(1, epochs // settings.validations),
-        callbacks=[SeedEachBatch(experiment.project.seed), curves, checkpoints, bar],
+        callbacks=[SeedEachBatch(experiment.project.seed), curves, checkpoints, bar, Together()],
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
@@ -170,6 +168,10 @@ def fit(
             f"out of memory with batches of {settings.batch_size}: lower trainer.batch_size"
             f" ({error})"
         ) from None
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise LatentlabError("another process of this training ended: see what it said") from error
     seconds = time.perf_counter() - start
     cost = {
         "train_seconds": round(seconds, 4),

@@ -6,11 +6,17 @@ import sys
 from collections.abc import Callable
 
 from latentlab.contracts import LatentlabError
+from latentlab.launcher import is_main_process
 from latentlab.memory import keep_freed_memory
 
 
-def entry(main: Callable[[], None]) -> None:
-    """Run a stage: a LatentlabError becomes one line on stderr and exit code 2, no traceback."""
+def entry(main: Callable[[], None], *, alone: bool = False) -> None:
+    """Run a stage: a LatentlabError becomes one line on stderr and exit code 2, no traceback.
+
+    A stage that works `alone` is left to the first of the processes that a launcher started.
+    """
+    if alone and not is_main_process():
+        return
     keep_freed_memory()
     try:
         main()

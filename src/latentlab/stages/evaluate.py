@@ -146,4 +146,4 @@ def track(project: Project, trained: Trained, report: Path, metrics: dict[str, A
 
 
 if __name__ == "__main__":
-    entry(main)
+    entry(main, alone=True)

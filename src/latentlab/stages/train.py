@@ -9,7 +9,7 @@ from typing import Any
 from latentlab import tracking
 from latentlab.config import Experiment, load_experiment, load_project
 from latentlab.data.prepared import Meta, read_meta, read_split
-from latentlab.devices import is_main_process
+from latentlab.launcher import is_main_process
 from latentlab.runs import fit_sampler, write_run
 from latentlab.stages import entry
 from latentlab.training import (
