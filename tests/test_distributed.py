@@ -265,6 +265,7 @@ def test_a_killed_process_ends_all_and_the_training_can_go_on(pair, tmp_path):
     own, elastic = (fragile(pair, tmp_path / n, v) for n, v in (("own", 1), ("elastic", 0)))
     own.edit("params.yaml", hardware__devices=2)
     torchrun = (
+        *("env", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"),  # see docs/several-devices.md
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
         *("--nproc-per-node", "2", "--max-restarts", "1", "-m", "latentlab.stages.train"),
     )
