@@ -74,7 +74,10 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class HardwareSettings:
-    """Where it runs; no number may depend on it beyond floating-point noise."""
+    """Where it runs; no number may depend on it beyond rounding.
+
+    The number of devices is the exception, and only for models that draw noise: each has its own.
+    """
 
     accelerator: str = "auto"
     devices: int | str = "auto"
