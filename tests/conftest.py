@@ -130,6 +130,12 @@ class ProjectFolder:
         return output
 
 
+@pytest.fixture(scope="session")
+def project_at() -> type[ProjectFolder]:
+    """Makes a project in a given folder."""
+    return ProjectFolder
+
+
 @pytest.fixture
 def project(tmp_path) -> ProjectFolder:
     return ProjectFolder(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -86,7 +86,8 @@ class Curves(Callback):
             return
         names = list(self.window[0])
         table = torch.stack([torch.stack([row[n] for n in names]) for row in self.window])
-        table = table.double().cpu()  # (steps, quantities): the window's one host sync
+        table = _sum_over_processes(table) / _processes()
+        table = table.cpu().double()  # (steps, quantities): the window's one host sync
         self.window = []
         finite = table.isfinite().all(1)
         if not finite.all():
@@ -108,13 +109,34 @@ class Curves(Callback):
         self.validation.append((len(batch[0]), outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        means = weighted_means(self.validation)
+        means = _shared_means(self.validation)
         self.validation = []
         if means and not trainer.sanity_checking:
             self.sink("val", means, self._seen(trainer.fit_loop.total_batch_idx + 1))
 
     def _seen(self, steps: int) -> int:
         return steps * self.batch_size
+
+
+def _shared_means(rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:
+    """Weighted means over the rows of all processes, each of which has seen its own images."""
+    means = weighted_means(rows)
+    if _processes() == 1:
+        return means
+    count, device = sum(count for count, _ in rows), next(iter(rows[0][1].values())).device
+    sums = torch.tensor([*means.values(), 1.0], dtype=torch.float64, device=device) * count
+    *totals, count = _sum_over_processes(sums).tolist()
+    return {name: total / count for name, total in zip(means, totals, strict=True)}
+
+
+def _processes() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def _sum_over_processes(numbers: Tensor) -> Tensor:
+    if _processes() > 1:
+        distributed.all_reduce(numbers)
+    return numbers
 
 
 def _steps_done(trainer: Trainer, batch_idx: int) -> int:

@@ -38,6 +38,7 @@ class TrainerSettings:
     steps, `validations` those of one training. `channels_last` lays convolutions out as NHWC.
     `fused`: one kernel per optimizer step. `compile`: torch.compile for each of the model's
     networks. `ema_decay`: the trained model is the exponential moving average of the weights.
+    `sync_batchnorm`: several GPUs normalise by the statistics of the global batch, as one would.
     """
 
     batch_size: int = 128
@@ -49,6 +50,7 @@ class TrainerSettings:
     fused: bool = True
     compile: bool = False
     ema_decay: float | None = None
+    sync_batchnorm: bool = True
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "images", "log_every", "validations"):
@@ -94,8 +96,9 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class HardwareSettings:
-    """Where it runs; no number may depend on it beyond floating-point noise.
+    """Where it runs; no number may depend on it beyond rounding.
 
+    The number of devices is the exception, and only for models that draw noise: each has its own.
     `checkpoint_seconds`: how much of a training a crash may cost; 0 saves at every `log_every`.
     """
 

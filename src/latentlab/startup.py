@@ -8,7 +8,6 @@ that. It changes no number; what was spared is still imported when it is really 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +21,6 @@ from typing import Any
 
 COMPILER = "torch._dynamo"
 SPARED = ("torchvision", "scipy", "matplotlib")
-
-
-def is_main_process() -> bool:
-    """True in the one process that tracks and writes; launchers tell the others by these names."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
 
 
 def lean() -> None:

@@ -19,11 +19,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from latentlab.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
-from latentlab.checkpoints import Checkpoints, Resume, Row, VerifiedIO
+from latentlab.checkpoints import Checkpoints, Resume, Row
 from latentlab.config import Experiment, TrainerSettings
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
-from latentlab.devices import peak_memory_mb, strategy
+from latentlab.devices import Together, lost_another, peak_memory_mb, placement
 
 if TYPE_CHECKING:
     from latentlab.tracking import Run, RunByClerk
@@ -122,9 +122,7 @@ def fit(
     )
     _quiet()
     trainer = Trainer(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        strategy=strategy(hardware, model),
+        **placement(hardware, model, sync_batchnorm=settings.sync_batchnorm),
         precision=settings.precision,
         max_epochs=schedule.epochs,
         check_val_every_n_epoch=schedule.validate_every,
@@ -134,8 +132,8 @@ def fit(
             curves,
             checkpoints,
             bar,
+            Together(),
         ],
-        plugins=[VerifiedIO()],
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
@@ -193,6 +191,10 @@ def _orderly_end(settings: TrainerSettings) -> Iterator[None]:
             f"out of memory with batches of {settings.batch_size}: lower trainer.batch_size"
             f" ({error})"
         ) from None
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise LatentlabError("another process of this training ended: see what it said") from error
 
 
 def _quiet() -> None:

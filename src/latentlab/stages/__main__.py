@@ -11,10 +11,12 @@ from collections.abc import Callable
 from importlib import import_module
 
 from latentlab import tracking
-from latentlab.startup import is_main_process, lean
+from latentlab.launcher import is_main_process
+from latentlab.startup import lean
 
 STAGES = ("prepare", "judge", "train", "evaluate", "report")
 TRACKED = ("train", "evaluate")
+SHARED = ("judge", "train")  # by several processes, where a launcher started them
 
 
 def main() -> None:
@@ -22,7 +24,9 @@ def main() -> None:
         print(f"{__doc__}\nSTAGE is one of: {', '.join(STAGES)}", file=sys.stderr)
         raise SystemExit(2)
     stage, *argv = sys.argv[1:]
-    if stage in TRACKED and is_main_process():
+    if not is_main_process() and stage not in SHARED:
+        return
+    if is_main_process() and stage in TRACKED:
         tracking.hire()
     lean()
     run(lambda: import_module(f"latentlab.stages.{stage}").main(argv))

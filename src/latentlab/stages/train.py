@@ -9,9 +9,9 @@ from latentlab import tracking
 from latentlab.checkpoints import Resume, clear, fingerprint, resumable, work_folder
 from latentlab.config import Experiment, load_experiment, load_project
 from latentlab.data.prepared import Meta, read_meta, read_split
+from latentlab.launcher import is_main_process
 from latentlab.runs import fit_sampler, write_run
 from latentlab.stages import UNTRACKED
-from latentlab.startup import is_main_process
 from latentlab.training import Fitted, data_module, fit
 
 
