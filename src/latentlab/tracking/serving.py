@@ -11,10 +11,9 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import torch
 from mlflow.pyfunc import PythonModel
 
-from latentlab.contracts import LatentlabError
+from latentlab.tracking.errors import mistake
 
 TASKS = ("reconstruct", "encode", "features")
 
@@ -38,7 +37,9 @@ class Served(PythonModel):
         """Raises LatentlabError for an unknown task, a wrong shape, or values outside [0, 1]."""
         task = (params or {}).get("task", TASKS[0])
         if task not in TASKS:
-            raise LatentlabError(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
+            raise mistake(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
+        import torch  # here, because MLflow runs this file also to log a model, without torch
+
         images = torch.from_numpy(_checked(model_input))
         with torch.inference_mode():
             return getattr(self.model, task)(images).cpu().numpy()
@@ -49,12 +50,12 @@ def _checked(images: Any) -> np.ndarray:
         what = (
             f"an array of shape {images.shape}" if isinstance(images, np.ndarray) else type(images)
         )
-        raise LatentlabError(f"got {what}: give images as one array (N, C, H, W) with N ≥ 1")
+        raise mistake(f"got {what}: give images as one array (N, C, H, W) with N ≥ 1")
     if not np.issubdtype(images.dtype, np.floating):
-        raise LatentlabError(f"got {images.dtype} images: give float32 in [0, 1] (uint8 / 255)")
+        raise mistake(f"got {images.dtype} images: give float32 in [0, 1] (uint8 / 255)")
     low, high = images.min(), images.max()
     if not (low >= 0 and high <= 1):  # so written, NaN fails as well
-        raise LatentlabError(f"got values from {low:g} to {high:g}: images lie in [0, 1]")
+        raise mistake(f"got values from {low:g} to {high:g}: images lie in [0, 1]")
     return np.array(images, dtype=np.float32)  # a copy: torch wants it writable
 
 
