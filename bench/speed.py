@@ -1,101 +1,171 @@
-"""Speed of the pipeline's training loop against a bare PyTorch loop, in one process.
+"""Speed of the pipeline's training loop against the textbook's, on MNIST, in interleaved pairs.
 
-    make bench                      # or: python bench/speed.py --rounds 7 --epochs 5
+    make bench                                        # or, some of it:
+    python bench/speed.py --cases vae-128 dcgan-28 --rounds 7
 
-Both train the same VAE (784-400-20) on the same MNIST images with the same batch size. The bare
-loop is the textbook's: one float tensor in memory, a permutation per epoch, Adam, nothing logged.
-The pipeline has everything on: LightningModule, data module, uint8 images, seeds per batch,
-loss curves to MLflow's embedded store every 50 steps,
-a progress bar; its clock also counts set-up, one validation and one checkpoint, which the bare
-loop has not. Rounds alternate, so a machine that slows down slows both; ratios are of throughput
-(images/s), pair by pair, above 1 where the pipeline is faster.
+Two processes stay alive and take turns, each on an otherwise idle machine: one runs the bare loop
+of bench/bare.py as any script would, the other trains through latentlab with everything on (data
+module, uint8 images, seeds per batch, curves to MLflow every 50 steps, a progress bar, one
+validation and one checkpoint at the end, inside its clock). Ratios are of throughput (images/s),
+pair by pair: above 1 where the pipeline is faster.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import torch
-import torch.nn.functional as F
-
-from latentlab import tracking
-from latentlab.checkpoints import clear
-from latentlab.config import Experiment, build
-from latentlab.contracts import to_float
-from latentlab.data.module import ImageDataModule
-from latentlab.data.prepared import read_meta, read_split, write_prepared
-from latentlab.data.settings import DataSettings
-from latentlab.data.sources import open_source
-from latentlab.memory import keep_freed_memory
-from latentlab.training import fit
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class BareVAE(torch.nn.Module):
-    """The textbook's VAE 784-400-20-400-784."""
+@dataclass(frozen=True)
+class Case:
+    """One comparison. `target`: the ratio that is aimed at."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = torch.nn.Linear(784, 400)
-        self.mu = torch.nn.Linear(400, 20)
-        self.logvar = torch.nn.Linear(400, 20)
-        self.back = torch.nn.Linear(20, 400)
-        self.out = torch.nn.Linear(400, 784)
-
-    def forward(self, x):
-        h = F.relu(self.hidden(x))
-        mu, logvar = self.mu(h), self.logvar(h)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        return torch.sigmoid(self.out(F.relu(self.back(z)))), mu, logvar
+    model: str
+    batch_size: int
+    steps: int
+    target: float
+    size: int = 28
+    bare: str = ""  # the bare loop's name, where it is not the model's
+    trainer: dict[str, Any] = field(default_factory=dict)
 
 
-def bare_loop(images: torch.Tensor, batch_size: int, epochs: int) -> float:
-    """Train the textbook's way; images/s."""
+BF16 = {"precision": "bf16-mixed"}
+CASES = {
+    "vae-128": Case("vae", 128, 1200, 0.95),
+    "vae-512": Case("vae", 512, 400, 0.98),
+    "stacked_ae-128": Case("stacked_ae", 128, 1200, 0.95),
+    "stacked_ae-512": Case("stacked_ae", 512, 400, 0.98),
+    "dcgan-28": Case("dcgan", 128, 120, 1.15),
+    "dcgan-32": Case("dcgan", 64, 120, 1.15, size=32),
+    "dcgan-28-bf16": Case("dcgan", 128, 120, 1.7, trainer=BF16),
+    "dcgan-32-bf16": Case("dcgan", 64, 120, 1.7, size=32, trainer=BF16),
+    # against PyTorch's tutorial, which draws one batch of fakes for both players, as we do
+    "dcgan-28-tutorial": Case("dcgan", 128, 120, 1.0, bare="tutorial"),
+    # what each setting of params.yaml is worth
+    "vae-128-unfused": Case("vae", 128, 1200, 0.0, trainer={"fused": False}),
+    "vae-128-compile": Case("vae", 128, 1200, 0.0, trainer={"compile": True}),
+    "vae-128-bf16": Case("vae", 128, 1200, 0.0, trainer=BF16),
+    "vae-128-ema": Case("vae", 128, 1200, 0.0, trainer={"ema_decay": 0.999}),
+    "dcgan-28-unfused": Case("dcgan", 128, 120, 0.0, trainer={"fused": False}),
+    "dcgan-28-nchw": Case("dcgan", 128, 120, 0.0, trainer={"channels_last": False}),
+    "dcgan-28-compile": Case("dcgan", 128, 120, 0.0, trainer={"compile": True}),
+    "dcgan-28-ema": Case("dcgan", 128, 120, 0.0, trainer={"ema_decay": 0.999}),
+}
+
+
+def prepare(root: Path, case: Case) -> Path:
+    """The first MNIST images, as many as the case takes (at most all), as a prepared folder."""
+    from latentlab.data.prepared import write_prepared
+    from latentlab.data.settings import DataSettings
+    from latentlab.data.sources import Images, open_source
+
+    count = min(54_000, case.steps * case.batch_size)
+    folder = root / f"prepared-{case.size}-{count}"
+    if not folder.exists():
+        settings = DataSettings(name="mnist", size=case.size, val_fraction=0.1)
+        source = open_source(settings, ROOT)
+        some = slice(0, round(count / 0.9) + 1)
+        train = Images(source.train.pixels[some], source.train.labels[some], range(60_000)[some])
+        write_prepared(replace(source, train=train), settings, 0, folder)
+    return folder
+
+
+def bare(case: Case, folder: Path) -> float:
+    """Images/s of the textbook's loop."""
+    import torch
+    from bare import loop
+
+    from latentlab.data.prepared import read_split
+
+    images = read_split(folder, "train").images.float() / 255
     torch.manual_seed(0)
-    model = BareVAE()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    steps = len(images) // batch_size
     start = time.perf_counter()
-    for _ in range(epochs):
-        order = torch.randperm(len(images))
-        for step in range(steps):
-            x = images[order[step * batch_size : (step + 1) * batch_size]]
-            x_hat, mu, logvar = model(x)
-            nll = F.binary_cross_entropy(x_hat, x, reduction="sum")
-            kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-            loss = (nll + kl) / batch_size
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return epochs * steps * batch_size / (time.perf_counter() - start)
+    loop(case.bare or case.model)(images, case.batch_size, case.steps)
+    return case.steps * case.batch_size / (time.perf_counter() - start)
 
 
-def pipeline(root: Path, prepared: Path, batch_size: int, epochs: int) -> float:
-    """Train through latentlab with tracking and progress bar on; images/s of its training loop."""
-    meta = read_meta(prepared)
-    steps = meta.counts["train"] // batch_size
+def pipeline(case: Case, folder: Path) -> float:
+    """Images/s through latentlab, tracking and progress bar on."""
+    from latentlab import tracking
+    from latentlab.checkpoints import clear
+    from latentlab.config import build
+    from latentlab.data.module import ImageDataModule
+    from latentlab.data.prepared import read_meta
+    from latentlab.training import fit
+
+    root, meta = folder.parent, read_meta(folder)
+    arguments: dict[str, Any] = {
+        "vae": {"latent_dim": 20},
+        "stacked_ae": {"widths": [300, 150], "activation": "selu"},
+        "dcgan": {"width": 32},
+    }[case.model]
+    name = {"vae": "VAE", "stacked_ae": "StackedAE", "dcgan": "DCGAN"}[case.model]
     resolved = {
         "seed": 0,
-        "model": {"class_path": "latentlab.models.vae.VAE", "init_args": {"latent_dim": 20}},
+        "model": {
+            "class_path": f"latentlab.models.{case.model}.{name}",
+            "init_args": arguments,
+        },
         "sampler": {"class_path": "latentlab.priors.StandardNormal"},
         "trainer": {
-            "batch_size": batch_size,
-            "images": epochs * steps * batch_size,
+            "batch_size": case.batch_size,
+            "images": case.steps * case.batch_size,
             "validations": 1,
+            **case.trainer,
         },
     }
-    experiment: Experiment = build("vae", resolved, meta.facts, root=root, files="bench")
-    data = ImageDataModule(prepared, batch_size=batch_size, seed=0)
+    experiment = build(case.model, resolved, meta.facts, root=root, files="bench")
+    data = ImageDataModule(folder, batch_size=case.batch_size, seed=0)
     run = tracking.open_run(root, experiment="bench", name="vae", params=resolved, tags={})
-    fitted = fit(experiment, data, work=root / ".checkpoints", run=run)
+    fitted = fit(experiment, data, work=root / "work", run=run)
     run.finish("FINISHED")
-    clear(root / ".checkpoints")
+    clear(root / "work")
     return fitted.cost["images_per_second"]
+
+
+def work(side: str, root: Path) -> None:
+    """One of the two processes: for each case named on stdin, images/s on stdout."""
+    if side == "latentlab":
+        from latentlab.memory import keep_freed_memory
+        from latentlab.startup import lean
+
+        lean()
+        keep_freed_memory()
+    for line in sys.stdin:
+        case = CASES[line.strip()]
+        folder = prepare(root, case)
+        print(json.dumps((pipeline if side == "latentlab" else bare)(case, folder)), flush=True)
+
+
+class Worker:
+    """A process that measures one side, and sleeps while the other is measured."""
+
+    def __init__(self, side: str, root: Path) -> None:
+        command = [sys.executable, __file__, "--work", side, str(root)]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # progress bars
+            text=True,
+        )
+
+    def measure(self, name: str) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(name + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
 
 
 def main() -> None:
@@ -103,34 +173,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (5)")
-    parser.add_argument("--epochs", type=int, default=3, help="per run (3)")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[128, 512])
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    keep_freed_memory()  # for both
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        settings = DataSettings(name="mnist")
-        write_prepared(open_source(settings, ROOT), settings, 0, root / "prepared")
-        images = to_float(read_split(root / "prepared", "train").images).flatten(1)
-        threads, version = torch.get_num_threads(), torch.__version__
-        print(f"{len(images)} MNIST images, {threads} threads, torch {version}")
-        for batch_size in args.batch_sizes:
-            compare(root, images, batch_size, args)
+    if args.work:
+        work(args.work[0], Path(args.work[1]))
+        return
+    with tempfile.TemporaryDirectory() as root:
+        sides = [Worker(side, Path(root)) for side in ("bare", "latentlab")]
+        print(f"{'case':18} {'bare':>9} {'latentlab':>9}  ratio (lowest … highest)  aim")
+        for name in args.cases:
+            compare(name, sides, args.rounds)
+        for side in sides:
+            side.process.kill()
 
 
-def compare(root: Path, images: torch.Tensor, batch_size: int, args: argparse.Namespace) -> None:
-    ratios = []
-    for turn in range(args.rounds + 1):
-        bare = bare_loop(images, batch_size, args.epochs)
-        ours = pipeline(root, root / "prepared", batch_size, args.epochs)
-        if turn == 0:
-            continue  # the first pair warms up
-        ratios.append(ours / bare)
-        print(f"  bare {bare:8.0f} images/s, latentlab {ours:8.0f}, ratio {ratios[-1]:.3f}")
-    print(
-        f"batch {batch_size}: ratio {statistics.median(ratios):.3f}"
-        f" (median of {len(ratios)} pairs, {min(ratios):.3f} … {max(ratios):.3f})"
-    )
+def compare(name: str, sides: list[Worker], rounds: int) -> None:
+    pairs = [[side.measure(name) for side in sides] for _ in range(rounds + 1)][1:]  # 1 warms up
+    ratios = [ours / bare for bare, ours in pairs]
+    bare, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
+    spread = f"({min(ratios):.2f} … {max(ratios):.2f})"
+    aim = f"{CASES[name].target:.2f}" if CASES[name].target else "–"
+    ratio = statistics.median(ratios)
+    print(f"{name:18} {bare:9.0f} {ours:9.0f}  {ratio:.3f} {spread:19}  {aim}", flush=True)
 
 
 if __name__ == "__main__":

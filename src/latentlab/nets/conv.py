@@ -40,13 +40,9 @@ class Generator(nn.Module):
         levels, side = pyramid(image_shape)
         channels = [width * 2**level for level in reversed(range(levels))]
         # On a 1×1 input a transposed convolution is a matrix product: written as one, it is faster.
-        self.project = nn.Sequential(
-            nn.Linear(latent_dim, channels[0] * side * side, bias=False),
-            nn.Unflatten(1, (channels[0], side, side)),
-            nn.BatchNorm2d(channels[0]),
-            nn.ReLU(inplace=True),
-        )
-        blocks: list[nn.Module] = []
+        self.project = nn.Linear(latent_dim, side * side * channels[0], bias=False)
+        self.smallest = (side, side, channels[0])
+        blocks: list[nn.Module] = [nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)]
         for fan_in, fan_out in itertools.pairwise(channels):
             blocks += [
                 nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=False),
@@ -57,7 +53,8 @@ class Generator(nn.Module):
         self.upsample = nn.Sequential(*blocks)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.upsample(self.project(z))
+        # channels last in memory, as the convolutions want it; so is their gradient then
+        return self.upsample(self.project(z).unflatten(1, self.smallest).movedim(3, 1))
 
 
 class Discriminator(nn.Module):
@@ -78,10 +75,11 @@ class Discriminator(nn.Module):
                 blocks.append(nn.BatchNorm2d(fan_out))
             blocks.append(nn.LeakyReLU(0.2, inplace=True))
         self.trunk = nn.Sequential(*blocks)
-        self.head = nn.Linear(channels[-1] * side * side, 1)
+        self.head = nn.Linear(side * side * channels[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.trunk(x).flatten(1)).squeeze(1)
+        # flattened channels last: no copy, and no gradient in another layout than its tensor's
+        return self.head(self.trunk(x).movedim(1, 3).flatten(1)).squeeze(1)
 
 
 def init_dcgan(module: nn.Module) -> None:
