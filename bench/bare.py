@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -80,14 +81,14 @@ def dcgan(shape: tuple[int, int, int], width: int) -> tuple[nn.Module, nn.Module
         nn.ConvTranspose2d(100, wide[0], side, bias=False),
         *(nn.BatchNorm2d(wide[0]), nn.ReLU(True)),
     ]
-    for fan_in, fan_out in zip(wide[:-1], wide[1:], strict=True):
+    for fan_in, fan_out in pairwise(wide):
         generator += [
             nn.ConvTranspose2d(fan_in, fan_out, 4, 2, 1, bias=False),
             *(nn.BatchNorm2d(fan_out), nn.ReLU(True)),
         ]
     generator += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
     discriminator = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
-    for fan_out, fan_in in reversed(list(zip(wide[:-1], wide[1:], strict=True))):
+    for fan_out, fan_in in reversed(list(pairwise(wide))):
         discriminator += [
             nn.Conv2d(fan_in, fan_out, 4, 2, 1, bias=False),
             *(nn.BatchNorm2d(fan_out), nn.LeakyReLU(0.2, True)),

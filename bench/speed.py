@@ -3,6 +3,7 @@
     make bench                                        # or, some of it:
     python bench/speed.py --cases vae-128 dcgan-28 --rounds 7
 
+`--against pythae` and `--against naive` (vae-128 only) take another's trainer for the bare loop.
 Two processes stay alive and take turns, each on an otherwise idle machine: one runs the bare loop
 of bench/bare.py as any script would, the other trains through latentlab with everything on (data
 module, uint8 images, seeds per batch, curves to MLflow every 50 steps, a progress bar, one
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,18 +136,34 @@ def pipeline(case: Case, folder: Path) -> float:
     return fitted.cost["images_per_second"]
 
 
+def peer(side: str, case: Case, folder: Path) -> float:
+    """Images/s of another's trainer, over as many epochs as the case has steps for."""
+    import peers
+
+    from latentlab.data.prepared import read_split
+
+    epochs = case.steps * case.batch_size // 54_000 + 1
+    if side == "naive":
+        return peers.naive(case.batch_size, epochs, folder.parent)
+    images = read_split(folder, "train").images.float() / 255
+    return peers.pythae(images, case.batch_size, epochs, folder.parent)
+
+
 def work(side: str, root: Path) -> None:
-    """One of the two processes: for each case named on stdin, images/s on stdout."""
+    """One of the processes: for each case named on stdin, images/s on stdout."""
     if side == "latentlab":
         from latentlab.memory import keep_freed_memory
         from latentlab.startup import lean
 
         lean()
         keep_freed_memory()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what others print is no number
     for line in sys.stdin:
         case = CASES[line.strip()]
         folder = prepare(root, case)
-        print(json.dumps((pipeline if side == "latentlab" else bare)(case, folder)), flush=True)
+        ways = {"latentlab": pipeline, "bare": bare}
+        print(json.dumps(ways.get(side, partial(peer, side))(case, folder)), file=out, flush=True)
 
 
 class Worker:
@@ -174,14 +193,15 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (5)")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--against", choices=["bare", "pythae", "naive"], default="bare")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
         work(args.work[0], Path(args.work[1]))
         return
     with tempfile.TemporaryDirectory() as root:
-        sides = [Worker(side, Path(root)) for side in ("bare", "latentlab")]
-        print(f"{'case':18} {'bare':>9} {'latentlab':>9}  ratio (lowest … highest)  aim")
+        sides = [Worker(side, Path(root)) for side in (args.against, "latentlab")]
+        print(f"{'case':18} {args.against:>9} {'latentlab':>9}  ratio (lowest … highest)  aim")
         for name in args.cases:
             compare(name, sides, args.rounds)
         for side in sides:

@@ -15,9 +15,11 @@ from latentlab.checkpoints import (
     checkpoints,
     read,
     resumable,
+    sole,
     work_folder,
     write,
 )
+from latentlab.contracts import LatentlabError
 
 
 def content(step):
@@ -108,6 +110,16 @@ def test_a_full_disk_costs_a_warning_and_keeps_the_one_before(work, monkeypatch,
     assert "no checkpoint at step 200, the one before stays" in line
     assert "No space left" in line
     assert [int(p.name[:10]) for p in sorted(work.iterdir())] == [20, 100]
+
+
+def test_a_training_has_its_checkpoints_for_itself(work):
+    with sole(work):
+        refused = pytest.raises(LatentlabError, match="another process trains vae with this very")
+        with refused, sole(work):
+            pass
+        assert len(checkpoints(work)) == 2
+    with sole(work):
+        pass
 
 
 class FakeTrainer:

@@ -13,17 +13,19 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io import CheckpointIO
 
 from latentlab.callbacks import Curves
+from latentlab.contracts import LatentlabError
 
 KEPT = 2
 Row = tuple[str, str, int, float]  # split, quantity, images seen, value
@@ -80,6 +82,27 @@ def resumable(work: Path) -> Resume | None:
 def checkpoints(work: Path) -> list[Path]:
     """The finished checkpoints in `work`, oldest first."""
     return sorted(work.glob("[0-9]*-*.ckpt"))
+
+
+@contextmanager
+def sole(work: Path) -> Iterator[None]:
+    """Be the only training that keeps its checkpoints in `work`. Raises LatentlabError if not.
+
+    The lock goes with the process, however that ends.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LatentlabError(
+            f"another process trains {work.parent.name} with this very configuration: wait for"
+            " its end, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def clear(work: Path) -> None:

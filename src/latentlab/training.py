@@ -9,13 +9,14 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from latentlab.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
@@ -134,6 +135,7 @@ def fit(
             bar,
             Together(),
         ],
+        profiler=Untimed(),
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
@@ -158,6 +160,15 @@ def fit(
     }
     device = str(trainer.strategy.root_device)
     return Fitted(history, cost, device, trainer.is_global_zero)
+
+
+class Untimed(PassThroughProfiler):
+    """Times nothing, and faster than Lightning's: it makes a new context 50 times a step."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        return self.nothing
 
 
 def _options(settings: TrainerSettings, model: LightningModule) -> Iterator[Callback]:

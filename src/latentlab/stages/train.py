@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from latentlab import tracking
-from latentlab.checkpoints import Resume, clear, fingerprint, resumable, work_folder
+from latentlab.checkpoints import Resume, clear, fingerprint, resumable, sole, work_folder
 from latentlab.config import Experiment, load_experiment, load_project
+from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import Meta, read_meta, read_split
 from latentlab.launcher import is_main_process
 from latentlab.runs import fit_sampler, write_run
@@ -21,10 +23,15 @@ def main(argv: list[str]) -> None:
     meta = read_meta(project.prepared)
     experiment = load_experiment(name, meta.facts, project.root)
     tracking.check_store(project.root)
-
     data = data_module(experiment)
     work = work_folder(project.root, name, fingerprint(experiment.resolved, meta.sha256))
-    resume = resumable(work)
+    with sole(work) if is_main_process() else nullcontext():
+        train(experiment, data, work)
+
+
+def train(experiment: Experiment, data: ImageDataModule, work: Path) -> None:
+    """Fit from where `work` stands, write runs/<name>, tell MLflow."""
+    resume, meta = resumable(work), data.meta
     run = open_run(experiment, meta, resume) if is_main_process() else None
     try:
         fitted = fit(experiment, data, work=work, run=run, resume=resume)
@@ -34,7 +41,7 @@ def main(argv: list[str]) -> None:
         raise
     if run is None:
         return
-    fit_sampler(experiment, read_split(project.prepared, "train"))
+    fit_sampler(experiment, read_split(experiment.project.prepared, "train"))
     folder = write_run(experiment, meta, fitted, run_id=run.id)
     if not publish(run, folder, fitted, meta):
         raise SystemExit(UNTRACKED)  # the checkpoint stays: the next time is only a delivery
