@@ -3,16 +3,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KILLS ?= 100
 CASES ?= 20000
 FLOOR_TESTS := tests/test_config.py tests/test_configs.py tests/test_losses.py tests/test_plots.py \
   tests/test_trained.py tests/test_training.py tests/data tests/metrics tests/models tests/tracking
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE # else every process compiles all that it imports: seconds each
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check format ui bench mnist fuzz floors lock clean
+.PHONY: help setup repro test check format ui bench mnist fuzz floors lock clean soak
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,8 +50,12 @@ format: $(READY) ## let ruff mend what it can
 ui: $(READY) ## MLflow on http://127.0.0.1:5000
 	python -m latentlab.tracking ui
 
-bench: $(READY) ## speed against a bare PyTorch loop, in one run
+bench: $(READY) ## speed against bare PyTorch: the training loop, and whole processes
 	python bench/speed.py
+	python bench/process.py
+
+soak: $(READY) ## kill trainings 100 times (KILLS=n); none may lose or change a result
+	python tests/soak.py --kills $(KILLS)
 
 mnist: $(READY) ## the README's table: the same pipeline on MNIST, in a folder of its own
 	python bench/mnist.py
