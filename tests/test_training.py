@@ -253,6 +253,13 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     assert statuses(prepared) == {"toy": "FAILED"}
 
 
+def test_a_gan_that_explodes_is_stopped(prepared):
+    prepared.edit("configs/dcgan.yaml", model__init_args__lr=1e30)
+    with pytest.raises(LatentlabError, match=r"the loss is not finite at step \d+: .*d_loss = "):
+        fit_one(prepared, "dcgan", "a")
+    assert not checkpoints(prepared.root / ".checkpoints" / "a")
+
+
 def test_too_little_memory_is_said_with_what_to_lower(prepared):
     write_toy(prepared, "memory")
     experiment, data = open_experiment(prepared, "toy")

@@ -99,6 +99,7 @@ class HardwareSettings:
     """Where it runs; no number may depend on it beyond rounding.
 
     The number of devices is the exception, and only for models that draw noise: each has its own.
+    `num_workers`: threads that read ahead of a streamed training, 0 for none.
     `checkpoint_seconds`: how much of a training a crash may cost; 0 saves at every `log_every`.
     """
 
@@ -106,7 +107,7 @@ class HardwareSettings:
     devices: int | str = "auto"
     strategy: str = "auto"
     loader: Literal["auto", "memory", "stream"] = "auto"
-    num_workers: int = 0
+    num_workers: int = 1
     checkpoint_seconds: float = 60.0
 
 

@@ -1,0 +1,65 @@
+"""A lean start spares imports, changes no number, and gives way when something is really used."""
+
+import subprocess
+import sys
+
+import pytest
+
+STEPS = """
+import sys
+if "lean" in sys.argv:
+    from latentlab.startup import lean
+    lean()
+import lightning, torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Line(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.line = torch.nn.Linear(4, 4)
+    def training_step(self, batch, index):
+        return self.line(batch[0]).square().sum()
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.1, fused=True)
+
+torch.manual_seed(0)
+model = Line()
+data = DataLoader(TensorDataset(torch.arange(32.0).view(8, 4)), batch_size=2)
+trainer = lightning.Trainer(max_epochs=2, accelerator="cpu", logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+trainer.fit(model, data)
+print([float(w).hex() for w in model.line.weight.detach().flatten()])
+"""
+SPARED = """
+spared = [n for n in ("torchvision", "scipy", "matplotlib", "sympy") if n in sys.modules]
+print(spared, type(sys.modules["torch._dynamo"]).__name__)
+"""
+USED = """
+compiled = torch.compile(lambda x: x.sin() + 1, backend="eager")
+assert torch.equal(compiled(torch.ones(3)), torch.ones(3).sin() + 1)
+import torch._dynamo.utils, scipy.signal
+from torchmetrics.image import StructuralSimilarityIndexMeasure
+assert sys.modules["torch._dynamo"] is torch._dynamo
+assert torch._dynamo.utils is sys.modules["torch._dynamo.utils"]
+assert type(torch._dynamo).__name__ == "module"
+trainer.fit_loop.max_epochs = 3
+trainer.fit(model, data)
+print("used")
+"""
+
+
+def python(code, *argv):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *argv], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_a_lean_start_trains_the_same_and_gives_way():
+    (expected,) = python(STEPS)
+    weights, spared, used = python(STEPS + SPARED + USED, "lean")
+    assert weights == expected
+    assert spared == "[] _Later"
+    assert used == "used"
