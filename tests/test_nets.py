@@ -34,7 +34,7 @@ def test_generator_and_discriminator_adapt_to_the_image(size, channels):
 
 def test_paper_size_dcgan_has_the_papers_first_map():
     generator = Generator((3, 64, 64), latent_dim=100, width=128)
-    assert generator.project[1].unflattened_size == (1024, 4, 4)
+    assert generator.smallest == (4, 4, 1024)
 
 
 def test_init_draws_weights_with_the_papers_spread():

@@ -8,8 +8,9 @@ models      one LightningModule a file, read top to bottom like a paper's method
 data        fetch, verify, split, write and load images
 metrics     the yardsticks: function(model or features, data) → numbers
 plots       tensors → pictures          tracking   the MLflow run and its loadable model
-config      two YAML files → one typed, seeded experiment
-callbacks, training   the training loop's company: curves, checkpoints, signals
+yamls building config   two YAML files → one typed, seeded experiment, and what it may name
+training    fit one experiment; callbacks, checkpoints, devices: the loop's company
+startup launcher memory   how a process of ours begins
 trained     what `load` returns: encode, decode, sample, reconstruct, features
 stages      prepare → judge → train → evaluate → report, as dvc.yaml calls them
 cli         `latentlab`: use what was trained
