@@ -77,7 +77,7 @@ def run(folder: Path, stage: str, out: Path, *names: str) -> None:
         return
     data = os.environ.get("LATENTLAB_DATA", "data/raw")
     environment = {**os.environ, "LATENTLAB_DATA": str((ROOT / data).resolve())}
-    command = [sys.executable, "-m", f"latentlab.stages.{stage}", *names]
+    command = [sys.executable, "-m", "latentlab.stages", stage, *names]
     print(f"# {folder.name}: {stage} {' '.join(names)}", file=sys.stderr, flush=True)
     subprocess.run(command, cwd=folder, env=environment, check=True)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,19 @@ def test_a_full_disk_costs_a_warning_and_keeps_the_one_before(work, monkeypatch,
     assert "no checkpoint at step 200, the one before stays" in line
     assert "No space left" in line
     assert [int(p.name[:10]) for p in sorted(work.iterdir())] == [20, 100]
+
+
+def test_a_signal_waits_until_the_checkpoint_is_whole(work, monkeypatch):
+    save = torch.save
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+        save(*args)
+
+    monkeypatch.setattr(module.torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(work, 200, content(200))
+    assert torch.equal(read(checkpoints(work)[-1])["weights"], torch.full((1000,), 200.0))
 
 
 def test_a_training_has_its_checkpoints_for_itself(work):

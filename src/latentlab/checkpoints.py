@@ -11,7 +11,9 @@ import io
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -122,6 +124,11 @@ def write(folder: Path, step: int, content: dict[str, Any]) -> Path:
     Raises OSError, with the older checkpoints untouched, if the disk does not take it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with _undisturbed():
+        return _write(folder, step, content)
+
+
+def _write(folder: Path, step: int, content: dict[str, Any]) -> Path:
     fresh = folder / "partial"
     try:
         with _Digesting(io.FileIO(fresh, "w")) as file:
@@ -223,6 +230,24 @@ class VerifiedIO(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the block's end: torch.save would report another error."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, Any]] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda *call: waiting.append(call)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, _ in waiting:
+            signal.raise_signal(number)
 
 
 class _Digesting(io.BufferedWriter):
