@@ -245,9 +245,9 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
-        for number, _ in waiting:
-            signal.raise_signal(number)
+            signal.signal(number, handler or signal.SIG_DFL)
+        for caught, _ in waiting:
+            signal.raise_signal(caught)
 
 
 class _Digesting(io.BufferedWriter):
