@@ -161,7 +161,7 @@ def test_other_users_of_jsonargparse_keep_their_settings(project):
 )
 def test_a_network_that_cannot_fit_is_refused_before_it_takes_memory(project, name, key, value):
     project.edit(f"configs/{name}.yaml", **{f"model__init_args__{key}": value})
-    message = rf"{name} cannot be built .* numbers need .* GiB to train .* this machine has"
+    message = rf"{name} cannot be built .* numbers need .* GiB to train .* there are"
     with pytest.raises(LatentlabError, match=message):
         load_experiment(name, FACTS, project.root)
 
@@ -169,9 +169,9 @@ def test_a_network_that_cannot_fit_is_refused_before_it_takes_memory(project, na
 def test_the_size_is_four_times_that_of_the_weights(project, monkeypatch):
     model = load(project).model
     needed = 4 * sum(4 * p.numel() for p in model.parameters())
-    monkeypatch.setattr(building, "machine_memory", lambda: needed)
+    monkeypatch.setattr(building, "memory_limit", lambda: needed)
     load(project)
-    monkeypatch.setattr(building, "machine_memory", lambda: needed - 1)
+    monkeypatch.setattr(building, "memory_limit", lambda: needed - 1)
     with pytest.raises(LatentlabError, match=f"its {needed // 16:,} numbers need"):
         load(project)
 

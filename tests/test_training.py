@@ -253,6 +253,19 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     assert statuses(prepared) == {"toy": "FAILED"}
 
 
+@pytest.mark.parametrize("name", ["linear_ae", "vae", "dcgan"])
+def test_double_precision_is_single_precision_rounded_less(prepared, name):
+    _, expected = fit_one(prepared, name, "single")
+    prepared.edit("params.yaml", trainer__precision="64-true")
+    double, fitted = fit_one(prepared, name, "double")
+    assert {p.dtype for p in double.parameters()} == {torch.float32}, "what is kept"
+    (first, *_), (again, *_) = expected.history.rows, fitted.history.rows
+    assert again[-1] == pytest.approx(first[-1], rel=0.2), "the noise is another draw"
+    if name == "linear_ae":
+        assert again[-1] == pytest.approx(first[-1], rel=1e-4)
+        assert again[-1] != first[-1]
+
+
 def test_a_gan_that_explodes_is_stopped(prepared):
     prepared.edit("configs/dcgan.yaml", model__init_args__lr=1e30)
     with pytest.raises(LatentlabError, match=r"the loss is not finite at step \d+: .*d_loss = "):

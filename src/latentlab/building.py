@@ -7,13 +7,14 @@ before anything is imported, and a network is measured before any of it is alloc
 from __future__ import annotations
 
 import inspect
-import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from latentlab.contracts import LatentlabError, Sampler
+from latentlab.data.limits import memory_limit
 
 if TYPE_CHECKING:
     from lightning import LightningModule
@@ -172,20 +173,12 @@ def _check_size(make: Callable[[], tuple[Any, Any]], name: str, files: str) -> N
     }.values()
     count = sum(tensor.numel() for tensor in tensors)
     needed = 4 * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if needed > (most := machine_memory()):
+    if needed > (most := memory_limit() or sys.maxsize):
         raise LatentlabError(
             f"{name} cannot be built ({files}): its {count:,} numbers need {needed / GIB:,.0f} GiB"
-            " to train (weights, gradients, Adam's two moments), and this machine has"
+            " to train (weights, gradients, Adam's two moments), and there are"
             f" {most / GIB:,.1f} GiB: look for a size with too many digits"
         )
-
-
-def machine_memory() -> int:
-    """Physical memory in bytes; 64 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 64 * GIB
 
 
 def _essence(message: str) -> str:

@@ -28,6 +28,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 
 from latentlab.callbacks import Curves
 from latentlab.contracts import LatentlabError
+from latentlab.files import sync
 
 KEPT = 2
 Row = tuple[str, str, int, float]  # split, quantity, images seen, value
@@ -140,7 +141,7 @@ def _write(folder: Path, step: int, content: dict[str, Any]) -> Path:
             raise OSError(f"{fresh} reads back differently from what was written")
         path = folder / f"{step:010d}-{digest[:16]}.ckpt"
         os.replace(fresh, path)
-        _sync(folder)
+        sync(folder)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
@@ -265,12 +266,3 @@ class _Digesting(io.BufferedWriter):
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -119,6 +119,9 @@ def shard(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> Trained:
+    from latentlab.startup import lean
+
+    lean()
     from latentlab import load
 
     return load(args.model, project=args.project, device=args.device)

@@ -35,7 +35,7 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
             yield fresh
             for path in fresh.rglob("*"):
                 if path.is_file():
-                    _sync(path)
+                    sync(path)
             _take_place(fresh, folder)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -56,7 +56,7 @@ def write_atomic(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -130,11 +130,12 @@ def _take_place(fresh: Path, folder: Path) -> None:
         if old.exists():
             os.replace(old, folder)
         raise
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's content, or the renames in a folder, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -153,6 +153,7 @@ def fit(
             weights_only=True,
         )
     seconds = time.perf_counter() - start
+    model.float()  # also what was trained in 64-true is kept, scored and served in float32
     cost = {
         "train_seconds": round(seconds, 4),
         "images_per_second": round(schedule.steps * settings.batch_size / seconds, 1),

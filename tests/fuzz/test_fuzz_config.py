@@ -34,7 +34,7 @@ NEVER_IMPORTED = sorted(
 def _small_machine():
     """Networks of more than 4 million numbers do not fit: this is about reading, not building."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "machine_memory", lambda: 4 * 4 * 4_000_000)
+        patch.setattr(building, "memory_limit", lambda: 4 * 4 * 4_000_000)
         yield
 
 

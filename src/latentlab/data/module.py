@@ -104,7 +104,8 @@ class ImageDataModule(LightningDataModule):
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
         x, y = batch
-        return to_float(x), y
+        x = to_float(x)
+        return (self.trainer.precision_plugin.convert_input(x) if self.trainer else x), y
 
     def _loader(self, split: str) -> MemoryLoader | StreamLoader:
         order = self._order(split)
