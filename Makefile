@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check format ui bench mnist fuzz floors lock clean soak
+.PHONY: help setup repro zoo test check format ui bench mnist fuzz floors lock clean soak
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,11 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 repro: $(READY) ## run the pipeline on what changed, print the results
+	dvc repro
+	@latentlab results
+
+zoo: $(READY) ## every model and task of zoo.yaml: lists them in params.yaml, then as repro
+	python -m latentlab.zoo
 	dvc repro
 	@latentlab results
 

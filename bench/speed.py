@@ -100,11 +100,11 @@ def bare(case: Case, folder: Path) -> float:
 def pipeline(case: Case, folder: Path) -> float:
     """Images/s through latentlab, tracking and progress bar on."""
     from latentlab import tracking
-    from latentlab.checkpoints import clear
     from latentlab.config import build
     from latentlab.data.module import ImageDataModule
     from latentlab.data.prepared import read_meta
     from latentlab.training import fit
+    from latentlab.training.checkpoints import clear
 
     root, meta = folder.parent, read_meta(folder)
     arguments: dict[str, Any] = {

@@ -32,7 +32,8 @@ from latentlab.data.loaders import Batch, MemoryLoader, StreamLoader
 from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import read_meta
 from latentlab.memory import keep_freed_memory
-from latentlab.training import clear, fit
+from latentlab.training import fit
+from latentlab.training.checkpoints import clear
 
 ROOT = Path(__file__).resolve().parents[1]
 IN_MEMORY = 2**30  # bytes of the subset

@@ -60,9 +60,10 @@ class ProjectFolder:
         path.write_text(yaml.safe_dump(content))
 
     def shrink(self) -> None:
-        """Trainings of seconds: few images, narrow networks, a short evaluation, no stacked_ae."""
+        """Trainings of seconds: few images, narrow networks, a short evaluation, no tasks."""
         self.edit("params.yaml", trainer__log_every=5, trainer__validations=2)
-        self.edit("params.yaml", models__stacked_ae=None, hardware__accelerator="cpu")
+        models = {name: name for name in ("linear_ae", "vae", "dcgan")}
+        self.edit("params.yaml", models=models, tasks={}, hardware__accelerator="cpu")
         self.edit("params.yaml", data__test_fraction=0.06)
         budget = {"inversion_images": 20, "inversion_draws": 50, "inversion_steps": 5}
         self.edit("params.yaml", **{f"evaluation__{key}": value for key, value in budget.items()})

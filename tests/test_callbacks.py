@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from latentlab.callbacks import Curves, NonFiniteLossError, SeedEachBatch
+from latentlab.training.callbacks import Curves, NonFiniteLossError, SeedEachBatch
 
 STEPS_PER_EPOCH = 7
 

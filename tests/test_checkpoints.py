@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from latentlab import checkpoints as module
-from latentlab.checkpoints import (
+from latentlab.contracts import LatentlabError
+from latentlab.training.checkpoints import (
     Checkpoints,
     DamagedError,
     VerifiedIO,
@@ -20,7 +21,6 @@ from latentlab.checkpoints import (
     work_folder,
     write,
 )
-from latentlab.contracts import LatentlabError
 
 
 def content(step):

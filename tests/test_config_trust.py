@@ -12,9 +12,8 @@ import yaml
 from lightning import LightningModule
 
 import latentlab
-from latentlab import building
 from latentlab.cli import main
-from latentlab.config import load_experiment, load_project
+from latentlab.config import building, load_experiment, load_project
 from latentlab.contracts import LatentlabError
 
 FACTS = {"image_shape": (1, 8, 8), "num_classes": 10}

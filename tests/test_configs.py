@@ -7,16 +7,38 @@ import pytest
 import torch
 import yaml
 
-from latentlab.config import load_experiment
+from latentlab.config import load_experiment, load_task
 from latentlab.contracts import Autoencoder, Model
 
 REPO = Path(__file__).resolve().parents[1]
 NAMES = sorted(p.stem for p in (REPO / "configs").glob("*.yaml"))
-MODELS = yaml.safe_load((REPO / "params.yaml").read_text())["models"]
+ZOO = yaml.safe_load((REPO / "zoo.yaml").read_text())
+MODELS, TASKS = ZOO["models"], ZOO["tasks"]
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 64, 64)]
 
 
-def test_every_config_is_a_model_of_params_yaml_or_the_judge():
+def test_params_yaml_lists_a_part_of_the_zoo():
+    shared = yaml.safe_load((REPO / "params.yaml").read_text())
+    assert shared["models"].items() <= MODELS.items()
+    assert all(TASKS[name] == entry for name, entry in shared["tasks"].items())
+    assert {entry["model"] for entry in shared["tasks"].values()} <= {*shared["models"], "judge"}
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_every_task_of_the_zoo_can_be_built(name):
+    task, resolved = load_task(name, REPO)
+    file = TASKS[name]["task"]
+    assert resolved["task"]["class_path"].startswith(f"latentlab.tasks.{file}.")
+    assert (REPO / "src/latentlab/tasks" / f"{file}.py").is_file()
+    assert TASKS[name]["model"] in {*MODELS, "judge"}
+    assert callable(task.run)
+
+
+def test_every_task_config_is_in_the_zoo():
+    assert {path.stem for path in (REPO / "configs/tasks").glob("*.yaml")} == set(TASKS)
+
+
+def test_every_config_is_a_model_of_the_zoo_or_the_judge():
     assert set(NAMES) == {*MODELS, "judge"}
     for name, file in MODELS.items():
         assert (REPO / "src/latentlab/models" / f"{file}.py").is_file()

@@ -16,14 +16,14 @@ import torch
 
 import several
 from latentlab import launcher
-from latentlab.callbacks import _mix
-from latentlab.checkpoints import read
 from latentlab.config import HardwareSettings, load_experiment
 from latentlab.contracts import to_float
 from latentlab.data.order import epoch_batches
 from latentlab.data.prepared import read_meta, read_split
-from latentlab.devices import placement
 from latentlab.stages import __main__ as door
+from latentlab.training.callbacks import _mix
+from latentlab.training.checkpoints import read
+from latentlab.training.devices import placement
 
 NAMES = sorted(p.stem for p in (Path(__file__).parents[1] / "configs").glob("*.yaml"))
 BATCH, EPOCHS, STEPS = 128, 2, 22  # 11 whole batches in each epoch, a checkpoint after each

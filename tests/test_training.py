@@ -15,7 +15,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from latentlab import training
-from latentlab.checkpoints import Checkpoints, checkpoints, fingerprint, read, resumable
 from latentlab.config import load_experiment
 from latentlab.contracts import LatentlabError, to_float
 from latentlab.data.order import epoch_batches
@@ -23,6 +22,7 @@ from latentlab.data.prepared import read_meta, read_split
 from latentlab.models.dcgan import DCGAN
 from latentlab.stages.__main__ import run as entry
 from latentlab.training import History, data_module, fit
+from latentlab.training.checkpoints import Checkpoints, checkpoints, fingerprint, read, resumable
 
 STEPS, BATCH = 36, 128  # 4 epochs of 9 whole batches
 CHECKPOINTED = 18  # validations: 2, so after every second epoch

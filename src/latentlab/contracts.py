@@ -6,9 +6,10 @@ uint8; `to_float` and `to_uint8` are the only two doors between the two forms.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -94,6 +95,17 @@ class Sampler(Protocol):
     def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
         """Draw codes of shape (N, D)."""
         ...
+
+
+class Task(ABC):
+    """A question with an answer in numbers and pictures: `tasks/` has one a file, as dataclasses.
+
+    The fields are the settings, read from configs/tasks/<name>.yaml.
+    """
+
+    @abstractmethod
+    def run(self, context: Any) -> Any:
+        """tasks.Context → findings.Finding."""
 
 
 def weighted_means(rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:

@@ -13,8 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentlab import building
-from latentlab.config import load_experiment, load_project
+from latentlab.config import building, load_experiment, load_project
 from latentlab.contracts import LatentlabError
 
 REPO = Path(__file__).resolve().parents[2]

@@ -142,6 +142,7 @@ def project(root):
         seed=7,
         data=SimpleNamespace(name="digits"),
         models=dict.fromkeys(MODELS, "x"),
+        tasks={},
     )
 
 

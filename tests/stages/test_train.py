@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from latentlab.callbacks import SeedEachBatch
 from latentlab.tracking import Run
+from latentlab.training.callbacks import SeedEachBatch
 
 
 def test_incomplete_tracking_is_exit_code_3_and_nothing_is_trained_twice(small, monkeypatch):

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from latentlab.contracts import LatentlabError
+from latentlab.findings import Shown
 from latentlab.plots import unscaled
 from latentlab.report.columns import BY_KEY, METRICS, Metric, best_of, decimals_of, text_of
 from latentlab.report.curves import curves_svg
@@ -52,6 +53,7 @@ def page(results: Results) -> str:
         ),
         "table": _html_table(results),
         "gallery": _gallery(results),
+        "tasks": _tasks(results.tasks),
         "models": "".join(_section(entry, results) for entry in results.entries),
         "notes": _notes(results),
     }
@@ -270,10 +272,72 @@ def _section(entry: Entry, results: Results) -> str:
         f"{escape(row.family)} · <code>{escape(row.name)}</code></p></header>"
         f'<p class="idea">{escape(str(card.get("idea") or ""))}</p>{_objective(card)}'
         f'<dl class="told">{told}</dl><div class="pictures">{pictures}</div>'
+        f"{''.join(finding_html(study) for study in entry.studies)}"
         f'<div class="detail"><div>{_model_numbers(entry, results)}</div>'
         f"<div><h4>Training</h4>{curves}</div></div>"
         f"<details><summary>Configuration</summary><pre>{escape(config)}</pre></details></article>"
     )
+
+
+def _tasks(tasks: Sequence[Shown]) -> str:
+    if not tasks:
+        return ""
+    body = "".join(finding_html(task, level=3) for task in tasks)
+    return (
+        '<h2 id="tasks">What they are for</h2><p class="prose">Uses of what was trained, each '
+        f"against the plain method it should beat.</p>{body}"
+    )
+
+
+def finding_html(shown: Shown, *, level: int = 4) -> str:
+    """A study or a task: its words, alarms, table, lone numbers and pictures."""
+    flags = "".join(f'<p class="flag">{escape(flag)}</p>' for flag in shown.flags)
+    pictures = "".join(
+        f"<figure>{_picture(path, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, path in shown.pictures
+    )
+    # what the table shows is not said twice
+    told = {value for row in shown.table.values() for value in row.values()}
+    numbers = {k: v for k, v in shown.numbers.items() if v not in told}
+    lone = "".join(
+        f"<div><dt>{escape(key.replace('_', ' '))}</dt><dd>{_short(value)}</dd></div>"
+        for key, value in numbers.items()
+    )
+    return (
+        f'<section class="finding" id="{escape(shown.name)}"><h{level}>{escape(shown.title)}'
+        f"</h{level}>{flags}<p>{escape(shown.text)}</p>"
+        + (f'<div class="scroll">{_finding_table(shown)}</div>' if shown.table else "")
+        + (f'<dl class="told">{lone}</dl>' if lone else "")
+        + (f'<div class="pictures">{pictures}</div>' if pictures else "")
+        + "</section>"
+    )
+
+
+def _finding_table(shown: Shown) -> str:
+    columns = list(dict.fromkeys(key for row in shown.table.values() for key in row))
+    heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{_short(row.get(column))}</td>" for column in columns)
+        + "</tr>"
+        for name, row in shown.table.items()
+    )
+    return (
+        f'<table class="numbers compared"><thead><tr><td></td>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _short(value: float | None) -> str:
+    """Four significant digits, thousands separated, whole numbers whole."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace("-", "−")
+    places = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 8)}f}".replace("-", "−")
 
 
 def _objective(card: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.contracts import LatentlabError
+from latentlab.findings import Shown, read_finding
 from latentlab.report.columns import BY_KEY, Numbers, decimals_of, text_of
 
 
@@ -34,6 +35,7 @@ class Entry:
     twin: Row | None
     history: dict[str, list[tuple[float, float]]]
     folder: Path
+    studies: list[Shown] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Results:
     folder: Path
     seed: int = 0
     data: str = ""
+    tasks: list[Shown] = field(default_factory=list)
     rows: list[Row] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +80,7 @@ def read_results(project: Any) -> Results:
         folder,
         seed=project.seed,
         data=str(reference.get("data") or project.data.name),
+        tasks=[read_finding(folder / "tasks" / name / "finding") for name in project.tasks],
     )
 
 
@@ -88,13 +92,17 @@ def _entry(folder: Path, name: str) -> Entry:
     values = _numbers(metrics) | _numbers(cost)
     for key, value in _numbers(metrics.get("test") or {}).items():  # the model's own objective
         values.setdefault(key if key in BY_KEY else f"test_{key}", value)
+    made = sorted((folder / "studies").iterdir()) if (folder / "studies").is_dir() else []
+    studies = [read_finding(study) for study in made]
+    for study in studies:
+        values |= {key: number for key, number in study.numbers.items() if key in BY_KEY}
     twin = None
     if isinstance(metrics.get("pca"), dict):
         pca = _numbers(metrics["pca"])
         pca.setdefault("latent_dim", values.get("latent_dim", math.nan))
         twin = _pca_row(pca)
     row = Row(name, str(card.get("title") or name), str(card.get("family") or "–"), values)
-    return Entry(row, card, twin, _read_history(folder / "history.csv"), folder)
+    return Entry(row, card, twin, _read_history(folder / "history.csv"), folder, studies)
 
 
 def _pca_row(values: Numbers) -> Row:

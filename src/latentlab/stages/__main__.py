@@ -14,8 +14,8 @@ from latentlab import tracking
 from latentlab.launcher import is_main_process
 from latentlab.startup import lean
 
-STAGES = ("prepare", "judge", "train", "evaluate", "report")
-TRACKED = ("train", "evaluate")
+STAGES = ("prepare", "judge", "train", "evaluate", "tasks", "report")
+TRACKED = ("train", "evaluate", "tasks")
 SHARED = ("judge", "train")  # by several processes, where a launcher started them
 
 

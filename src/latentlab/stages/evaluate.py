@@ -17,10 +17,12 @@ from latentlab.config import Project, load_project
 from latentlab.contracts import LinearDecoder, Split, weighted_means
 from latentlab.evaluation import Yardsticks, load_reference, yardsticks
 from latentlab.files import fresh_folder, write_json
+from latentlab.findings import Finding, write_finding
 from latentlab.metrics.embedding import tsne
 from latentlab.metrics.pca import PCA, principal_angles
 from latentlab.plots import save_grid, save_map, save_pairs, save_rows
 from latentlab.stages import UNTRACKED
+from latentlab.studies import studies_of
 from latentlab.trained import Trained, load_trained
 
 
@@ -35,16 +37,21 @@ def main(argv: list[str]) -> None:
     real, pca = load_reference(project.reference / "reference.pt")
 
     metrics, x, x_hat = measure(trained, yard, real, pca)
+    findings = dict(studies_of(trained, yard))
+    metrics |= {study: dict(finding.numbers) for study, finding in findings.items()}
     report = project.root / "results" / name
     with fresh_folder(report) as fresh:
         draw(trained, yard, x, x_hat, fresh)
+        (fresh / "studies").mkdir()
+        for study, finding in findings.items():
+            write_finding(finding, fresh / "studies" / study)
         write_json(fresh / "metrics.json", metrics)
         write_json(fresh / "card.json", card(trained, yard))
         seconds = {"evaluate_seconds": round(time.perf_counter() - start, 2)}
         cost = json.loads((trained.folder / "cost.json").read_text()) | seconds
         write_json(fresh / "cost.json", cost)
         (fresh / "history.csv").write_bytes((trained.folder / "history.csv").read_bytes())
-    track(project, trained, report, metrics)
+    track(project, trained, report, metrics, findings)
 
 
 def measure(
@@ -117,8 +124,8 @@ def card(trained: Trained, yard: Yardsticks) -> dict[str, Any]:
     return {
         "name": trained.name,
         "family": trained.module.family,
-        "title": title,
-        "idea": idea,
+        "title": resolved.get("title", title),
+        "idea": resolved.get("idea", idea),
         "objective": doc.strip().split("\n\n")[1] if rest else "",
         "paper": rest[-1] if rest else "",
         "sampler": type(trained.sampler).__name__,
@@ -129,7 +136,13 @@ def card(trained: Trained, yard: Yardsticks) -> dict[str, Any]:
     }
 
 
-def track(project: Project, trained: Trained, report: Path, metrics: dict[str, Any]) -> None:
+def track(
+    project: Project,
+    trained: Trained,
+    report: Path,
+    metrics: dict[str, Any],
+    findings: dict[str, Finding],
+) -> None:
     """Add the final numbers and pictures to the run that train opened."""
     run = tracking.continue_run(
         project.root,
@@ -139,8 +152,9 @@ def track(project: Project, trained: Trained, report: Path, metrics: dict[str, A
         params=trained.card["resolved"],
         tags={**tracking.run_tags(project.root), "data.sha256": trained.card["data_sha256"]},
     )
+    flags = [flag for finding in findings.values() for flag in finding.flags]
     run.log_final(metrics)
-    for path in sorted(report.iterdir()):
-        run.log_artifact(path, "report")
+    run.set_tags({"flags": "; ".join(flags) or "none"})
+    run.log_artifact(report, "report")
     if not run.finish("FINISHED"):
         raise SystemExit(UNTRACKED)

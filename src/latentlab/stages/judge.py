@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 
-from latentlab.checkpoints import clear, fingerprint, resumable, work_folder
 from latentlab.config import Project, load_experiment, load_project
 from latentlab.contracts import Split
 from latentlab.data.prepared import read_meta
@@ -19,6 +18,7 @@ from latentlab.metrics.pca import PCA
 from latentlab.plots import save_grid
 from latentlab.runs import write_run
 from latentlab.training import Fitted, History, data_module, fit
+from latentlab.training.checkpoints import clear, fingerprint, resumable, work_folder
 
 
 def main(argv: list[str] | None = None) -> None:

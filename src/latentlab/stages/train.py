@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from latentlab import tracking
-from latentlab.checkpoints import Resume, clear, fingerprint, resumable, sole, work_folder
 from latentlab.config import Experiment, load_experiment, load_project
 from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import Meta, read_meta, read_split
@@ -15,6 +14,7 @@ from latentlab.launcher import is_main_process
 from latentlab.runs import fit_sampler, write_run
 from latentlab.stages import UNTRACKED
 from latentlab.training import Fitted, data_module, fit
+from latentlab.training.checkpoints import Resume, clear, fingerprint, resumable, sole, work_folder
 
 
 def main(argv: list[str]) -> None:

@@ -19,12 +19,12 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from latentlab.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
-from latentlab.checkpoints import Checkpoints, Resume, Row
 from latentlab.config import Experiment, TrainerSettings
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
-from latentlab.devices import Together, lost_another, peak_memory_mb, placement
+from latentlab.training.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
+from latentlab.training.checkpoints import Checkpoints, Resume, Row
+from latentlab.training.devices import Together, lost_another, peak_memory_mb, placement
 
 if TYPE_CHECKING:
     from latentlab.tracking import Run, RunByClerk

@@ -26,9 +26,9 @@ from filelock import FileLock, Timeout
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io import CheckpointIO
 
-from latentlab.callbacks import Curves
 from latentlab.contracts import LatentlabError
 from latentlab.files import sync
+from latentlab.training.callbacks import Curves
 
 KEPT = 2
 Row = tuple[str, str, int, float]  # split, quantity, images seen, value

@@ -19,8 +19,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import distributed
 
 from latentlab import launcher
-from latentlab.checkpoints import VerifiedIO
 from latentlab.config import HardwareSettings
+from latentlab.training.checkpoints import VerifiedIO
 
 LOST = ("closed by peer", "reset by peer", "Broken pipe", "Socket closed", "NCCL")
 

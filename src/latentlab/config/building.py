@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from latentlab.contracts import LatentlabError, Sampler
+from latentlab.contracts import LatentlabError, Sampler, Task
 from latentlab.data.limits import memory_limit
 
 if TYPE_CHECKING:
@@ -57,6 +57,26 @@ def assemble(
             told = _essence(str(error)) or type(error).__name__
             raise LatentlabError(f"{name} cannot be built ({files}): {told}") from None
     return model, sampler, plain
+
+
+def assemble_task(
+    content: Mapping[str, Any], *, files: str, allow: Sequence[str] = ()
+) -> tuple[Task, dict[str, Any]]:
+    """Build the `task` of a configuration: (task, all its values as plain data)."""
+    import yaml
+    from jsonargparse import ArgumentParser
+
+    packages = (*PACKAGES, *allow)
+    _judge_names(content.get("task"), packages, files, "task")
+    with _imports_only(packages):
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(Task, "task", required=True)
+        parsed = parse(parser, {"task": content.get("task")}, files)
+        plain = yaml.safe_load(parser.dump(parsed, skip_default=False))
+        try:
+            return parser.instantiate(parsed).task, plain
+        except UNBUILDABLE as error:
+            raise LatentlabError(f"{files}: {_essence(str(error))}") from None
 
 
 def parse(parser: Any, content: Mapping[str, Any], files: str) -> Any:

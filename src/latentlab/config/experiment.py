@@ -7,108 +7,28 @@ runs. A key set in both files is an error too; nothing overrides anything.
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from latentlab.building import assemble, parse
-from latentlab.contracts import LatentlabError
+from latentlab.config.building import assemble, assemble_task, parse
+from latentlab.config.settings import EvaluationSettings, HardwareSettings, TrainerSettings
+from latentlab.config.yamls import read_yaml
+from latentlab.contracts import LatentlabError, Task
 from latentlab.data.settings import DataSettings
-from latentlab.yamls import read_yaml
 
 if TYPE_CHECKING:
     from lightning import LightningModule
 
-SECTIONS = ("seed", "data", "trainer", "evaluation", "hardware", "models", "model", "sampler")
-SCALARS = ("seed", "allow")  # all other sections are mappings
-RESERVED = ("judge", "reference")  # stages of their own write runs/ and results/ by these names
-
-
-@dataclass(frozen=True)
-class TrainerSettings:
-    """How long and in what steps a model trains.
-
-    `images`: training images it sees in all, rounded up to whole epochs, so that one number suits
-    data sets of any size. `batch_size` is global: several devices share it. `log_every` counts
-    steps, `validations` those of one training. `channels_last` lays convolutions out as NHWC.
-    `fused`: one kernel per optimizer step. `compile`: torch.compile for each of the model's
-    networks. `ema_decay`: the trained model is the exponential moving average of the weights.
-    `sync_batchnorm`: several GPUs normalise by the statistics of the global batch, as one would.
-    """
-
-    batch_size: int = 128
-    images: int = 1_000_000
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
-    log_every: int = 50
-    validations: int = 20
-    channels_last: bool = True
-    fused: bool = True
-    compile: bool = False
-    ema_decay: float | None = None
-    sync_batchnorm: bool = True
-
-    def __post_init__(self) -> None:
-        for key in ("batch_size", "images", "log_every", "validations"):
-            if not 1 <= getattr(self, key) < 2**63:
-                raise LatentlabError(f"trainer.{key} is {getattr(self, key)}: it must be ≥ 1")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise LatentlabError(f"trainer.ema_decay is {self.ema_decay}: it must be in (0, 1)")
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """The yardsticks' settings, the same for every model.
-
-    `features`: the space of FID, "judge" (128-d) or "inception" (2048-d; needs the weights' path
-    and SHA-256). `num_samples` None: as many as there are test images. Models without an encoder
-    are inverted on the first `inversion_images` test images: the best of `inversion_draws` prior
-    draws, then `inversion_steps` Adam steps at rate `inversion_lr`. `probe_l2`: the weight of
-    ‖W‖²/2 in the probe's objective. `seed` drives every draw of the evaluation.
-    """
-
-    features: Literal["judge", "inception"] = "judge"
-    inception_weights: str | None = None
-    inception_sha256: str | None = None
-    num_samples: int | None = None
-    inversion_images: int = 1000
-    inversion_draws: int = 2000
-    inversion_steps: int = 100
-    inversion_lr: float = 0.1
-    probe_l2: float = 1e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        least = {"inversion_images": 1, "inversion_draws": 1, "inversion_steps": 0, "seed": 0}
-        for key, low in {**least, "num_samples": 2}.items():
-            value = getattr(self, key)
-            if value is not None and not low <= value < 2**32:
-                raise LatentlabError(f"evaluation.{key} is {value}: it must be ≥ {low} and < 2^32")
-        if not 0 < self.inversion_lr < math.inf:
-            raise LatentlabError(f"evaluation.inversion_lr is {self.inversion_lr}: it must be > 0")
-        if not 0 <= self.probe_l2 < math.inf:
-            raise LatentlabError(f"evaluation.probe_l2 is {self.probe_l2}: it must be ≥ 0")
-
-
-@dataclass(frozen=True)
-class HardwareSettings:
-    """Where it runs; no number may depend on it beyond rounding.
-
-    The number of devices is the exception, and only for models that draw noise: each has its own.
-    `num_workers`: threads that read ahead of a streamed training, 0 for none.
-    `checkpoint_seconds`: how much of a training a crash may cost; 0 saves at every `log_every`.
-    """
-
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    strategy: str = "auto"
-    loader: Literal["auto", "memory", "stream"] = "auto"
-    num_workers: int = 1
-    checkpoint_seconds: float = 60.0
+SHARED = ("seed", "data", "trainer", "evaluation", "hardware", "models", "tasks")
+OWN = ("model", "sampler", "title", "idea")
+SECTIONS = (*SHARED, *OWN)
+SCALARS = ("seed", "allow", "title", "idea")  # all other sections are mappings
+RESERVED = ("judge", "reference", "tasks")  # others write runs/ and results/ by these names
 
 
 @dataclass(frozen=True)
@@ -122,6 +42,7 @@ class Project:
     evaluation: EvaluationSettings
     hardware: HardwareSettings
     models: dict[str, str]
+    tasks: dict[str, dict[str, str]]  # name → {"task": file, "model": whose run it reads}
 
     @property
     def prepared(self) -> Path:
@@ -134,7 +55,11 @@ class Project:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One model's experiment; `resolved` is every value behind it as plain data."""
+    """One model's experiment; `resolved` is every value behind it as plain data.
+
+    `title` and `idea`, if its YAML has them, replace those of the model's file: they tell apart
+    what differs by a number only.
+    """
 
     name: str
     project: Project
@@ -186,6 +111,20 @@ def load_experiment(name: str, facts: Mapping[str, Any], root: Path | None = Non
     return build(name, merged, facts, root=root, files=files, allow=allow)
 
 
+def load_task(name: str, root: Path | None = None) -> tuple[Task, dict[str, Any]]:
+    """configs/tasks/<name>.yaml → (the task, its resolved settings). Errors as load_experiment."""
+    root = find_root(root)
+    path = root / "configs" / "tasks" / f"{name}.yaml"
+    allow = _packages(read_yaml(root / "params.yaml").get("allow"))
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise LatentlabError(f"unknown task {name!r}: configs/tasks/ has {known}")
+    content, file = read_yaml(path), f"configs/tasks/{name}.yaml"
+    if unknown := sorted(set(content) - {"task"}):
+        raise LatentlabError(f"{file}: unknown section {unknown[0]!r}; allowed: task")
+    return assemble_task(content, files=file, allow=allow)
+
+
 def allowed_packages(start: Path | None = None) -> tuple[str, ...]:
     """`allow` of the params.yaml nearest to `start` (default: the working directory), if any.
 
@@ -219,6 +158,7 @@ def build(
         "data": asdict(project.data),
         "trainer": asdict(project.trainer),
         "evaluation": asdict(project.evaluation),
+        **{key: str(merged[key]) for key in ("title", "idea") if key in merged},
         **parsed,
     }
     return Experiment(name, project, project.trainer, model, sampler, resolved)
@@ -284,6 +224,7 @@ def _project(root: Path, content: Mapping[str, Any], files: str) -> Project:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--models", type=dict[str, str], default={})
+    parser.add_argument("--tasks", type=dict[str, dict[str, str]], default={})
     sections = {
         "data": DataSettings,
         "trainer": TrainerSettings,
@@ -292,7 +233,7 @@ def _project(root: Path, content: Mapping[str, Any], files: str) -> Project:
     }
     for section, settings in sections.items():
         parser.add_class_arguments(settings, section)
-    known = {key: content[key] for key in ("seed", "models", *sections) if key in content}
+    known = {key: content[key] for key in ("seed", "models", "tasks", *sections) if key in content}
     made = parser.instantiate(parse(parser, known, files))
     if not 0 <= made.seed < 2**32:
         raise LatentlabError(f"{files}: seed is {made.seed}: it must be ≥ 0 and < 2^32")
@@ -302,6 +243,19 @@ def _project(root: Path, content: Mapping[str, Any], files: str) -> Project:
                 f"{files}: a model cannot be called {name!r}: use letters, digits, _ and -, and"
                 f" neither of {', '.join(RESERVED)}"
             )
+    for name, entry in made.tasks.items():
+        if set(entry) != {"task", "model"} or entry["model"] not in {*made.models, "judge"}:
+            raise LatentlabError(
+                f"{files}: tasks.{name} is {entry}: it needs `task`, a file of"
+                " src/latentlab/tasks, and `model`, a name under `models` or judge"
+            )
     return Project(
-        root, made.seed, made.data, made.trainer, made.evaluation, made.hardware, dict(made.models)
+        root,
+        made.seed,
+        made.data,
+        made.trainer,
+        made.evaluation,
+        made.hardware,
+        dict(made.models),
+        dict(made.tasks),
     )
