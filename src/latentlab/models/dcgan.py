@@ -17,7 +17,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
-from latentlab.losses import GENERATOR_LOSSES, discriminator_loss
+from latentlab.losses.adversarial import GENERATOR_LOSSES, discriminator_loss
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 from latentlab.optimizers import adam, linear_decay
 

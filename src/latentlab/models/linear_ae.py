@@ -15,7 +15,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape
-from latentlab.losses import squared_error
+from latentlab.losses.likelihoods import squared_error
 from latentlab.optimizers import adam_linear_decay
 
 

@@ -15,7 +15,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape
-from latentlab.losses import bernoulli_nll, squared_error
+from latentlab.losses.likelihoods import bernoulli_nll, squared_error
 from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam_linear_decay
 

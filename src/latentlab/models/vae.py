@@ -18,7 +18,8 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape
-from latentlab.losses import bernoulli_nll, gaussian_nll, kl_standard_normal
+from latentlab.losses.divergences import kl_standard_normal
+from latentlab.losses.likelihoods import bernoulli_nll, gaussian_nll
 from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam_linear_decay
 

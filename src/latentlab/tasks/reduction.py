@@ -20,7 +20,7 @@ from torch import Tensor
 
 from latentlab.contracts import LatentlabError, Task, to_float
 from latentlab.findings import Finding, Picture
-from latentlab.losses import squared_error
+from latentlab.losses.likelihoods import squared_error
 from latentlab.nets.mlp import mlp
 from latentlab.plots import save_map
 from latentlab.tasks import Context

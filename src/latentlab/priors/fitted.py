@@ -1,46 +1,14 @@
-"""Latent samplers: where codes come from when a model is asked for new images.
-
-VAE and GAN draw from the prior they were trained with. A plain autoencoder has none, so a density
-is fitted to its training codes afterwards (ex-post density estimation; Ghosh et al. 2020).
-"""
+"""Densities fitted to training codes: one Gaussian, a mixture of them."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-class Prior(nn.Module, ABC):
-    """A distribution over codes (N, D) that samples with an explicit generator."""
-
-    def fit(self, codes: Tensor) -> None:
-        """Adapt to training codes (N, D); a fixed prior has nothing to learn."""
-
-    @abstractmethod
-    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
-        """Draw codes (N, D), float32, on the generator's device (None: CPU, global generator)."""
-
-
-def _device(generator: torch.Generator | None) -> torch.device:
-    return torch.device("cpu") if generator is None else generator.device
-
-
-class StandardNormal(Prior):
-    """N(0, I)."""
-
-    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
-        return torch.randn(shape, generator=generator, device=_device(generator))
-
-
-class Uniform(Prior):
-    """Uniform on the cube [−1, 1]^D, as DCGAN was first trained."""
-
-    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
-        return torch.rand(shape, generator=generator, device=_device(generator)) * 2 - 1
+from latentlab.priors.base import Prior, device_of
 
 
 class _Fitted(Prior):
@@ -70,9 +38,9 @@ class _Fitted(Prior):
             raise ValueError(f"asked for {dim}-d codes from a {fitted} {type(self).__name__}")
         device = self.means.device
         chosen = torch.multinomial(
-            self.weights.to(_device(generator)), count, replacement=True, generator=generator
+            self.weights.to(device_of(generator)), count, replacement=True, generator=generator
         ).to(device)
-        eps = torch.randn(shape, generator=generator, device=_device(generator))
+        eps = torch.randn(shape, generator=generator, device=device_of(generator))
         eps = eps.to(device, torch.float64)
         z = torch.empty(shape, dtype=torch.float64, device=device)
         for k in range(len(self.weights)):

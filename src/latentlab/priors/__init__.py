@@ -1,0 +1,10 @@
+"""Latent samplers: where codes come from when a model is asked for new images.
+
+VAE and GAN draw from the prior they were trained with. A plain autoencoder has none, so a density
+is fitted to its training codes afterwards (ex-post density estimation; Ghosh et al. 2020).
+"""
+
+from latentlab.priors.base import Prior, StandardNormal, Uniform
+from latentlab.priors.fitted import FittedGaussian, FittedMixture
+
+__all__ = ["FittedGaussian", "FittedMixture", "Prior", "StandardNormal", "Uniform"]
