@@ -88,9 +88,9 @@ def objective(trained: Trained, test: Split, seed: int) -> dict[str, float]:
     rows = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for index, x in enumerate(test.batches()):
-            labels = torch.zeros(len(x), dtype=torch.int64)
-            rows.append((len(x), trained.module.validation_step((x, labels), index)))
+        labels = torch.full((len(test),), -1) if test.labels is None else test.labels
+        for index, (x, y) in enumerate(zip(test.batches(), labels.split(500), strict=True)):
+            rows.append((len(x), trained.module.validation_step((x, y), index)))
     return weighted_means(rows)
 
 
