@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def fit_sampler(experiment: Experiment, train: Split) -> None:
     """Fit the experiment's sampler to the training codes, if the model has any."""
     model, sampler = experiment.model.eval().cpu(), experiment.sampler
-    if sampler is None or not isinstance(model, Autoencoder):
+    learns = sampler is not None and getattr(sampler, "learns", True)
+    if not learns or not isinstance(model, Autoencoder):
         return
     encode: Callable[[Tensor], Tensor] = model.encode
     with torch.inference_mode():

@@ -14,6 +14,11 @@ class Prior(nn.Module, ABC):
     def fit(self, codes: Tensor) -> None:
         """Adapt to training codes (N, D); a fixed prior has nothing to learn."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to fit: a fixed prior inherits the `fit` that does nothing."""
+        return type(self).fit is not Prior.fit
+
     @abstractmethod
     def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
         """Draw codes (N, D), float32, on the generator's device (None: CPU, global generator)."""

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
 
     metrics, x, x_hat = measure(trained, yard, real, pca)
     findings = dict(studies_of(trained, yard))
-    metrics |= {study: dict(finding.numbers) for study, finding in findings.items()}
+    metrics |= {study: dict(found.numbers) for study, found in findings.items() if found.numbers}
     report = project.root / "results" / name
     with fresh_folder(report) as fresh:
         draw(trained, yard, x, x_hat, fresh)
