@@ -251,7 +251,7 @@ def test_weights_that_are_missing_at_evaluate(fork, exit_code_2):
 
 def test_models_that_are_unknown_or_have_no_yaml(fork, exit_code_2):
     before = snapshot(fork)
-    assert exit_code_2("train", "vea").startswith("error: unknown model 'vea': configs/ has dcgan")
+    assert exit_code_2("train", "vea").startswith("error: unknown model 'vea': configs/ has ")
     assert exit_code_2("evaluate", "vea").startswith("error: unknown model 'vea': trained: dcgan")
     fork.edit("params.yaml", models__vea="vae")
     said = exit_code_2("train", "vea")

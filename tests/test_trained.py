@@ -99,7 +99,7 @@ def test_codes_that_do_not_fit(trained):
 
 def test_names_that_are_unknown_or_untrained_list_what_exists(tiny):
     have = "trained: dcgan, judge, linear_ae, vae"
-    message = f"unknown model 'vea': {have}; configs: dcgan, judge, linear_ae, stacked_ae, vae"
+    message = f"unknown model 'vea': {have}; configs: .*dcgan, .*judge, .*vae"
     with pytest.raises(LatentlabError, match=message):
         latentlab.load("vea", project=tiny.root)
     message = f"'stacked_ae' is not trained yet: `dvc repro train@stacked_ae`; {have}"

@@ -48,6 +48,14 @@ class Split:
         """The first `count` images (all of them if there are fewer), as a view."""
         return Split(self.images[:count], None if self.labels is None else self.labels[:count])
 
+    def some(self, most: int, *, seed: int) -> Split:
+        """At most `most` images, drawn by the seed and kept in order; all, as a view, if fewer."""
+        if len(self) <= most:
+            return self
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(self), generator=generator)[:most].sort().values
+        return Split(self.images[rows], None if self.labels is None else self.labels[rows])
+
     def batches(self, size: int = 500) -> Iterator[Tensor]:
         """Yield the images in order as float32 (≤ size, C, H, W) in [0, 1]."""
         for start in range(0, len(self.images), size):

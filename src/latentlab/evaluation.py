@@ -7,8 +7,9 @@ through it, so their numbers compare.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from latentlab.metrics.pca import PCA, PCACoder
 from latentlab.metrics.prdc import prdc
 from latentlab.metrics.probe import probe_accuracy
 from latentlab.metrics.reconstruction import reconstruction_metrics
+from latentlab.spread import Spread, devices_of
 
 Function = Callable[[Tensor], Tensor]
+MOST_SAMPLES = 50_000  # unless the settings say more; what FIDs are usually measured with
+BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Yardsticks:
     train: Split
     test: Split
     eyes: Function  # images → features (B, F) for FID and its kin
-    judge: Any | None  # the classifier; None where the data have no labels
+    judge: Function | None  # the classifier: images → logits (B, K); None without labels
     settings: EvaluationSettings
 
     @property
@@ -49,8 +53,7 @@ class Yardsticks:
 
     @property
     def num_samples(self) -> int:
-        wanted = self.settings.num_samples
-        return len(self.test) if wanted is None else min(wanted, len(self.test))
+        return min(self.settings.num_samples or MOST_SAMPLES, len(self.test))
 
     def real_features(self) -> Tensor:
         return extract(self.eyes, self.test.first(self.num_samples))
@@ -65,22 +68,35 @@ class Yardsticks:
             **prdc(real, fake),
         }
 
-    def score_reconstructions(self, x: Split, x_hat: Tensor) -> dict[str, float]:
-        """Error of reconstructions x_hat of x, and whether the judge still sees the class."""
-        pairs = zip(x.batches(), x_hat.split(500), strict=True)
-        scores = reconstruction_metrics(pairs)
-        if self.judge is not None and x.labels is not None:
-            logits = extract(self.judge, x_hat)
-            scores["judge_accuracy"] = (logits.argmax(1) == x.labels).double().mean().item()
+    def score_reconstructions(self, x: Split, x_hat: Tensor | Function) -> dict[str, float]:
+        """Error of reconstructions of x, and whether the judge still sees the class.
+
+        `x_hat` are the reconstructions, or the function that makes them of a batch: a test split
+        larger than memory is then read and forgotten batch by batch.
+        """
+        seen: list[Tensor] = []
+
+        def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+            for start, batch in zip(count(0, BATCH), x.batches(BATCH), strict=False):
+                made = x_hat(batch) if callable(x_hat) else x_hat[start : start + BATCH]
+                if self.judge is not None and x.labels is not None:
+                    seen.append(extract(self.judge, made).argmax(1))
+                yield batch, made
+
+        scores = reconstruction_metrics(pairs())
+        if seen and x.labels is not None:
+            right = torch.eq(torch.cat(seen), x.labels)
+            scores["judge_accuracy"] = right.double().mean().item()
         return scores
 
     def score_features(self, features: Function) -> dict[str, float]:
         """Accuracy of a linear classifier on frozen features; nothing where there are no labels."""
-        if self.judge is None or self.train.labels is None or self.test.labels is None:
+        train = self.train.some(self.settings.probe_images, seed=self.settings.seed)
+        if self.judge is None or train.labels is None or self.test.labels is None:
             return {}
         return probe_accuracy(
-            extract(features, self.train),
-            self.train.labels,
+            extract(features, train),
+            train.labels,
             extract(features, self.test),
             self.test.labels,
             l2=self.settings.probe_l2,
@@ -89,14 +105,13 @@ class Yardsticks:
     def score_pca(self, pca: PCA, latent_dim: int, real: Tensor) -> dict[str, float]:
         """The whole row of PCA with the same code size, sampled as one Gaussian."""
         coder = PCACoder(pca, latent_dim, self.meta.image_shape)
-        x_hat = torch.cat([coder.decode(coder.encode(x)) for x in self.test.batches()])
         generator = torch.Generator().manual_seed(self.settings.seed)
         eps = torch.randn(self.num_samples, coder.latent_dim, generator=generator)
         z = eps * pca.variances[: coder.latent_dim].clamp_min(0).sqrt().float()
         return {
             "latent_dim": coder.latent_dim,
             **self.score_samples(coder.decode(z), real),
-            **self.score_reconstructions(self.test, x_hat),
+            **self.score_reconstructions(self.test, lambda x: coder.decode(coder.encode(x))),
             **self.score_features(coder.encode),
         }
 
@@ -106,21 +121,24 @@ def yardsticks(project: Project, judge: Any) -> Yardsticks:
     meta = read_meta(project.prepared)
     settings = project.evaluation
     judge = judge.eval().to(memory_format=torch.channels_last)  # five times faster on a CPU
+    spread = Spread(judge, devices_of(project.hardware.scoring))
     return Yardsticks(
         meta,
         read_split(project.prepared, "train"),
         read_split(project.prepared, "test"),
-        _eyes(judge, settings),
-        judge if meta.num_classes >= 2 else None,
+        _eyes(spread, settings),
+        spread.method("forward") if meta.num_classes >= 2 else None,
         settings,
     )
 
 
-def _eyes(judge: Any, settings: EvaluationSettings) -> Function:
+def _eyes(judge: Spread, settings: EvaluationSettings) -> Function:
     if settings.features == "judge":
-        return judge.features
+        return judge.method("features")
     return InceptionFeatures(
-        Path(settings.inception_weights or "inception.pth"), settings.inception_sha256 or ""
+        Path(settings.inception_weights or "inception.pth"),
+        settings.inception_sha256 or "",
+        device=judge.devices[0],
     )
 
 

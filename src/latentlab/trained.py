@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from latentlab.config import EvaluationSettings, allowed_packages, build, find_root
 from latentlab.contracts import Autoencoder, LatentlabError
 from latentlab.runs import fill, find_run
+from latentlab.spread import Spread, devices_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ class Trained:
     image_shape: tuple[int, int, int]
     evaluation: EvaluationSettings
     card: dict[str, Any]
-    device: str = "cpu"
+    device: str = "cpu"  # auto: every GPU there is
+
+    @cached_property
+    def spread(self) -> Spread:
+        """The module on its device or devices."""
+        return Spread(self.module, devices_of(self.device))
 
     @property
     def has_encoder(self) -> bool:
@@ -37,15 +43,16 @@ class Trained:
         """Codes of images. A model without an encoder searches them: see metrics.inversion."""
         x = self._checked(x)
         if self.has_encoder:
-            return self._batched(self.module.encode, x)
+            return self._batched("encode", x)
         from latentlab.metrics.inversion import invert
 
         budget = self.evaluation
         draws = self.draw(budget.inversion_draws, seed=budget.seed)
+        first = self.spread.devices[0]
         return invert(
             self.module.decode,
-            x.to(self.device),
-            prior_draws=draws.to(self.device),
+            x.to(first),
+            prior_draws=draws.to(first),
             steps=budget.inversion_steps,
             lr=budget.inversion_lr,
         ).cpu()
@@ -57,11 +64,11 @@ class Trained:
                 f"codes of shape {tuple(z.shape)} do not fit {self.name}:"
                 f" it needs (N, {self.module.latent_dim})"
             )
-        return self._batched(self.module.decode, z)
+        return self._batched("decode", z)
 
     def features(self, x: Tensor) -> Tensor:
         """What a linear probe reads, (N, F)."""
-        return self._batched(self.module.features, self._checked(x))
+        return self._batched("features", self._checked(x))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """decode(encode(x))."""
@@ -94,15 +101,8 @@ class Trained:
             raise LatentlabError(f"images must be float in [0, 1], got {x.dtype} outside of it")
         return x
 
-    @torch.inference_mode()
-    def _batched(self, function: Any, inputs: Tensor, size: int = 500) -> Tensor:
-        return torch.cat(
-            [function(inputs[i : i + size].to(self.device)).cpu() for i in _starts(inputs, size)]
-        )
-
-
-def _starts(inputs: Tensor, size: int) -> Iterator[int]:
-    yield from range(0, max(len(inputs), 1), size)
+    def _batched(self, method: str, inputs: Tensor, size: int = 500) -> Tensor:
+        return torch.cat(list(self.spread.map(method, inputs.split(size))))
 
 
 def load_trained(
@@ -133,7 +133,7 @@ def load_trained(
             f" `dvc repro train@{name}` makes it anew"
         ) from None
     try:
-        module = experiment.model.eval().to(device)
+        module = experiment.model.eval().to(devices_of(device)[0])
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         reason = str(error).splitlines()[0]
         raise LatentlabError(f"device {device!r} cannot be used ({reason}): try cpu") from None

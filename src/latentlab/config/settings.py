@@ -45,10 +45,11 @@ class EvaluationSettings:
     """The yardsticks' settings, the same for every model.
 
     `features`: the space of FID, "judge" (128-d) or "inception" (2048-d; needs the weights' path
-    and SHA-256). `num_samples` None: as many as there are test images. Models without an encoder
-    are inverted on the first `inversion_images` test images: the best of `inversion_draws` prior
-    draws, then `inversion_steps` Adam steps at rate `inversion_lr`. `probe_l2`: the weight of
-    ‖W‖²/2 in the probe's objective. `seed` drives every draw of the evaluation.
+    and SHA-256). `num_samples` None: as many as there are test images, at most 50,000. Models
+    without an encoder are inverted on the first `inversion_images` test images: the best of
+    `inversion_draws` prior draws, then `inversion_steps` Adam steps at rate `inversion_lr`.
+    `probe_l2`: the weight of ‖W‖²/2 in the probe's objective; it is fitted to at most
+    `probe_images` training images. `seed` drives every draw of the evaluation.
     """
 
     features: Literal["judge", "inception"] = "judge"
@@ -60,10 +61,12 @@ class EvaluationSettings:
     inversion_steps: int = 100
     inversion_lr: float = 0.1
     probe_l2: float = 1e-3
+    probe_images: int = 100_000
     seed: int = 0
 
     def __post_init__(self) -> None:
         least = {"inversion_images": 1, "inversion_draws": 1, "inversion_steps": 0, "seed": 0}
+        least["probe_images"] = 2
         for key, low in {**least, "num_samples": 2}.items():
             value = getattr(self, key)
             if value is not None and not low <= value < 2**32:
@@ -89,3 +92,8 @@ class HardwareSettings:
     loader: Literal["auto", "memory", "stream"] = "auto"
     num_workers: int = 1
     checkpoint_seconds: float = 60.0
+
+    @property
+    def scoring(self) -> str:
+        """Where models are evaluated: every GPU there is, unless the accelerator is the CPU."""
+        return "cpu" if self.accelerator == "cpu" else "auto"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import tee
 from pathlib import Path
 
 import torch
@@ -66,9 +67,8 @@ def extract(
     (B, F) or not finite.
     """
     parts = []
-    for x in batches(images, size=batch_size):
-        with torch.inference_mode():
-            features = net(x.to(device))
+    shown, given = tee(batches(images, size=batch_size))
+    for x, features in zip(shown, _mapped(net, given, device), strict=True):
         if features.ndim != 2 or len(features) != len(x):
             raise LatentlabError(
                 f"the network maps images {tuple(x.shape)} to shape {tuple(features.shape)}: "
@@ -78,6 +78,19 @@ def extract(
     # cat outside inference mode: the caller gets an ordinary tensor, usable under autograd
     joined = torch.cat(parts) if parts else torch.empty(0, 0)
     return check_features(joined, name="the network's features")
+
+
+def _mapped(
+    net: Callable[[Tensor], Tensor], inputs: Iterable[Tensor], device: torch.device | str
+) -> Iterator[Tensor]:
+    """net(x) for every batch; a net with a `map` of its own may spread them over devices."""
+    if hasattr(net, "map"):
+        yield from net.map(inputs)
+        return
+    for x in inputs:
+        with torch.inference_mode():
+            features = net(x.to(device))
+        yield features
 
 
 class InceptionFeatures:

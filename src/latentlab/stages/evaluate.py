@@ -32,16 +32,19 @@ def main(argv: list[str]) -> None:
     project = load_project()
     tracking.check_store(project.root)
     # the yardsticks are today's, also where the training was resolved with others
-    trained = replace(load_trained(name, project=project.root), evaluation=project.evaluation)
+    device = project.hardware.scoring
+    trained = load_trained(name, project=project.root, device=device)
+    trained = replace(trained, evaluation=project.evaluation)
     yard = yardsticks(project, load_trained("judge", project=project.root).module)
     real, pca = load_reference(project.reference / "reference.pt")
 
-    metrics, x, x_hat = measure(trained, yard, real, pca)
+    metrics = measure(trained, yard, real, pca)
+    trained = replace(trained, module=trained.module.cpu(), device="cpu")
     findings = dict(studies_of(trained, yard))
     metrics |= {study: dict(found.numbers) for study, found in findings.items() if found.numbers}
     report = project.root / "results" / name
     with fresh_folder(report) as fresh:
-        draw(trained, yard, x, x_hat, fresh)
+        draw(trained, yard, fresh)
         (fresh / "studies").mkdir()
         for study, finding in findings.items():
             write_finding(finding, fresh / "studies" / study)
@@ -54,17 +57,14 @@ def main(argv: list[str]) -> None:
     track(project, trained, report, metrics, findings)
 
 
-def measure(
-    trained: Trained, yard: Yardsticks, real: Tensor, pca: PCA
-) -> tuple[dict[str, Any], Split, Tensor]:
-    """Every number of one model; also the images reconstructed and their reconstructions."""
+def measure(trained: Trained, yard: Yardsticks, real: Tensor, pca: PCA) -> dict[str, Any]:
+    """Every number that every model gets."""
     settings = yard.settings
     x = yard.test if trained.has_encoder else yard.test.first(settings.inversion_images)
-    x_hat = trained.reconstruct(torch.cat(list(x.batches())))
     metrics: dict[str, Any] = {
         **yard.score_samples(trained.sample(yard.num_samples, seed=settings.seed), real),
-        **yard.score_reconstructions(x, x_hat),
-        **yard.score_features(trained.module.features),
+        **yard.score_reconstructions(x, trained.reconstruct),
+        **yard.score_features(trained.spread.method("features")),
         "num_samples": yard.num_samples,
         "num_reconstructed": len(x),
         "latent_dim": trained.module.latent_dim,
@@ -79,7 +79,7 @@ def measure(
         angles = principal_angles(basis.detach(), pca.components[:, : basis.shape[1]])
         metrics["pca_angle_max_rad"] = float(angles.max())
         metrics["pca_angle_mean_rad"] = float(angles.mean())
-    return metrics, x, x_hat
+    return metrics
 
 
 @torch.no_grad()
@@ -94,12 +94,11 @@ def objective(trained: Trained, test: Split, seed: int) -> dict[str, float]:
     return weighted_means(rows)
 
 
-def draw(trained: Trained, yard: Yardsticks, x: Split, x_hat: Tensor, folder: Path) -> None:
+def draw(trained: Trained, yard: Yardsticks, folder: Path) -> None:
     """samples, reconstructions, interpolations and map as PNG."""
     save_grid(trained.sample(64, seed=yard.settings.seed), folder / "samples.png", columns=8)
-    first = min(16, len(x))
-    originals = next(x.first(first).batches())
-    save_pairs(originals, x_hat[:first], folder / "reconstructions.png")
+    originals = next(yard.test.first(16).batches())
+    save_pairs(originals, trained.reconstruct(originals), folder / "reconstructions.png")
     save_rows(interpolate(trained, originals[:12]), folder / "interpolations.png")
     some = yard.test.first(1000)
     points = tsne(trained.features(torch.cat(list(some.batches()))), seed=yard.settings.seed)

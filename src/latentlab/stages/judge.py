@@ -83,6 +83,5 @@ def _judge_accuracy(yard: Yardsticks) -> dict[str, float]:
     """The judge on the originals: what reconstructions can hope for."""
     if yard.judge is None:
         return {}
-    originals = torch.cat(list(yard.test.batches()))
-    scores = yard.score_reconstructions(yard.test, originals)
+    scores = yard.score_reconstructions(yard.test, lambda x: x)
     return {"judge_accuracy": scores["judge_accuracy"]}
