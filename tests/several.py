@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from latentlab import training
 from latentlab.config import load_experiment
 from latentlab.contracts import LatentlabError
 from latentlab.data.prepared import read_meta
 from latentlab.training import data_module, fit
+from latentlab.training import loop as training
 
 FAILING = "linear_ae"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentlab import checkpoints as module
 from latentlab.contracts import LatentlabError
+from latentlab.training import checkpoints as module
 from latentlab.training.checkpoints import (
     Checkpoints,
     DamagedError,

@@ -14,7 +14,6 @@ from lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from latentlab import training
 from latentlab.config import load_experiment
 from latentlab.contracts import LatentlabError, to_float
 from latentlab.data.order import epoch_batches
@@ -22,6 +21,7 @@ from latentlab.data.prepared import read_meta, read_split
 from latentlab.models.dcgan import DCGAN
 from latentlab.stages.__main__ import run as entry
 from latentlab.training import History, data_module, fit
+from latentlab.training import loop as training
 from latentlab.training.checkpoints import Checkpoints, checkpoints, fingerprint, read, resumable
 
 STEPS, BATCH = 36, 128  # 4 epochs of 9 whole batches
@@ -50,8 +50,13 @@ def fit_one(project, name, folder, *, resume=False):
     work = project.root / ".checkpoints" / folder
     state = resumable(work) if resume else None
     assert resume == (state is not None)
-    fitted = fit(experiment, data, work=work, resume=state)
+    fitted = fit(experiment, data, work=work, resume=state, score=first_number)
     return experiment.model, fitted
+
+
+def first_number(model):
+    """A score of the model's own: whatever a few steps make the least is kept as the best."""
+    return float(next(model.parameters()).flatten()[0])
 
 
 def assert_same_weights(a, b):
@@ -169,6 +174,9 @@ def test_a_resumed_training_ends_as_the_uninterrupted_one(prepared, name, second
     resumed, fitted = fit_one(prepared, name, "halved", resume=True)
     assert_same_weights(whole, resumed)
     assert fitted.history.rows == expected.history.rows
+    assert fitted.best.images == expected.best.images
+    for key, value in expected.best.weights.items():
+        assert torch.equal(fitted.best.weights[key], value), "the best is remembered"
     finished, again = fit_one(prepared, name, "halved", resume=True)
     assert_same_weights(whole, finished)  # nothing was left to do
     assert again.history.rows == expected.history.rows
@@ -245,7 +253,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     assert stopped.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: the loss is not finite at step 37: loss = nan")
-    assert not (prepared.root / "runs").exists()
+    assert [path.name for path in (prepared.root / "runs").iterdir()] == ["judge"]
     *_, newest = prepared.root.glob(".checkpoints/toy/*/*.ckpt")
     good = read(newest)
     assert good["global_step"] == STEPS
@@ -309,6 +317,8 @@ def test_a_signal_ends_a_training_without_a_result(prepared):
     prepared.edit("params.yaml", trainer__validations=10**9)  # a checkpoint after each epoch
     for name in ("vae", "linear_ae"):
         prepared.edit(f"configs/{name}.yaml", trainer__images=10**10)
+    (prepared.root / "runs" / "judge").mkdir(parents=True)
+    (prepared.root / "runs" / "judge" / "weights.pt").touch()  # dvc wants it there, vae does not
     by_hand = prepared.python_stage("train", "linear_ae")
     dvc = prepared.start("dvc", "repro", "--single-item", "train@vae")
     try:
@@ -327,7 +337,7 @@ def test_a_signal_ends_a_training_without_a_result(prepared):
     assert dvc.returncode != 0
     assert by_hand.returncode == 130, hand_said
     assert "Traceback" not in hand_said + dvc_said
-    assert not (prepared.root / "runs").exists()
+    assert [path.name for path in (prepared.root / "runs").iterdir()] == ["judge"]
     assert not (prepared.root / "dvc.lock").exists(), "dvc has cached nothing as finished"
     assert statuses(prepared) == {"vae": "KILLED", "linear_ae": "KILLED"}
 

@@ -1,21 +1,23 @@
 """The run folder that train writes, and everything later reads.
 
 It holds weights.pt and sampler.pt (state_dicts, read with `weights_only=True`), experiment.json
-(everything needed to build the model again), history.csv, cost.json and mlflow_run_id. It stands
-on its own: copy it anywhere and `latentlab.load` its path.
+(everything needed to build the model again), history.csv, cost.json and mlflow_run_id; where the
+best weights were selected, weights_last.pt and selected.json too. It stands on its own: copy it
+anywhere and `latentlab.load` its path.
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from latentlab.config import Experiment
+from latentlab.config import Experiment, build
 from latentlab.contracts import Autoencoder, LatentlabError, Split
 from latentlab.files import fresh_folder, write_json
 
@@ -50,6 +52,11 @@ def write_run(experiment: Experiment, meta: Meta, fitted: Fitted, *, run_id: str
         "device": fitted.device,
     }
     with fresh_folder(folder) as fresh:
+        if fitted.best is not None:
+            _save(experiment.model, fresh / "weights_last.pt")
+            experiment.model.load_state_dict(fitted.best.weights)
+            best = {"val_fid": fitted.best.value, "images": fitted.best.images}
+            write_json(fresh / "selected.json", best)
         _save(experiment.model, fresh / "weights.pt")
         if experiment.sampler is not None:
             _save(experiment.sampler, fresh / "sampler.pt")
@@ -90,6 +97,33 @@ def _state(path: Path) -> Any:
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ValueError(f"{name} claims {tensor.numel():,} numbers and does not hold them")
     return state
+
+
+def rebuild(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:
+    """A run folder → the experiment with its trained weights, and its experiment.json.
+
+    `allow` names packages whose classes it may name. Raises LatentlabError for what is not whole.
+    """
+    try:
+        card = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+        facts = {**card["facts"], "image_shape": tuple(card["facts"]["image_shape"])}
+        experiment = build(
+            str(card["name"]),
+            dict(card["resolved"]),
+            facts,
+            root=folder,
+            files=f"{folder}/experiment.json",
+            allow=allow,
+        )
+        fill(experiment.model, folder / "weights.pt")
+        if experiment.sampler is not None:
+            fill(experiment.sampler, folder / "sampler.pt")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        stage = "judge" if folder.name == "judge" else f"train@{folder.name}"
+        raise LatentlabError(
+            f"{folder} is not a complete run folder ({error}): `dvc repro {stage}` makes it anew"
+        ) from None
+    return experiment, card
 
 
 def find_run(name: str, root: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentlab.config import EvaluationSettings, allowed_packages, build, find_root
+from latentlab.config import EvaluationSettings, allowed_packages, find_root
 from latentlab.contracts import Autoencoder, LatentlabError
-from latentlab.runs import fill, find_run
+from latentlab.runs import find_run, rebuild
 from latentlab.spread import Spread, devices_of
 
 
@@ -113,25 +112,7 @@ def load_trained(
     if not (folder / "experiment.json").is_file():
         folder = find_run(str(name), find_root(Path(project) if project else None))
     allow = allowed_packages(Path(project) if project else None)
-    try:
-        card = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-        facts = {**card["facts"], "image_shape": tuple(card["facts"]["image_shape"])}
-        experiment = build(
-            str(card["name"]),
-            dict(card["resolved"]),
-            facts,
-            root=folder,
-            files=f"{folder}/experiment.json",
-            allow=allow,
-        )
-        fill(experiment.model, folder / "weights.pt")
-        if experiment.sampler is not None:
-            fill(experiment.sampler, folder / "sampler.pt")
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise LatentlabError(
-            f"{folder} is not a complete run folder ({error}):"
-            f" `dvc repro train@{name}` makes it anew"
-        ) from None
+    experiment, card = rebuild(folder, allow=allow)
     try:
         module = experiment.model.eval().to(devices_of(device)[0])
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
@@ -142,7 +123,7 @@ def load_trained(
         folder,
         module,
         experiment.sampler,
-        facts["image_shape"],
+        tuple(card["facts"]["image_shape"]),
         experiment.project.evaluation,
         card,
         device,

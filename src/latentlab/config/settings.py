@@ -18,6 +18,8 @@ class TrainerSettings:
     steps, `validations` those of one training. `channels_last` lays convolutions out as NHWC.
     `fused`: one kernel per optimizer step. `compile`: torch.compile for each of the model's
     networks. `ema_decay`: the trained model is the exponential moving average of the weights.
+    `select`: "best" keeps the weights of the validation with the least FID, in the judge's features
+    and on validation images; the last ones are kept and scored as well.
     `sync_batchnorm`: several GPUs normalise by the statistics of the global batch, as one would.
     """
 
@@ -31,6 +33,7 @@ class TrainerSettings:
     compile: bool = False
     ema_decay: float | None = None
     sync_batchnorm: bool = True
+    select: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
         for key in ("batch_size", "images", "log_every", "validations"):

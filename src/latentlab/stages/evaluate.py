@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from latentlab.findings import Finding, write_finding
 from latentlab.metrics.embedding import tsne
 from latentlab.metrics.pca import PCA, principal_angles
 from latentlab.plots import save_grid, save_map, save_pairs, save_rows
+from latentlab.runs import fill
 from latentlab.stages import UNTRACKED
 from latentlab.studies import studies_of
 from latentlab.trained import Trained, load_trained
@@ -71,6 +73,9 @@ def measure(trained: Trained, yard: Yardsticks, real: Tensor, pca: PCA) -> dict[
         "parameters": sum(p.numel() for p in trained.module.parameters()),
         "test": objective(trained, yard.test, settings.seed),
     }
+    if (trained.folder / "weights_last.pt").exists():
+        metrics["selected"] = json.loads((trained.folder / "selected.json").read_text())
+        metrics["last"] = yard.score_samples(last_of(trained).sample(yard.num_samples), real)
     if trained.has_encoder:
         code_size = min(trained.module.latent_dim, pca.components.shape[1])
         metrics["pca"] = yard.score_pca(pca, code_size, real)
@@ -80,6 +85,13 @@ def measure(trained: Trained, yard: Yardsticks, real: Tensor, pca: PCA) -> dict[
         metrics["pca_angle_max_rad"] = float(angles.max())
         metrics["pca_angle_mean_rad"] = float(angles.mean())
     return metrics
+
+
+def last_of(trained: Trained) -> Trained:
+    """The same model as its training left it, where another moment of it was selected."""
+    module = deepcopy(trained.module).cpu()
+    fill(module, trained.folder / "weights_last.pt")
+    return replace(trained, module=module)
 
 
 @torch.no_grad()

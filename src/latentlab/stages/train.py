@@ -6,14 +6,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from latentlab import tracking
-from latentlab.config import Experiment, load_experiment, load_project
+from latentlab.config import Experiment, allowed_packages, load_experiment, load_project
 from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import Meta, read_meta, read_split
 from latentlab.launcher import is_main_process
-from latentlab.runs import fit_sampler, write_run
+from latentlab.runs import find_run, fit_sampler, rebuild, write_run
 from latentlab.stages import UNTRACKED
 from latentlab.training import Fitted, data_module, fit
+from latentlab.training.best import ValidationFID
 from latentlab.training.checkpoints import Resume, clear, fingerprint, resumable, sole, work_folder
 
 
@@ -34,7 +37,7 @@ def train(experiment: Experiment, data: ImageDataModule, work: Path) -> None:
     resume, meta = resumable(work), data.meta
     run = open_run(experiment, meta, resume) if is_main_process() else None
     try:
-        fitted = fit(experiment, data, work=work, run=run, resume=resume)
+        fitted = fit(experiment, data, work=work, run=run, resume=resume, score=scorer(experiment))
     except BaseException as error:
         if run is not None:
             run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
@@ -46,6 +49,17 @@ def train(experiment: Experiment, data: ImageDataModule, work: Path) -> None:
     if not publish(run, folder, fitted, meta):
         raise SystemExit(UNTRACKED)  # the checkpoint stays: the next time is only a delivery
     clear(work)
+
+
+def scorer(experiment: Experiment) -> ValidationFID | None:
+    """What tells the best moment of a training, if the model's settings ask for it."""
+    if experiment.trainer.select == "last":
+        return None
+    root = experiment.project.root
+    judge, _ = rebuild(find_run("judge", root), allow=allowed_packages(root))
+    eyes = judge.model.eval().to(memory_format=torch.channels_last).features
+    val = read_split(experiment.project.prepared, "val")
+    return ValidationFID(eyes, val, experiment.sampler)  # type: ignore[arg-type]
 
 
 def open_run(

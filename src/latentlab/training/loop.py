@@ -8,11 +8,11 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from latentlab.config import Experiment, TrainerSettings
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
+from latentlab.training.best import Best
 from latentlab.training.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
 from latentlab.training.checkpoints import Checkpoints, Resume, Row
 from latentlab.training.devices import Together, lost_another, peak_memory_mb, placement
@@ -61,6 +62,7 @@ class Fitted:
     cost: dict[str, float]
     device: str
     is_main_process: bool
+    best: Best | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,11 @@ def fit(
     work: Path,
     run: Run | RunByClerk | None = None,
     resume: Resume | None = None,
+    score: Callable[[Any], float] | None = None,
 ) -> Fitted:
     """Train `experiment.model` in place, from `resume` on if given; checkpoints go into `work`.
+
+    `score` of the model, the less the better, is asked for at each validation to find its best.
 
     Raises LatentlabError for a non-finite loss or more memory than there is, SystemExit 143 on
     SIGTERM and 130 on Ctrl-C; the last good checkpoint then stays in `work`.
@@ -121,6 +126,7 @@ def fit(
         curves,
         every_seconds=hardware.checkpoint_seconds,
     )
+    best = Best(score, history, batch_size=settings.batch_size) if score else None
     _quiet()
     trainer = Trainer(
         **placement(hardware, model, sync_batchnorm=settings.sync_batchnorm),
@@ -129,6 +135,7 @@ def fit(
         check_val_every_n_epoch=schedule.validate_every,
         callbacks=[
             SeedEachBatch(experiment.project.seed),
+            *([best] if best else []),
             *_options(settings, model),
             curves,
             checkpoints,
@@ -160,7 +167,7 @@ def fit(
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     device = str(trainer.strategy.root_device)
-    return Fitted(history, cost, device, trainer.is_global_zero)
+    return Fitted(history, cost, device, trainer.is_global_zero, best)
 
 
 class Untimed(PassThroughProfiler):
