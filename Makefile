@@ -65,7 +65,7 @@ soak: $(READY) ## kill trainings 100 times (KILLS=n); none may lose or change a 
 mnist: $(READY) ## the README's table: the same pipeline on MNIST, in a folder of its own
 	python bench/mnist.py
 
-fuzz: $(READY) ## hostile input, 20,000 cases a test (CASES=n): over 100,000 in all, most of an hour
+fuzz: $(READY) ## hostile input, 20,000 cases a reader (CASES=n), 1,000 a test of the configuration
 	LATENTLAB_FUZZ=$(CASES) python -m pytest tests/fuzz
 
 floors: $(READY) ## a part of the tests under the lowest versions that pyproject.toml allows
