@@ -1,6 +1,8 @@
-"""The README's table: the four models on MNIST, over several training seeds.
+"""The table of models on MNIST, over several training seeds.
 
-    LATENTLAB_DATA=… make mnist          # or: python bench/mnist.py --seeds 0 1 2
+    LATENTLAB_DATA=… make mnist                           # the models of params.yaml
+    python bench/mnist.py --models vae wgan --seeds 0      # some
+    python bench/mnist.py --models all --seeds 0           # every model of zoo.yaml
 
 Works in .bench/mnist, so the project's own results stay. Split and judge are those of the first
 seed for all, since Fréchet distances of two feature spaces do not compare; what varies is the
@@ -28,6 +30,9 @@ WORK = ROOT / ".bench" / "mnist"
 SHARED = ("data/prepared", "data/reference", "runs/judge", "results/reference")
 COLUMNS = {  # header → (key, digits, factor)
     "FID": ("fid", 1, 1),
+    "KID": ("kid", 1, 1),
+    "precision": ("precision", 2, 1),
+    "recall": ("recall", 2, 1),
     "SSE": ("reconstruction_sse", 2, 1),
     "PSNR dB": ("psnr_db", 2, 1),
     "probe %": ("probe_accuracy", 2, 100),
@@ -43,6 +48,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=list(load_project(ROOT).models))
     args = parser.parse_args()
+    if args.models == ["all"]:
+        args.models = list(yaml.safe_load((ROOT / "zoo.yaml").read_text())["models"])
     for seed in args.seeds:
         folder = project(seed, args.seeds[0])
         if seed == args.seeds[0]:

@@ -244,3 +244,10 @@ def test_long_curves_are_thinned_but_keep_their_ends_and_names_are_escaped():
 )
 def test_compact_numbers(value, text):
     assert compact(value) == text
+
+
+def test_a_plot_is_told_from_a_sheet_of_images(tmp_path):
+    plots.save_grid(torch.rand(9, 1, 4, 4), tmp_path / "sheet.png", columns=3)
+    plots.save_map(torch.randn(50, 2), None, None, tmp_path / "plot.png")
+    assert not plots.is_plot((tmp_path / "sheet.png").read_bytes())
+    assert plots.is_plot((tmp_path / "plot.png").read_bytes())

@@ -157,6 +157,16 @@ def unscaled(png: bytes) -> tuple[bytes, int, int]:
     return png, width, height
 
 
+def is_plot(png: bytes) -> bool:
+    """Whether a picture is drawn on a clear background, unlike a sheet of images with its gaps."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        if image.mode not in ("RGBA", "LA"):
+            return False
+        return float((np.asarray(image)[..., -1] == 0).mean()) > 0.4
+
+
 def save_map(
     points: Tensor, labels: Tensor | None, classes: Sequence[str] | None, path: Path
 ) -> None:

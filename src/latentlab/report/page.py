@@ -20,7 +20,7 @@ import yaml
 
 from latentlab.contracts import LatentlabError
 from latentlab.findings import Shown
-from latentlab.plots import unscaled
+from latentlab.plots import is_plot, unscaled
 from latentlab.report.columns import BY_KEY, METRICS, Metric, best_of, decimals_of, text_of
 from latentlab.report.curves import curves_svg
 from latentlab.report.results import Entry, Results, Row
@@ -209,7 +209,7 @@ def _picture(path: Path, alt: str) -> str:
         stage = "judge" if name == "reference" else f"evaluate@{name}"
         raise LatentlabError(f"{place} cannot be shown: {error}: `dvc repro {stage}`") from None
     # Pixel art up to this width is enlarged crisply by whole factors; a plot is scaled smoothly.
-    kind = "map" if path.stem == "map" else "pixels" if width <= 330 else "photo"
+    kind = "map" if is_plot(png) else "pixels" if width <= 330 else "photo"
     source = "data:image/png;base64," + base64.b64encode(png).decode()
     return (
         f'<button type="button" class="zoom" style="--w:{width}px" aria-label="Enlarge: '
