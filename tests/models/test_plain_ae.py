@@ -8,6 +8,7 @@ from lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from latentlab.models.deep_ae import DeepAE
 from latentlab.models.greedy_ae import GreedyAE
 from latentlab.models.memorizer_ae import MemorizerAE
 from latentlab.models.overcomplete_ae import OvercompleteAE
@@ -36,35 +37,39 @@ def widths_of(network):
     ],
 )
 def test_hidden_widths_scale_with_the_root_of_the_pixels_and_the_code_does_not(shape, expected):
-    model = StackedAE(shape, widths=[1000, 500, 250, 30], made_for=784)
+    model = DeepAE(shape, latent_dim=30)
     assert widths_of(model.encoder) == expected
     pixels = torch.Size(shape).numel()
     assert widths_of(model.decoder) == [*reversed(expected[:-1]), pixels]
     assert model.latent_dim == 30
 
 
-def test_widths_without_made_for_stand_as_they_are():
-    assert widths_of(StackedAE((1, 8, 8), widths=[40, 7]).encoder) == [40, 7]
-    assert widths_of(StackedAE((1, 8, 8)).encoder) == [24, 12]
+def test_hidden_widths_given_stand_as_they_are():
+    model = DeepAE((1, 8, 8), hidden=[40, 7], latent_dim=3)
+    assert widths_of(model.encoder) == [40, 7, 3]
+    assert widths_of(model.decoder) == [7, 40, 64]
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"made_for": 784}, "made_for scales widths, but there are none"),
-        ({"widths": [5, 0]}, r"widths \[5, 0\].* all must be 1 or more"),
-        ({"widths": [5], "made_for": 0}, "made_for 0: all must be 1 or more"),
-        ({"shift": 6}, r"shift is 6 pixels: allowed is 0 \(none\) … 5"),
-        ({"shift": -1}, "shift is -1 pixels"),
-    ],
-)
-def test_stacked_ae_refuses_what_cannot_be(settings, message):
-    with pytest.raises(ValueError, match=message):
-        StackedAE(SHAPE, **settings)
+def test_the_start_keeps_the_variance_through_all_layers():
+    """Inputs of mean 0 and variance 1 leave each SELU layer so (Klambauer et al. 2017, eq. 3)."""
+    torch.manual_seed(0)
+    model = DeepAE((1, 28, 28), hidden=[1000, 800, 600])
+    h = torch.randn(500, 784)
+    for layer in model.encoder[:-1]:
+        h = layer(h).detach()
+        if isinstance(layer, nn.SELU):
+            assert abs(float(h.mean())) < 0.1
+            assert float(h.var()) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("shift", [-1, 6])
+def test_a_shift_stays_within_the_image(shift):
+    with pytest.raises(ValueError, match=rf"shift is {shift} pixels: allowed is 0 \(none\) … 5"):
+        DeepAE(SHAPE, shift=shift)
 
 
 def test_shift_is_for_training_images_alone():
-    model = StackedAE(SHAPE, widths=[9, 4], shift=2)
+    model = DeepAE(SHAPE, hidden=[9], latent_dim=4, shift=2)
     x = torch.rand(50, *SHAPE)
     val = model.validation_step((x, None), 0)["sse"]
     assert torch.equal(val, model.validation_step((x, None), 1)["sse"])
@@ -112,7 +117,7 @@ def test_the_overcomplete_code_can_hold_the_identity_exactly():
 
 
 def test_an_overcomplete_code_has_more_numbers_than_the_image():
-    with pytest.raises(ValueError, match="times is 1.0: an overcomplete code has more than 1"):
+    with pytest.raises(ValueError, match=r"times is 1\.0: an overcomplete code has more than 1"):
         OvercompleteAE(SHAPE, times=1.0)
 
 

@@ -85,8 +85,9 @@ class GreedyAE(LightningModule):
         return squared_error(g(f(h)), h).mean()
 
     def place(self, step: int, steps: int) -> tuple[int, float]:
-        """After `step` of `steps` steps: (phase 1 … K + 1, the share of that phase that is done)."""
-        ends = [round(steps * self.greedy * k / self.depth) for k in range(self.depth + 1)] + [steps]
+        """After `step` of `steps` steps: (phase 1 … K + 1, the share of it that is done)."""
+        layer = steps * self.greedy / self.depth
+        ends = [*(round(layer * k) for k in range(self.depth + 1)), steps]
         phase = next((k for k, end in enumerate(ends) if step < end), self.depth + 1)
         start, end = ends[phase - 1], ends[phase]
         return phase, (step - start) / max(end - start, 1)

@@ -5,8 +5,8 @@
 A decoder with enough units can hang N images on a line like washing, the encoder has to learn only
 N places. The error on them says nothing about any other image: a small code is no protection when
 the network is large and the images are few, and a training error is no evidence.
-Zhang et al. 2017, "Understanding deep learning requires rethinking generalization", for networks
-that fit whatever they are shown; Goodfellow et al. 2016, "Deep Learning", section 14.1, for this one.
+Goodfellow et al. 2016, "Deep Learning", section 14.1, has the thought; Zhang et al. 2017,
+"Understanding deep learning requires rethinking generalization", networks that fit anything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.likelihoods import squared_error

@@ -37,7 +37,7 @@ ROWS = {  # way → what it is called in the table
 class Greedy(Task):
     """`depth` layers, each half as wide as the one before, by each of `activations`.
 
-    `steps` batches of `batch_size` for either way; half of those of the greedy way go to its layers.
+    `steps` batches of `batch_size` for either way, half of the greedy one's in its layers.
     The network is of the class of the model that the task is about, a GreedyAE.
     """
 
