@@ -31,3 +31,14 @@ def mlp(sizes: Sequence[int], *, activation: str = "relu") -> nn.Sequential:
     for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
+
+
+def init_lecun(module: nn.Module) -> None:
+    """N(0, 1/fan_in) for weights, 0 for biases: each layer keeps its input's variance.
+
+    The start that SELU is made for (Klambauer et al. 2017, section 2, "Initialization"). For
+    `Module.apply`; leaves all but linear layers alone.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0.0, module.in_features**-0.5)
+        nn.init.zeros_(module.bias)
