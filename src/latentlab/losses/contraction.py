@@ -31,6 +31,18 @@ def jacobian(encoder: Encoder, x: Tensor) -> Tensor:
     return per_image.flatten(2)
 
 
+def tangents(encoder: Encoder, x: Tensor, count: int) -> Tensor:
+    """The `count` directions each image's code answers to most, unit vectors (B, count, C, H, W).
+
+    The leading right singular vectors of J; the sign, which is free, makes the largest entry > 0.
+    """
+    with torch.no_grad():
+        _, _, v = torch.linalg.svd(jacobian(encoder, x), full_matrices=False)  # (B, R, P)
+    v = v[:, :count]
+    sign = v.gather(2, v.abs().argmax(2, keepdim=True)).sign()
+    return (sign * v).unflatten(2, x.shape[1:])
+
+
 def exact_contraction(encoder: Encoder, x: Tensor) -> Tensor:
     """‖J‖² from J itself: D backward passes an image."""
     return jacobian(encoder, x).square().sum((1, 2))

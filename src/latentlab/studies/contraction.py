@@ -1,13 +1,10 @@
 """Contraction: how much an encoder shrinks a small change of the image.
 
-    ratio(r) = mean of ‖f(x + r u) − f(x)‖ / r        u uniform on the unit sphere, x a test image
-    pairs    = mean of ‖f(x) − f(y)‖ / ‖x − y‖        x, y two test images
-
-The first falls and rises with the scale of the code; divided by the second it does not: below 1,
-arbitrary changes move the code less than changes from one image of the data to another do.
+The ratio of metrics.contraction for random changes, divided by that for pairs of test images: below
+1, arbitrary changes move the code less than the changes do that lead from image to image.
 
 Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction",
-section 5.2, for the curve over r; for r → 0 and many u its square is ‖J‖² / number of pixels.
+section 5.2.
 """
 
 from __future__ import annotations
@@ -18,18 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from latentlab.contracts import Autoencoder
 from latentlab.evaluation import Yardsticks
 from latentlab.files import write_atomic
 from latentlab.findings import Finding, Picture
+from latentlab.metrics.contraction import RADII, contraction_ratios
 from latentlab.plots import PALETTE
 from latentlab.trained import Trained
 
 IMAGES = 300
-RADII = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)  # of change; two MNIST digits are 10 apart
 SMALL = RADII[0]
 
 
@@ -40,7 +34,8 @@ def applies(model: Any) -> bool:
 def study(trained: Trained, yard: Yardsticks) -> Finding:
     """Contraction over the radius, beside the ratio for pairs of images."""
     x = next(yard.test.first(IMAGES).batches())
-    curve, pairs = contraction_curve(trained, x, seed=yard.settings.seed)
+    encode, seed = trained.module.encode, yard.settings.seed
+    curve, pairs = contraction_ratios(encode, x.to(trained.device), seed=seed)
     relative = {radius: ratio / max(pairs, 1e-12) for radius, ratio in curve.items()}
     return Finding(
         title="Contraction",
@@ -68,26 +63,6 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
             )
         ],
     )
-
-
-def contraction_curve(
-    trained: Trained, x: Tensor, *, seed: int
-) -> tuple[dict[float, float], float]:
-    """({radius: ratio}, ratio of pairs) for images x (N, C, H, W)."""
-    return curve_of(trained.module.encode, x.to(trained.device), seed=seed)
-
-
-@torch.inference_mode()
-def curve_of(encode: Any, x: Tensor, *, seed: int) -> tuple[dict[float, float], float]:
-    """The same for any function from images to codes (N, D); directions drawn by `seed`."""
-    generator = torch.Generator().manual_seed(seed)
-    u = torch.randn(x.shape, generator=generator).to(x)
-    u = u / u.flatten(1).norm(dim=1)[:, None, None, None]
-    z = encode(x).flatten(1)  # (N, D)
-    curve = {r: float((encode(x + r * u).flatten(1) - z).norm(dim=1).mean()) / r for r in RADII}
-    other = x.roll(1, 0)
-    ways = (x - other).flatten(1).norm(dim=1).clamp_min(1e-12)
-    return curve, float(((z - z.roll(1, 0)).norm(dim=1) / ways).mean())
 
 
 def save_curves(
@@ -118,6 +93,8 @@ def save_curves(
             axes.axhline(level[1], color=grey, ls="--", lw=1, label=level[0])
         axes.set_xscale("log" if "x" in logarithmic else "linear")
         axes.set_yscale("log" if "y" in logarithmic else "linear")
+        if "y" not in logarithmic:
+            axes.set_ylim(bottom=0)
         axes.set_xlabel(x_label, color=grey)
         axes.set_ylabel(y_label, color=grey)
         axes.tick_params(colors=grey, which="both")

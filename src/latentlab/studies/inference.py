@@ -27,7 +27,7 @@ from latentlab.trained import Trained
 
 IMAGES, SHOWN = 500, 10
 STEPS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200)
-EXACT = 2000  # steps of FISTA that stand for the minimum
+EXACT = 500  # steps of FISTA that stand for the minimum
 CLOSE = 0.01  # excess from which on an optimization counts as done
 
 

@@ -20,7 +20,7 @@ from latentlab.plots import save_grid, save_rows
 from latentlab.trained import Trained
 
 COLUMNS = 12  # of the picture of the dictionary, which is square
-IMAGES, PARTS = 6, 10  # that are taken apart, and into how many
+IMAGES, PARTS = 4, 12  # that are taken apart, and into how many
 
 
 @runtime_checkable
@@ -62,8 +62,9 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
         title="Sparsity of the code",
         text=f"{per_image:.1f} of {z.shape[1]} units are on for a test image, and {unused} are on "
         "for none. The first picture shows what the units used most draw: white adds light, black "
-        "takes it away, grey does nothing. The second takes images apart: the image, its "
-        f"reconstruction, then the {PARTS} parts that add most to it, each as strong as it is.",
+        "takes it away, grey does nothing. The second takes images apart: above, the image and "
+        f"the {PARTS} parts that add most to it; below, its reconstruction and what the first "
+        "1, 2, 3 … of these parts draw together.",
         numbers=numbers,
         pictures=[
             Picture(
@@ -73,7 +74,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
             ),
             Picture(
                 "parts",
-                "An image, its reconstruction, and the parts it is the sum of",
+                "Images, their parts, and the sums of these",
                 partial(save_rows, parts(trained, x, dictionary)),
             ),
         ],
@@ -89,10 +90,20 @@ def drawn(dictionary: Tensor, use: Tensor) -> Tensor:
 
 
 def parts(trained: Trained, x: Tensor, dictionary: Tensor) -> Tensor:
-    """Rows (B, 2 + PARTS, C, H, W): x, x̂, and the z_j d_j of largest norm around grey 0.5."""
+    """Two rows an image, (2 B, 1 + PARTS, C, H, W), from its code z.
+
+    Above: x, and the z_j d_j of largest norm, around grey 0.5 on one scale. Below: x̂, and what the
+    first 1, 2, … of these parts draw together.
+    """
     z = trained.encode(x)
     norms = z.abs() * dictionary.flatten(1).norm(dim=1)  # (B, D)
     top = norms.argsort(dim=1, descending=True)[:, :PARTS]  # (B, PARTS)
-    weights = z.gather(1, top)[:, :, None, None, None]
-    summands = (0.5 + 0.5 * weights * dictionary[top]).clamp(0, 1)
-    return torch.cat([x[:, None], trained.decode(z)[:, None], summands], dim=1)
+    summands = z.gather(1, top)[:, :, None, None, None] * dictionary[top]
+    peak = summands.flatten(1).abs().amax(1).clamp_min(1e-12)[:, None, None, None, None]
+    first = torch.ones(top.shape[1], top.shape[1]).tril()  # row m keeps the first m + 1
+    codes = torch.zeros(len(z), top.shape[1], z.shape[1])
+    codes.scatter_(2, top[:, None].expand(-1, top.shape[1], -1), first * z.gather(1, top)[:, None])
+    sums = trained.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+    above = torch.cat([x[:, None], 0.5 + 0.5 * summands / peak], dim=1)
+    below = torch.cat([trained.decode(z)[:, None], sums], dim=1)
+    return torch.stack([above, below], dim=1).flatten(0, 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
-from latentlab.losses.contraction import jacobian
+from latentlab.losses.contraction import jacobian, tangents
 from latentlab.plots import save_rows
 from latentlab.studies.contraction import save_curves
 from latentlab.trained import Trained
@@ -44,7 +44,7 @@ def applies(model: Any) -> bool:
 def study(trained: Trained, yard: Yardsticks) -> Finding:
     """Spectrum and leading right singular vectors of the encoder's Jacobian at test images."""
     x = next(yard.test.first(IMAGES).batches())
-    values = torch.cat([torch.linalg.svdvals(jacobian_at(trained, part)) for part in x.split(10)])
+    values = singular_values(trained, x)
     dimensions = local_dimension(values)  # (N,)
     mean = float(dimensions.double().mean())
     spectrum = (values / values[:, :1].clamp_min(1e-12)).mean(0).clamp_min(1e-6)
@@ -64,7 +64,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
             Picture(
                 "tangents",
                 "Test images and their leading tangents",
-                partial(save_rows, tangents(trained, x[:SHOWN])),
+                partial(save_rows, rows(trained, x[:SHOWN])),
             ),
             Picture(
                 "spectrum",
@@ -81,10 +81,11 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     )
 
 
-def jacobian_at(trained: Trained, x: Tensor) -> Tensor:
-    """J of images x (N, C, H, W), (N, D, P), on the CPU."""
+def singular_values(trained: Trained, x: Tensor) -> Tensor:
+    """Of J at images x (N, C, H, W), (N, R), descending, on the CPU."""
     with torch.no_grad():
-        return jacobian(trained.module.encode, x.to(trained.device)).cpu()
+        parts = [jacobian(trained.module.encode, part.to(trained.device)) for part in x.split(10)]
+    return torch.cat([torch.linalg.svdvals(part.cpu()) for part in parts])
 
 
 def local_dimension(values: Tensor) -> Tensor:
@@ -94,10 +95,8 @@ def local_dimension(values: Tensor) -> Tensor:
     return (share < ENERGY).sum(1) + 1
 
 
-def tangents(trained: Trained, x: Tensor) -> Tensor:
-    """Rows (N, 1 + DIRECTIONS, C, H, W): x, then right singular vectors around grey 0.5."""
-    _, _, v = torch.linalg.svd(jacobian_at(trained, x), full_matrices=False)  # (N, R, P)
-    v = v[:, :DIRECTIONS]
-    strongest = v.gather(2, v.abs().argmax(2, keepdim=True))  # the sign of v is arbitrary
-    drawn = 0.5 + 0.5 * (v / strongest)
-    return torch.cat([x[:, None], drawn.unflatten(2, x.shape[1:])], dim=1)
+def rows(trained: Trained, x: Tensor) -> Tensor:
+    """(N, 1 + DIRECTIONS, C, H, W): images x, then their tangents around grey 0.5."""
+    v = tangents(trained.module.encode, x.to(trained.device), DIRECTIONS).cpu()
+    peak = v.flatten(2).amax(2)[:, :, None, None, None]
+    return torch.cat([x[:, None], 0.5 + 0.5 * v / peak], dim=1)
