@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Laplace, kl_divergence
 
-from latentlab.losses.sparsity import bernoulli_kl, l1_norm, top_k
+from latentlab.losses.sparsity import above_top_k, bernoulli_kl, l1_norm, top_k
 from latentlab.models.k_sparse_ae import KSparseAE
 from latentlab.models.sparse_ae import SparseAE
 
@@ -51,6 +51,16 @@ def test_top_k_keeps_what_numpy_sorts_last_and_lets_only_its_gradient_pass(k):
     weights = torch.randn(6, 8)
     (kept * weights).sum().backward()
     assert torch.equal(z.grad, torch.where(torch.from_numpy(expected != 0), weights, 0.0))
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_above_top_k_is_what_numpy_sorts_last_less_the_next(k):
+    z = torch.randn(6, 8)
+    expected = np.zeros((6, 8), np.float32)
+    for row, numbers in enumerate(z.numpy()):
+        order = np.argsort(numbers)
+        expected[row, order[-k:]] = numbers[order[-k:]] - numbers[order[-k - 1]]
+    assert np.allclose(above_top_k(z, k).numpy(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -121,7 +131,7 @@ def test_sparse_loss_is_error_plus_weighted_penalty(penalty):
         (lambda: KSparseAE(SHAPE, units=10, k=11), "choose 1 ≤ k ≤ k_start ≤ units"),
         (lambda: KSparseAE(SHAPE, units=10, k=0), "choose 1 ≤ k"),
         (lambda: KSparseAE(SHAPE, units=10, k=5, k_start=4), "k_start = 4"),
-        (lambda: KSparseAE(SHAPE, units=10, k=5, alpha=3), "between 1 and units"),
+        (lambda: KSparseAE(SHAPE, units=10, k=5, alpha=3), "must be ≥ 1 and below units"),
         (lambda: SparseAE(SHAPE, weight=-1), "needs a weight ≥ 0"),
         (lambda: SparseAE(SHAPE, penalty="kl", rho=1.0), r"lies in \(0, 1\)"),
     ],

@@ -17,7 +17,7 @@ Encoder = Callable[[Tensor], Tensor]  # (B, C, H, W) → (B, D)
 def sigmoid_contraction(z: Tensor, weight: Tensor) -> Tensor:
     """Closed form for one layer z = σ(W x + b), codes (B, D), weight (D, P).
 
-    J_ji = z_j (1 − z_j) W_ji, so ‖J‖² = Σ_j [z_j (1 − z_j)]² Σ_i W_ji² (Rifai et al. 2011, eq. 6).
+    J_ji = z_j (1 − z_j) W_ji, so ‖J‖² = Σ_j [z_j (1 − z_j)]² Σ_i W_ji² (Rifai et al. 2011).
     """
     return (z * (1 - z)).square() @ weight.square().sum(1)
 

@@ -27,9 +27,18 @@ def bernoulli_kl(rho: float, z: Tensor) -> Tensor:
 def top_k(z: Tensor, k: int) -> Tensor:
     """The k largest numbers of each row of z (B, D), zeros elsewhere; gradients pass where they do.
 
-    Makhzani & Frey 2013, step 2 of the k-sparse algorithm.
+    Makhzani & Frey 2013, "k-Sparse autoencoders".
     """
     if k >= z.shape[1]:
         return z
     values, units = z.topk(k, dim=1, sorted=False)
     return torch.zeros_like(z).scatter(1, units, values)
+
+
+def above_top_k(z: Tensor, k: int) -> Tensor:
+    """By how much the k largest numbers of each row exceed the next one, zeros elsewhere, (B, D).
+
+    The same units as `top_k`, but without its jump where two units change places.
+    """
+    threshold = z.topk(k + 1, dim=1).values[:, -1:]
+    return (z - threshold).clamp_min(0)

@@ -6,8 +6,7 @@
 ratio(r) grows with the scale of the code; ratio(r) / pairs does not. For r → 0 the mean over u of
 its square is ‖∂f/∂x‖² / number of pixels.
 
-Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction",
-section 5.2.
+Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction".
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ change. What it still answers to are the directions along the data: the encoder'
 the tangent plane of their manifold.
 
 Rifai, Vincent, Muller, Glorot & Bengio 2011, "Contractive auto-encoders: explicit invariance during
-feature extraction", eqs. 5 and 6; one sigmoid layer with tied weights is theirs.
+feature extraction"; one sigmoid layer with tied weights is theirs.
 """
 
 from __future__ import annotations

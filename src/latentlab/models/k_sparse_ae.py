@@ -4,10 +4,12 @@
     min Σ_pixels (x̂ − x)²
 
 No penalty, no nonlinearity but the choice itself: the gradient passes where the code does. With
-tied weights W_d = W_eᵀ, encoding is one step of hard thresholding pursuit on the dictionary W_d.
+tied weights W_d = W_eᵀ, encoding is a step of iterative hard thresholding on the dictionary W_d.
 Training starts with a larger k and lowers it until its middle, so that few units are left unused.
+`features` are denser than the code: the α k strongest units, less the next one, so that they do not
+jump where two units change places.
 
-Makhzani & Frey 2013, "k-Sparse autoencoders"; codes for a classifier keep the α k largest.
+Makhzani & Frey 2013, "k-Sparse autoencoders".
 """
 
 from __future__ import annotations
@@ -22,17 +24,16 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.likelihoods import squared_error
-from latentlab.losses.sparsity import top_k
+from latentlab.losses.sparsity import above_top_k, top_k
 from latentlab.optimizers import adam_linear_decay
 
 
 class KSparseAE(LightningModule):
     """`units` D in the code (None: 1000, but no more than four for each number of an image).
 
-    `k` of them pass (None: one in forty, so 25 of 1000).
-    `k_start` pass at the start of training, falling in a line to `k` at its middle (None: 4 k).
-    `alpha`: `features` let α k units pass. `tied`: the decoder is the encoder's transpose.
-    `lr`: Adam's rate, falling linearly to 0.
+    `k` of them pass (None: one in forty, so 25 of 1000); `k_start` at the start of training, falling
+    in a line to `k` at its middle (None: 4 k). `alpha`: α k units speak in `features`. `tied`: the
+    decoder is the encoder's transpose. `lr`: Adam's rate, falling linearly to 0.
     """
 
     family = "AE"
@@ -44,7 +45,7 @@ class KSparseAE(LightningModule):
         units: int | None = None,
         k: int | None = None,
         k_start: int | None = None,
-        alpha: float = 1.0,
+        alpha: float = 2.0,
         tied: bool = True,
         lr: float = 1e-3,
     ) -> None:
@@ -58,8 +59,8 @@ class KSparseAE(LightningModule):
                 f"k = {k} and k_start = {k_start} of {units} units cannot pass:"
                 " choose 1 ≤ k ≤ k_start ≤ units"
             )
-        if not 1 <= alpha * k <= units:
-            raise ValueError(f"alpha · k = {alpha * k}: it must lie between 1 and units ({units})")
+        if not 1 <= alpha * k < units:
+            raise ValueError(f"alpha · k = {alpha * k}: it must be ≥ 1 and below units ({units})")
         self.image_shape, self.latent_dim, self.lr = image_shape, units, lr
         self.k, self.k_start, self.k_features = k, k_start, round(alpha * k)
         self.encoder = nn.Linear(pixels, units)
@@ -85,7 +86,8 @@ class KSparseAE(LightningModule):
         return self.reconstruct_linearly(z).clamp(0, 1)  # (B, C, H, W)
 
     def features(self, x: Tensor) -> Tensor:
-        return top_k(self.activations(x), self.k_features)
+        """By how much each of the α k strongest units exceeds the next, (B, D)."""
+        return above_top_k(self.activations(x), self.k_features)
 
     def dictionary(self) -> Tensor:
         """What each unit draws, (D, C, H, W)."""

@@ -8,7 +8,7 @@ to predict its answer, and the answer is kept predictable. z* is found by a few 
 start at the prediction; `encode` is the prediction, `infer` the optimization.
 
 Kavukcuoglu, Ranzato & LeCun 2008, "Fast inference in sparse coding algorithms with applications to
-object recognition", eq. 4; FISTA: Beck & Teboulle 2009.
+object recognition"; FISTA: Beck & Teboulle 2009.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ a small code with a large decoder would pay nothing. kl asks each unit to be on 
 images, and pulls up those that never are.
 
 Olshausen & Field 1996, "Emergence of simple-cell receptive field properties by learning a sparse
-code for natural images"; Lee, Ekanadham & Ng 2008, "Sparse deep belief net model for visual area
-V2", for the target activation.
+code for natural images"; Ng 2011, "Sparse autoencoder" (lecture notes of CS294A), for the target
+activation.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 The ratio of metrics.contraction for random changes, divided by that for pairs of test images: below
 1, arbitrary changes move the code less than the changes do that lead from image to image.
 
-Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction",
-section 5.2.
+Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction".
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 The exact code takes many steps of FISTA per image, the encoder one product with a matrix.
 
 Kavukcuoglu, Ranzato & LeCun 2008, "Fast inference in sparse coding algorithms with applications to
-object recognition", section 4.
+object recognition".
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 The leading columns of V span the tangent plane of the data's manifold at x as the encoder sees it;
 the number of directions that hold 90 % of the energy is its local dimension.
 
-Rifai, Dauphin, Vincent, Bengio & Muller 2011, "The manifold tangent classifier", section 3.
+Rifai, Dauphin, Vincent, Bengio & Muller 2011, "The manifold tangent classifier".
 """
 
 from __future__ import annotations

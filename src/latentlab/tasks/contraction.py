@@ -2,8 +2,7 @@
 
     ‖f(x + d) − f(x)‖ / ‖d‖        for small random d, and for d that lead to another image
 
-Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction",
-section 5.
+Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during feature extraction".
 """
 
 from __future__ import annotations
