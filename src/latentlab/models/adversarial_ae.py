@@ -33,6 +33,7 @@ class AdversarialAE(LightningModule):
     """
 
     family = "VAE"
+    codes_are_normal = True  # or should be
 
     def __init__(
         self,

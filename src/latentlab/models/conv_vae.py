@@ -32,6 +32,7 @@ class ConvVAE(LightningModule):
     """
 
     family = "VAE"
+    codes_are_normal = True  # the prior is N(0, I)
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class VAE(LightningModule):
     """
 
     family = "VAE"
+    codes_are_normal = True  # the prior is N(0, I)
 
     def __init__(
         self,

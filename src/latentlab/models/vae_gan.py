@@ -37,6 +37,7 @@ class VAEGAN(LightningModule):
     """
 
     family = "VAE"
+    codes_are_normal = True  # the prior is N(0, I)
 
     def __init__(
         self,

@@ -4,7 +4,8 @@
 
 Dai & Wipf 2019, "Diagnosing and enhancing VAE models", section 4: the first VAE finds the manifold,
 where its codes lie; the second, whose codes are as many numbers as they describe, finds how they
-are spread along it. Here it is trained on the means of the first posterior, whitened.
+are spread along it. Here it is trained on the means of the first posterior, shifted to 0
+and scaled as a whole, so that units that carry little stay small.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ class TwoStage(Prior):
     """
 
     mean: Tensor  # (D,)
-    factor: Tensor  # (D, D), lower Cholesky factor of the codes' covariance
+    spread: Tensor  # (), root of the codes' mean variance
 
     def __init__(
         self,
         *,
         hidden: int = 256,
-        steps: int = 3000,
+        steps: int = 2000,
         batch_size: int = 256,
-        lr: float = 2e-3,
+        lr: float = 4e-3,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class TwoStage(Prior):
 
     def _build(self, dim: int) -> None:
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("factor", torch.eye(dim))
+        self.register_buffer("spread", torch.ones(()))
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.encoder = self._network(dim, 2 * dim)
         self.decoder = self._network(dim, dim)
@@ -70,11 +71,12 @@ class TwoStage(Prior):
             torch.manual_seed(self.seed)
             codes = codes.detach().cpu().float().clone()
             self._build(codes.shape[1])
-            self.mean, self.factor = codes.mean(0), _factor(codes)
-            white = torch.linalg.solve_triangular(self.factor, (codes - self.mean).T, upper=False).T
+            self.mean = codes.mean(0)
+            self.spread = codes.var(0).mean().sqrt().clamp_min(1e-6)
+            scaled = (codes - self.mean) / self.spread
             optimizer = torch.optim.Adam(self.parameters(), self.lr)
             for step in range(self.steps):
-                z = white[torch.randint(len(white), (self.batch_size,))]
+                z = scaled[torch.randint(len(scaled), (self.batch_size,))]
                 optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
                 optimizer.zero_grad()
                 self.negative_elbo(z).mean().backward()
@@ -82,7 +84,7 @@ class TwoStage(Prior):
         self.requires_grad_(False)
 
     def negative_elbo(self, z: Tensor) -> Tensor:
-        """An upper bound of −log p(z) of whitened codes (B, D), one draw, nats, (B,)."""
+        """An upper bound of −log p(z) of scaled codes (B, D), one draw, nats, (B,)."""
         mu, logvar = self.encoder(z).chunk(2, dim=1)
         u = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
         error = (z - self.decoder(u)) * torch.exp(-self.log_scale)
@@ -96,13 +98,5 @@ class TwoStage(Prior):
             raise ValueError(f"asked for {shape[1]}-d codes from a TwoStage of {len(self.mean)}-d")
         place = self.mean.device
         u, eps = torch.randn(2, *shape, generator=generator, device=device_of(generator)).to(place)
-        white = self.decoder(u) + self.log_scale.exp() * eps
-        return self.mean + white @ self.factor.T
-
-
-def _factor(codes: Tensor) -> Tensor:
-    """Cholesky factor of the codes' covariance, with a little of its mean variance added."""
-    covariance = torch.atleast_2d(torch.cov(codes.double().T))
-    ridge = 1e-4 * covariance.diagonal().mean().clamp_min(1e-6)
-    eye = torch.eye(len(covariance), dtype=torch.float64)
-    return torch.linalg.cholesky(covariance + ridge * eye).float()
+        scaled = self.decoder(u) + self.log_scale.exp() * eps
+        return self.mean + self.spread * scaled
