@@ -135,9 +135,9 @@ def test_vae_elbo_is_below_the_exact_log_likelihood():
 def test_vae_learns_one_scale_or_keeps_the_given_one():
     learned = VAE((1, 8, 8), likelihood="gaussian")
     fixed = VAE((1, 8, 8), likelihood="gaussian", scale=0.2)
-    assert learned.log_scale.requires_grad
-    assert not fixed.log_scale.requires_grad
-    assert fixed.log_scale.exp().item() == pytest.approx(0.2)
+    assert learned.pixels.log_scale.requires_grad
+    assert not fixed.pixels.log_scale.requires_grad
+    assert fixed.pixels.log_scale.exp().item() == pytest.approx(0.2)
     with pytest.raises(ValueError, match="must be > 0, got -1"):
         VAE((1, 8, 8), likelihood="gaussian", scale=-1)
 
@@ -147,18 +147,18 @@ def test_gaussian_vae_scale_moves_to_the_root_mean_squared_error():
     torch.manual_seed(0)
     model = VAE((1, 8, 8), latent_dim=2, hidden=[8], likelihood="gaussian")
     x, logits = torch.rand(16, 1, 8, 8), torch.zeros(16, 1, 8, 8)
-    optimizer = torch.optim.LBFGS([model.log_scale], line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([model.pixels.log_scale], line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        loss = model.nll(logits, x).mean()
+        loss = model.pixels.nll(logits, x).mean()
         loss.backward()
         return loss
 
     for _ in range(5):
         optimizer.step(closure)
     rmse = float((x - 0.5).square().mean().sqrt())
-    assert float(model.log_scale.exp().detach()) == pytest.approx(rmse, rel=1e-3)
+    assert float(model.pixels.log_scale.exp().detach()) == pytest.approx(rmse, rel=1e-3)
 
 
 def test_dcgan_draws_codes_from_the_prior_it_is_given():

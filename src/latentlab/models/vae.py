@@ -9,17 +9,16 @@ Kingma & Welling 2014, "Auto-encoding variational Bayes", eq. 10 with one sample
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.divergences import kl_standard_normal
-from latentlab.losses.likelihoods import bernoulli_nll, gaussian_nll
+from latentlab.losses.pixels import PixelLikelihood
+from latentlab.losses.variational import draw_weighted, elbo_terms, reparameterize
 from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam_linear_decay
 
@@ -27,12 +26,14 @@ from latentlab.optimizers import adam_linear_decay
 class VAE(LightningModule):
     """Fully connected; `hidden` are the encoder's widths, mirrored in the decoder.
 
-    `likelihood`: "bernoulli" reads grey levels as probabilities; "gaussian" has mean σ(logits) and
-    one standard deviation for all pixels: `scale`, or learned where `scale` is None (Rybkin et al.
-    2021). `beta` weighs the KL. `lr`: Adam's rate, falling linearly to 0.
+    `likelihood`: "bernoulli" reads grey levels as probabilities, or with `binarize` "dynamic" draws
+    each pixel anew as 0 or 1 at each use; "gaussian" has mean σ(logits) and one standard deviation
+    for all pixels: `scale`, or learned where `scale` is None; "categorical" is a softmax over 256
+    grey levels. `beta` weighs the KL. `lr`: Adam's rate, falling linearly to 0.
     """
 
     family = "VAE"
+    codes_are_normal = True  # the prior is N(0, I)
 
     def __init__(
         self,
@@ -41,23 +42,23 @@ class VAE(LightningModule):
         latent_dim: int = 20,
         hidden: Sequence[int] = (400,),
         activation: str = "relu",
-        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        likelihood: Literal["bernoulli", "gaussian", "categorical"] = "bernoulli",
         scale: float | None = None,
+        binarize: Literal["dynamic"] | None = None,
         beta: float = 1.0,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        if scale is not None and scale <= 0:
-            raise ValueError(f"scale is a standard deviation and must be > 0, got {scale}")
-        self.image_shape, self.latent_dim, self.lr = image_shape, latent_dim, lr
-        self.likelihood, self.beta = likelihood, beta
+        if beta < 0:
+            raise ValueError(f"beta is {beta}: it weighs the KL and must be ≥ 0")
+        self.latent_dim, self.beta, self.lr = latent_dim, beta, lr
         channels, height, width = image_shape
         pixels = channels * height * width
+        self.pixels = PixelLikelihood(likelihood, scale=scale, binary=binarize is not None)
+        outputs = self.pixels.outputs
+        self.output_shape = (outputs * channels, height, width)
         self.encoder = mlp([pixels, *hidden, 2 * latent_dim], activation=activation)
-        self.decoder = mlp([latent_dim, *reversed(hidden), pixels], activation=activation)
-        if likelihood == "gaussian":
-            start = torch.tensor(math.log(0.1 if scale is None else scale))
-            self.log_scale = nn.Parameter(start, requires_grad=scale is None)
+        self.decoder = mlp([latent_dim, *reversed(hidden), outputs * pixels], activation=activation)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mu, logvar = self.encoder(x.flatten(1)).chunk(2, dim=1)  # (B, D) each
@@ -67,31 +68,26 @@ class VAE(LightningModule):
         return self.posterior(x)[0]
 
     def decode_logits(self, z: Tensor) -> Tensor:
-        return self.decoder(z).unflatten(1, self.image_shape)  # (B, C, H, W)
+        """What the likelihood reads: a number per value of the image, or 8 where categorical."""
+        return self.decoder(z).unflatten(1, self.output_shape)  # (B, C or 8C, H, W)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.decode_logits(z).sigmoid()
+        return self.pixels.mean(self.decode_logits(z))
 
     def features(self, x: Tensor) -> Tensor:
         return self.encode(x)
 
-    def nll(self, logits: Tensor, x: Tensor) -> Tensor:
-        """−log p(x|z), nats, (B,)."""
-        if self.likelihood == "bernoulli":
-            return bernoulli_nll(logits, x)
-        return gaussian_nll(logits.sigmoid(), self.log_scale, x)
-
     def loss(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.pixels.observe(x)
         mu, logvar = self.posterior(x)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        nll_nats = self.nll(self.decode_logits(z), x).mean()
-        kl_nats = kl_standard_normal(mu, logvar).mean()
-        return {
-            "loss": nll_nats + self.beta * kl_nats,
-            "elbo_nats": -(nll_nats + kl_nats),
-            "nll_nats": nll_nats,
-            "kl_nats": kl_nats,
-        }
+        nll = self.pixels.nll(self.decode_logits(reparameterize(mu, logvar)), x)
+        return elbo_terms(nll, kl_standard_normal(mu, logvar), self.beta)
+
+    def log_weights(self, x: Tensor, y: Tensor, samples: int) -> Tensor:
+        """log p(x, z) − log q(z|x) of `samples` codes each, nats, (S, B); labels y unused."""
+        z, log_ratio = draw_weighted(*self.posterior(x), samples)
+        nll = self.pixels.nll(self.decode_logits(z.flatten(0, 1)), x.repeat(samples, 1, 1, 1))
+        return log_ratio - nll.view(samples, -1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.loss(batch[0])

@@ -5,6 +5,19 @@ is fitted to its training codes afterwards (ex-post density estimation; Ghosh et
 """
 
 from latentlab.priors.base import Prior, StandardNormal, Uniform
+from latentlab.priors.conditional import ConditionalNormal
 from latentlab.priors.fitted import FittedGaussian, FittedMixture
+from latentlab.priors.symbols import AutoregressiveSymbols, IndependentSymbols
+from latentlab.priors.two_stage import TwoStage
 
-__all__ = ["FittedGaussian", "FittedMixture", "Prior", "StandardNormal", "Uniform"]
+__all__ = [
+    "AutoregressiveSymbols",
+    "ConditionalNormal",
+    "FittedGaussian",
+    "FittedMixture",
+    "IndependentSymbols",
+    "Prior",
+    "StandardNormal",
+    "TwoStage",
+    "Uniform",
+]

@@ -1,0 +1,83 @@
+"""What a stochastic decoder says of the pixels: Bernoulli, Gaussian or categorical, as p(x|z)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentlab.losses.likelihoods import bernoulli_nll, gaussian_nll
+
+KINDS = ("bernoulli", "gaussian", "categorical")
+LEVELS = 256  # grey levels of a stored image
+WIDTH = 8  # numbers per value from which the 256 scores are made
+
+
+def categorical_nll(scores: Tensor, x: Tensor) -> Tensor:
+    """−Σ_pixels log softmax(scores)[level of x], nats, (B,). scores (B, C, H, W, 256)."""
+    level = (x * (LEVELS - 1)).round().long().clamp(0, LEVELS - 1)  # (B, C, H, W)
+    chosen = scores.gather(-1, level.unsqueeze(-1)).squeeze(-1)
+    return (scores.logsumexp(-1) - chosen).flatten(1).sum(1)
+
+
+class PixelLikelihood(nn.Module):
+    """p(x|z) from what a decoder puts out: `outputs` numbers per value of the image.
+
+    bernoulli: the output is a logit, p(x = 1). gaussian: mean σ(output) and one standard deviation
+    for all pixels, `scale`, learned where `scale` is None (Rybkin et al. 2021, "Simple and
+    effective VAE training with calibrated decoders"). categorical: a softmax over the 256 grey
+    levels, whose scores are a linear map, shared by all pixels, of 8 outputs. `binary`: the
+    observation is a draw Bernoulli(x) of each pixel, anew at each use (Burda et al. 2016, section
+    5.1): only then is the Bernoulli a likelihood of what is observed.
+
+    Raises ValueError for another kind, scale ≤ 0, a scale without a Gaussian, and for `binary`
+    observations under another likelihood than Bernoulli's.
+    """
+
+    def __init__(
+        self, kind: str = "bernoulli", *, scale: float | None = None, binary: bool = False
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"likelihood is {kind!r}: choose one of {', '.join(KINDS)}")
+        if scale is not None and scale <= 0:
+            raise ValueError(f"scale is a standard deviation and must be > 0, got {scale}")
+        if scale is not None and kind != "gaussian":
+            raise ValueError(f"scale is {scale}, but a {kind} likelihood has none: leave it out")
+        if binary and kind != "bernoulli":
+            raise ValueError(
+                f"binary pixels under a {kind} likelihood: take likelihood: bernoulli, or leave"
+                " binarize out"
+            )
+        self.kind, self.binary = kind, binary
+        self.outputs = WIDTH if kind == "categorical" else 1
+        if kind == "gaussian":
+            start = torch.tensor(math.log(0.1 if scale is None else scale))
+            self.log_scale = nn.Parameter(start, requires_grad=scale is None)
+        if kind == "categorical":
+            self.scores = nn.Linear(WIDTH, LEVELS)
+
+    def observe(self, x: Tensor) -> Tensor:
+        """What the likelihood is of: x itself, or a binary draw of it."""
+        return torch.bernoulli(x) if self.binary else x
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """E[x|z] in [0, 1], (B, C, H, W), of outputs (B, C · `self.outputs`, H, W)."""
+        if self.kind != "categorical":
+            return outputs.sigmoid()
+        levels = torch.linspace(0, 1, LEVELS, device=outputs.device, dtype=outputs.dtype)
+        return (self._scores(outputs).softmax(-1) @ levels).clamp(0, 1)
+
+    def nll(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """−log p(x|z), nats, (B,): of a density where Gaussian, so maybe negative."""
+        if self.kind == "bernoulli":
+            return bernoulli_nll(outputs, x)
+        if self.kind == "gaussian":
+            return gaussian_nll(self.mean(outputs), self.log_scale, x)
+        return categorical_nll(self._scores(outputs), x)
+
+    def _scores(self, outputs: Tensor) -> Tensor:
+        """(B, C · 8, H, W) → (B, C, H, W, 256)."""
+        return self.scores(F.gelu(outputs.unflatten(1, (-1, WIDTH)).movedim(2, -1)))

@@ -1,0 +1,136 @@
+"""VAE-GAN: images are compared by what a discriminator sees in them, not pixel by pixel.
+
+    encoder   KL(q(z|x) ‖ N(0, I)) + E_q ½ ‖D_l(x) − D_l(x̂)‖²              x̂ = g(z)
+    decoder   E_q ½ ‖D_l(x) − D_l(x̂)‖² − λ E[log D(x̂) + log D(g(z_p))],   z_p ~ N(0, I)
+    D         −E[log D(x) + log(1 − D(x̂)) + log(1 − D(g(z_p)))]
+
+D_l is the discriminator's last layer but one; λ is 1/γ of the paper. Each batch: one step of D,
+then one of encoder and decoder together (the encoder does not see the game).
+
+Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", eqs. 3–9 and
+algorithm 1, with the non-saturating loss in the decoder's part of the game.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from latentlab.contracts import ImageShape
+from latentlab.losses.adversarial import discriminator_loss, non_saturating
+from latentlab.losses.divergences import kl_standard_normal
+from latentlab.losses.likelihoods import squared_error
+from latentlab.losses.variational import reparameterize
+from latentlab.nets.conv import Discriminator, Generator, init_dcgan
+from latentlab.nets.pyramids import PyramidEncoder
+from latentlab.optimizers import adam, linear_decay
+
+
+class VAEGAN(LightningModule):
+    """`width`: channels of the widest map of each network, doubled at each halving of its side.
+
+    `game_weight` is λ, what the game counts for the decoder against likeness to the image; `lr` is
+    Adam's for all, falling linearly to 0.
+    """
+
+    family = "VAE"
+    codes_are_normal = True  # the prior is N(0, I)
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        *,
+        latent_dim: int = 20,
+        width: int = 32,
+        game_weight: float = 10.0,
+        lr: float = 5e-4,
+        beta1: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if game_weight < 0:
+            raise ValueError(f"game_weight is {game_weight}: it weighs the game and must be ≥ 0")
+        self.automatic_optimization = False
+        self.latent_dim, self.game_weight = latent_dim, game_weight
+        self.lr, self.beta1 = lr, beta1
+        self.encoder = PyramidEncoder(image_shape, outputs=2 * latent_dim, width=width)
+        self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
+        self.discriminator = Discriminator(image_shape, width=width)
+        self.generator.apply(init_dcgan)
+        self.discriminator.apply(init_dcgan)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mu, logvar = self.encoder(x).chunk(2, dim=1)  # (B, D) each
+        return mu, logvar
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.posterior(x)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.generator(z).sigmoid()
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        x, _ = batch
+        opt_vae, opt_d = self.optimizers()  # type: ignore[attr-defined]
+        mu, logvar = self.posterior(x)
+        z = reparameterize(mu, logvar)
+        x_hat = self.decode(z)
+        x_fake = self.decode(torch.cat([z.detach(), torch.randn_like(z)]))
+
+        d_loss, d_terms = self.judge(x, x_fake.detach())
+        opt_d.zero_grad()
+        self.manual_backward(d_loss)
+        opt_d.step()
+
+        self.discriminator.requires_grad_(False)  # no gradient of D's weights from here on
+        kl_nats = kl_standard_normal(mu, logvar).mean()
+        likeness = self.likeness(x_hat, x).mean()
+        g_loss = non_saturating(self.discriminator(x_fake))
+        opt_vae.zero_grad()
+        self.manual_backward(kl_nats + likeness + self.game_weight * g_loss)
+        opt_vae.step()
+        self.discriminator.requires_grad_(True)
+        for schedule in self.trainer.lr_scheduler_configs:
+            schedule.scheduler.step()  # type: ignore[call-arg]
+        loss = kl_nats + likeness + self.game_weight * g_loss
+        terms = {"loss": loss, "kl_nats": kl_nats, "likeness": likeness, "g_loss": g_loss}
+        return {**terms, **d_terms}
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """KL, likeness, and how D tells held-out images from fakes."""
+        x, _ = batch
+        mu, logvar = self.posterior(x)
+        z = reparameterize(mu, logvar)
+        x_fake = self.decode(torch.cat([z, torch.randn_like(z)]))
+        return {
+            "kl_nats": kl_standard_normal(mu, logvar).mean(),
+            "likeness": self.likeness(x_fake[: len(x)], x).mean(),
+            **self.judge(x, x_fake)[1],
+        }
+
+    def likeness(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """½ ‖D_l(x) − D_l(x̂)‖², summed over the layer's units, (B,): −log N up to a constant."""
+        with torch.no_grad():
+            seen = self.discriminator.trunk(x)
+        return 0.5 * squared_error(self.discriminator.trunk(x_hat), seen)
+
+    def judge(self, x: Tensor, x_fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """D's loss on images and fakes, and what it reports."""
+        real_logits, fake_logits = self.discriminator(x), self.discriminator(x_fake)
+        d_loss = discriminator_loss(real_logits, fake_logits)
+        d_real, d_fake = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
+        return d_loss, {"d_loss": d_loss, "d_real": d_real, "d_fake": d_fake}
+
+    def configure_optimizers(self) -> Any:
+        vae = [*self.encoder.parameters(), *self.generator.parameters()]
+        players = [
+            adam(network, self.lr, betas=(self.beta1, 0.999))
+            for network in (vae, self.discriminator.parameters())
+        ]
+        steps = int(self.trainer.estimated_stepping_batches)
+        return players, [linear_decay(player, steps) for player in players]
