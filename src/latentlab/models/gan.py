@@ -84,11 +84,12 @@ class GAN(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
+        schedule_g, schedule_d = self.lr_schedulers()  # type: ignore[misc]
         terms = self.step_discriminator(batch[0], opt_d, batch_idx)
+        schedule_d.step()
         if (self.trainer.fit_loop.total_batch_idx + 1) % self.d_steps == 0:
             self.step_generator(batch[0], opt_g)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+            schedule_g.step()
         return terms
 
     def step_discriminator(self, x: Tensor, opt_d: Any, batch_idx: int) -> dict[str, Tensor]:
@@ -136,4 +137,5 @@ class GAN(LightningModule):
             for network, lr in zip((self.generator, self.discriminator), self.rates, strict=True)
         ]
         steps = int(self.trainer.estimated_stepping_batches)
-        return optimizers, [linear_decay(optimizer, steps) for optimizer in optimizers]
+        turns = (max(1, steps // self.d_steps), steps)
+        return optimizers, [linear_decay(*pair) for pair in zip(optimizers, turns, strict=True)]

@@ -98,11 +98,12 @@ class WGAN(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
+        schedule_g, schedule_d = self.lr_schedulers()  # type: ignore[misc]
         terms = self.step_critic(batch[0], opt_d, batch_idx)
+        schedule_d.step()
         if (self.trainer.fit_loop.total_batch_idx + 1) % self.n_critic == 0:
             self.step_generator(batch[0], opt_g)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+            schedule_g.step()
         return terms
 
     def step_critic(self, x: Tensor, opt_d: Any, batch_idx: int) -> dict[str, Tensor]:
@@ -150,4 +151,5 @@ class WGAN(LightningModule):
             for network, lr in zip((self.generator, self.discriminator), self.rates, strict=True)
         ]
         steps = int(self.trainer.estimated_stepping_batches)
-        return optimizers, [linear_decay(optimizer, steps) for optimizer in optimizers]
+        turns = (max(1, steps // self.n_critic), steps)
+        return optimizers, [linear_decay(*pair) for pair in zip(optimizers, turns, strict=True)]

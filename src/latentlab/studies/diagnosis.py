@@ -183,7 +183,7 @@ def draw_scores(scores: dict[str, Tensor], path: Path) -> None:
     with _Axes(path, (6, 2.8)) as axes:
         for number, (name, values) in enumerate(scores.items()):
             look = {"color": PALETTE[(0, 3, 1)[number]], "lw": 1.8, "histtype": "step"}
-            axes.hist(values.numpy(), 50, (low, max(high, low + 1e-6)), label=labels[name], **look)
+            axes.hist(values.numpy(), 40, (low, max(high, low + 1e-6)), label=labels[name], **look)
         axes.set_xlabel("D's logit")
         axes.set_yticks([])
 
