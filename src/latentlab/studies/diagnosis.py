@@ -179,11 +179,12 @@ def draw_scores(scores: dict[str, Tensor], path: Path) -> None:
     """Histograms of D's logits on one axis; the outermost percents are left out."""
     everything = torch.cat(list(scores.values())).double()
     low, high = everything.quantile(torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
+    span = (low, max(high, low + 1e-6))
     labels = {"test": "test images", "train": "training images", "fake": "fakes"}
     with _Axes(path, (6, 2.8)) as axes:
         for number, (name, values) in enumerate(scores.items()):
             look = {"color": PALETTE[(0, 3, 1)[number]], "lw": 1.8, "histtype": "step"}
-            axes.hist(values.numpy(), 40, (low, max(high, low + 1e-6)), label=labels[name], **look)
+            axes.hist(values.numpy(), 40, range=span, label=labels[name], **look)
         axes.set_xlabel("D's logit")
         axes.set_yticks([])
 
