@@ -391,7 +391,7 @@ def play(generator_loss="non_saturating"):
     codes = torch.randn(3, 16, 5, dtype=torch.float64)
     x = torch.rand(3, 16, 1, 8, 8, dtype=torch.float64)
     model = Watched(
-        (1, 8, 8), prior=Listed(codes), latent_dim=5, width=4, generator_loss=generator_loss
+        (1, 8, 8), prior=Listed(codes), latent_dim=5, width=4, loss=generator_loss
     ).double()
     start = copy.deepcopy((model.generator, model.discriminator))
     trainer = Trainer(
@@ -403,7 +403,7 @@ def play(generator_loss="non_saturating"):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    training._quiet()
+    training.loop._quiet()
     trainer.fit(model, DataLoader(TensorDataset(x, torch.zeros(3)), batch_size=None))
     return start, x, codes, model
 

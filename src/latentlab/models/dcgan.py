@@ -3,9 +3,9 @@
     min_G max_D  E log D(x) + E log(1 − D(G(z))),   z ~ prior
 
 Goodfellow et al. 2014, "Generative adversarial nets", eq. 1, and Radford et al. 2016,
-"Unsupervised representation learning with deep convolutional GANs" for the two networks. The
-generator follows one of Goodfellow's three losses, by name: minimax, non_saturating,
-maximum_likelihood. Each batch: one step of D, then one of G, on the same fakes.
+"Unsupervised representation learning with deep convolutional GANs" for the two networks. Other
+games by name: Goodfellow's three generator losses, least squares (Mao et al. 2017) and hinge
+(Miyato et al. 2018). Each batch: one step of D, then one of G, on the same fakes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
-from latentlab.losses.adversarial import GENERATOR_LOSSES, discriminator_loss
+from latentlab.cures import Cures
+from latentlab.losses.adversarial import BORDERS, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 from latentlab.optimizers import adam, linear_decay
+
+Loss = Literal["minimax", "non_saturating", "maximum_likelihood", "least_squares", "hinge"]
 
 
 class DCGAN(LightningModule):
     """`width`: channels of the widest map, doubled at each halving; `prior` draws z.
 
-    Images are scaled to [−1, 1] inside; `lr` and `beta1` are Adam's for both players, with
-    `lr_decay` falling linearly to 0.
+    Images are scaled to [−1, 1] inside; `lr` and `beta1` are Adam's for both players, `d_lr` is
+    D's own rate if it has one; `lr_decay`: both fall linearly to 0.
     """
 
     family = "GAN"
@@ -38,22 +41,29 @@ class DCGAN(LightningModule):
         prior: Sampler,
         latent_dim: int = 100,
         width: int = 64,
-        generator_loss: Literal["minimax", "non_saturating", "maximum_likelihood"] = (
-            "non_saturating"
-        ),
+        loss: Loss = "non_saturating",
         lr: float = 2e-4,
+        d_lr: float | None = None,
         beta1: float = 0.5,
         lr_decay: bool = False,
+        cures: Cures | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.latent_dim, self.lr, self.beta1 = latent_dim, lr, beta1
-        self.lr_decay = lr_decay
+        self.latent_dim, self.beta1, self.lr_decay = latent_dim, beta1, lr_decay
+        self.rates = (lr, lr if d_lr is None else d_lr)
         self.prior = prior
-        self.generator_loss = GENERATOR_LOSSES[generator_loss]
+        self.cures = cures = cures or Cures()
+        self.d_loss, self.g_loss = players(
+            loss, real_label=cures.real_label, fake_label=cures.fake_label
+        )
+        self.border = BORDERS.get(loss, 0.0)
         self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
-        self.discriminator = Discriminator(image_shape, width=width)
+        self.discriminator = Discriminator(
+            cures.packed(image_shape), width=width, batch_norm=cures.batch_norm
+        )
         self.apply(init_dcgan)
+        cures.equip(self.discriminator)
 
     def generate(self, z: Tensor) -> Tensor:
         """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
@@ -64,22 +74,34 @@ class DCGAN(LightningModule):
 
     def features(self, x: Tensor) -> Tensor:
         """The discriminator's last maps, max-pooled to 4×4 (Radford et al. 2016, section 5.1)."""
-        return F.adaptive_max_pool2d(self.discriminator.trunk(2 * x - 1), 4).flatten(1)
+        alike = (2 * x - 1).repeat(1, self.cures.packing, 1, 1)
+        return F.adaptive_max_pool2d(self.discriminator.trunk(alike), 4).flatten(1)
+
+    def score(self, x: Tensor) -> Tensor:
+        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real; one a pack."""
+        return self.discriminator(self.cures.pack(2 * x - 1))
+
+    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
+        fake_logits = self.discriminator(self.cures.pack(self.generate(z)))
+        return self.d_loss(self.score(x), fake_logits), self.g_loss(fake_logits)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = self.generate(self.sample_prior(x))
+        progress = self.cures.progress(self.trainer)
 
-        real_logits = self.discriminator(x)
-        fake_logits = self.discriminator(x_fake.detach())
-        d_loss = discriminator_loss(real_logits, fake_logits)
+        seen = self.cures.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        real_logits = self.discriminator(seen)
+        fake_logits = self.discriminator(self.cures.view(x_fake.detach(), progress))
+        d_loss = self.d_loss(real_logits, fake_logits)
         opt_d.zero_grad()
-        self.manual_backward(d_loss)
+        self.manual_backward(d_loss + self.cures.penalty(real_logits, seen, batch_idx))
         opt_d.step()
 
         self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
-        g_loss = self.generator_loss(self.discriminator(x_fake))
+        g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, progress)))
         opt_g.zero_grad()
         self.manual_backward(g_loss)
         opt_g.step()
@@ -96,18 +118,17 @@ class DCGAN(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """How D tells held-out images from fakes: 0.5 and 0.5 where it cannot."""
-        x = 2 * batch[0] - 1
-        real_logits = self.discriminator(x)
-        fake_logits = self.discriminator(self.generate(self.sample_prior(x)))
+        real_logits = self.score(batch[0])
+        fake_logits = self.score(self.decode(self.sample_prior(batch[0])))
         return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
 
     def sample_prior(self, like: Tensor) -> Tensor:
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        players = [
-            adam(network.parameters(), self.lr, betas=(self.beta1, 0.999))
-            for network in (self.generator, self.discriminator)
+        optimizers = [
+            adam(network.parameters(), lr, betas=(self.beta1, 0.999))
+            for network, lr in zip((self.generator, self.discriminator), self.rates, strict=True)
         ]
         steps = int(self.trainer.estimated_stepping_batches)
-        return players, [linear_decay(o, steps) for o in players] if self.lr_decay else []
+        return optimizers, [linear_decay(o, steps) for o in optimizers] if self.lr_decay else []

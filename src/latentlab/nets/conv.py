@@ -60,16 +60,19 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (B, C, H, W) → logits (B,), by convolutions of stride 2, mirror of `Generator`.
 
-    LeakyReLU 0.2 everywhere, batch normalisation but on the first layer (Radford 2016, section 3).
+    LeakyReLU 0.2 everywhere, batch normalisation but on the first layer (Radford 2016, section 3),
+    or nowhere: where D's slope at one image is limited, no image may depend on the others.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], *, width: int) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], *, width: int, batch_norm: bool = True
+    ) -> None:
         super().__init__()
         levels, side = pyramid(image_shape)
         channels = [image_shape[0], *(width * 2**level for level in range(levels))]
         blocks: list[nn.Module] = []
         for level, (fan_in, fan_out) in enumerate(itertools.pairwise(channels)):
-            normalised = level > 0
+            normalised = batch_norm and level > 0
             blocks.append(nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1, bias=not normalised))
             if normalised:
                 blocks.append(nn.BatchNorm2d(fan_out))

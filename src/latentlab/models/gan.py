@@ -1,0 +1,141 @@
+"""GAN: a forger and a detective, both fully connected, learn from each other.
+
+    V(D, G) = E log D(x) + E log(1 − D(G(z))),   z ~ prior
+    D climbs V; G descends V (minimax), or a loss with the same end and better gradients
+
+Goodfellow et al. 2014, "Generative adversarial nets", algorithm 1: `d_steps` batches for D, each
+with fresh codes, then one step of G, again with fresh codes. G's three losses by name: minimax,
+non_saturating, maximum_likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from latentlab.contracts import ImageShape, Sampler
+from latentlab.cures import Cures
+from latentlab.losses.adversarial import players
+from latentlab.nets.flat import FlatDiscriminator, FlatGenerator
+from latentlab.optimizers import adam, linear_decay
+
+
+class GAN(LightningModule):
+    """`hidden`: widths of the generator, mirrored in the discriminator; `prior` draws z.
+
+    Images are scaled to [−1, 1] inside. D learns at every batch, G at every `d_steps`-th; `lr` is
+    Adam's for both, falling linearly to 0, `d_lr` D's own if it has one.
+    """
+
+    family = "GAN"
+    border = 0.0  # the logit at which D is undecided
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        *,
+        prior: Sampler,
+        latent_dim: int = 64,
+        hidden: Sequence[int] = (256, 512),
+        loss: Literal["minimax", "non_saturating", "maximum_likelihood"] = "non_saturating",
+        d_steps: int = 1,
+        lr: float = 2e-4,
+        d_lr: float | None = None,
+        cures: Cures | None = None,
+    ) -> None:
+        super().__init__()
+        if d_steps < 1:
+            raise ValueError(f"d_steps is {d_steps}: D needs at least 1 step for each of G's")
+        self.automatic_optimization = False
+        self.latent_dim, self.d_steps = latent_dim, d_steps
+        self.rates = (lr, lr if d_lr is None else d_lr)
+        self.prior = prior
+        self.cures = cures = cures or Cures()
+        self.d_loss, self.g_loss = players(
+            loss, real_label=cures.real_label, fake_label=cures.fake_label
+        )
+        self.generator = FlatGenerator(image_shape, latent_dim=latent_dim, hidden=hidden)
+        self.discriminator = FlatDiscriminator(cures.packed(image_shape), hidden=[*hidden][::-1])
+        cures.equip(self.discriminator)
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
+        return self.generator(z).tanh()  # (B, C, H, W)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return (self.generate(z) + 1) / 2
+
+    def features(self, x: Tensor) -> Tensor:
+        """The discriminator's last hidden layer."""
+        return self.discriminator.trunk((2 * x - 1).repeat(1, self.cures.packing, 1, 1))
+
+    def score(self, x: Tensor) -> Tensor:
+        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real; one a pack."""
+        return self.discriminator(self.cures.pack(2 * x - 1))
+
+    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
+        fake_logits = self.discriminator(self.cures.pack(self.generate(z)))
+        return self.d_loss(self.score(x), fake_logits), self.g_loss(fake_logits)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
+        schedule_g, schedule_d = self.lr_schedulers()  # type: ignore[misc]
+        terms = self.step_discriminator(batch[0], opt_d, batch_idx)
+        schedule_d.step()
+        if (self.trainer.fit_loop.total_batch_idx + 1) % self.d_steps == 0:
+            self.step_generator(batch[0], opt_g)
+            schedule_g.step()
+        return terms
+
+    def step_discriminator(self, x: Tensor, opt_d: Any, batch_idx: int) -> dict[str, Tensor]:
+        progress = self.cures.progress(self.trainer)
+        with torch.no_grad():
+            x_fake = self.generate(self.sample_prior(x))
+        seen = self.cures.view(2 * x - 1, progress).requires_grad_(self.cures.r1 > 0)
+        real_logits = self.discriminator(seen)
+        fake_logits = self.discriminator(self.cures.view(x_fake, progress))
+        d_loss = self.d_loss(real_logits, fake_logits)
+        opt_d.zero_grad()
+        self.manual_backward(d_loss + self.cures.penalty(real_logits, seen, batch_idx))
+        opt_d.step()
+        g_loss = self.g_loss(fake_logits.detach())
+        return {
+            "loss": d_loss + g_loss,
+            "d_loss": d_loss,
+            "g_loss": g_loss,
+            "d_real": real_logits.sigmoid().mean(),
+            "d_fake": fake_logits.sigmoid().mean(),
+        }
+
+    def step_generator(self, x: Tensor, opt_g: Any) -> None:
+        seen = self.cures.view(
+            self.generate(self.sample_prior(x)), self.cures.progress(self.trainer)
+        )
+        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
+        opt_g.zero_grad()
+        self.manual_backward(self.g_loss(self.discriminator(seen)))
+        opt_g.step()
+        self.discriminator.requires_grad_(True)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """How D tells held-out images from fakes: 0.5 and 0.5 where it cannot."""
+        real_logits = self.score(batch[0])
+        fake_logits = self.score(self.decode(self.sample_prior(batch[0])))
+        return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+
+    def sample_prior(self, like: Tensor) -> Tensor:
+        return self.prior.sample((len(like), self.latent_dim)).to(like.device)
+
+    def configure_optimizers(self) -> Any:
+        optimizers = [
+            adam(network.parameters(), lr, betas=(0.5, 0.999))
+            for network, lr in zip((self.generator, self.discriminator), self.rates, strict=True)
+        ]
+        steps = int(self.trainer.estimated_stepping_batches)
+        turns = (max(1, steps // self.d_steps), steps)
+        return optimizers, [linear_decay(*pair) for pair in zip(optimizers, turns, strict=True)]

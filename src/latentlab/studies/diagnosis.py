@@ -1,0 +1,222 @@
+"""Diagnosis: does the generator cover the data, and do the two players still learn from each other?
+
+    classes covered: k with q(k) ≥ p(k) / 10       KL(q ‖ p) = Σ_k q(k) log q(k) / p(k)
+
+p: classes of the test images, q: of as many fakes, both by the judge. Spread: trace of the
+covariance of the fakes' features over that of the data's, which needs no classes. Modes and KL as
+Srivastava et al. 2017, "VEEGAN"; what goes wrong in a game: Goodfellow et al. 2014, section 6.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from latentlab.contracts import Split, to_float
+from latentlab.evaluation import Yardsticks
+from latentlab.files import write_atomic
+from latentlab.findings import Finding, Picture
+from latentlab.metrics.features import extract
+from latentlab.plots import PALETTE
+from latentlab.trained import Trained
+
+IMAGES = 2000  # at most so many of each kind
+GRADIENT_IMAGES = 256
+COVERED = 0.1  # of a class's share in the data
+NARROW = 0.5  # spread of the fakes' features, of the data's
+SURE = 0.95  # share of both kinds that D tells right
+VANISHED = 1e-3  # norm of G's gradient
+
+
+@runtime_checkable
+class TwoPlayers(Protocol):
+    """`score`: D's logits of images in [0, 1], at which `border` parts real from fake.
+
+    A critic without such a border has None: the middle of its two mean scores is taken. `losses`:
+    what D and G minimise, of images (B, C, H, W) in [0, 1] and codes (B, D).
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    border: float | None
+
+    def score(self, x: Tensor) -> Tensor: ...
+
+    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def applies(model: Any) -> bool:
+    return isinstance(model, TwoPlayers)
+
+
+def study(trained: Trained, yard: Yardsticks) -> Finding:
+    """Histogram of classes, D's scores of three kinds of images, gradients of both players."""
+    count = min(IMAGES, len(yard.test))
+    fakes = trained.sample(count, seed=yard.settings.seed)
+    with torch.inference_mode():
+        scores = {
+            kind: torch.cat([trained.module.score(x) for x in batches])
+            for kind, batches in (
+                ("test", yard.test.first(count).batches()),
+                ("train", yard.train.first(count).batches()),
+                ("fake", fakes.split(500)),
+            )
+        }
+    cover, shares = coverage(yard, fakes)
+    numbers = {
+        **cover,
+        **discrimination(scores, trained.module.border),
+        **gradients(trained, yard.train.first(GRADIENT_IMAGES), yard.settings.seed),
+    }
+    pictures = [Picture("scores", "What D says of images", partial(draw_scores, scores))]
+    if shares:
+        drawn = partial(draw_shares, shares, yard.meta.classes or ())
+        pictures.insert(0, Picture("classes", "Share of each class", drawn))
+    return Finding(
+        title="Diagnosis of the game",
+        text=f"{count:,} fakes beside as many test images. A class is covered if the fakes have a "
+        "tenth of its share in the data; the spread compares the variance of features, 1 is as "
+        "wide as the data. D's accuracies are shares told right of test images, training images "
+        "and fakes; 0.5 each where it cannot tell. Flags: a class uncovered or a spread below "
+        f"{NARROW}: collapse; training images and fakes both told right above {SURE}: D has won; "
+        f"a gradient of G below {VANISHED}: nothing left to learn from.",
+        numbers=numbers,
+        pictures=pictures,
+        flags=flags(numbers, len(shares.get("data", ()))),
+    )
+
+
+def coverage(yard: Yardsticks, fakes: Tensor) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Spread, and where there are classes their shares: ({name: number}, {"data", "fakes"})."""
+    real = yard.test.first(len(fakes))
+    spread = [extract(yard.eyes, images).double().var(0).sum() for images in (fakes, real)]
+    numbers = {"feature_spread": float(spread[0] / spread[1])}
+    if yard.judge is None:
+        return numbers, {}
+    classes = yard.meta.num_classes
+    seen = [extract(yard.judge, images).argmax(1) for images in (real, fakes)]
+    p, q = (torch.bincount(k, minlength=classes).double() / len(k) for k in seen)
+    covered = (q >= COVERED * p) & (q > 0)
+    numbers |= {
+        "classes_covered": float(covered.sum()),
+        "class_kl_nats": class_kl(q, p),
+    }
+    return numbers, {"data": p, "fakes": q}
+
+
+def class_kl(q: Tensor, p: Tensor) -> float:
+    """KL(q ‖ p) of two histograms (K,), nats; a class that p never has counts as once in 10⁶."""
+    return float(torch.xlogy(q, q / p.clamp_min(1e-6)).sum())
+
+
+def discrimination(scores: dict[str, Tensor], border: float | None) -> dict[str, float]:
+    """D's accuracy on each kind, and how often it scores a test image above a fake."""
+    if border is None:
+        border = float(scores["train"].mean() + scores["fake"].mean()) / 2
+    pairs = scores["test"][:, None] - scores["fake"][None]
+    return {
+        "d_accuracy_test": float((scores["test"] > border).double().mean()),
+        "d_accuracy_train": float((scores["train"] > border).double().mean()),
+        "d_accuracy_fake": float((scores["fake"] <= border).double().mean()),
+        "d_auroc": float((pairs > 0).double().mean() + (pairs == 0).double().mean() / 2),
+    }
+
+
+@torch.enable_grad()
+def gradients(trained: Trained, real: Split, seed: int) -> dict[str, float]:
+    """Norm of each player's gradient at the end of training, on one batch."""
+    model, x = trained.module, to_float(real.images)
+    d_loss, g_loss = model.losses(x, trained.draw(len(x), seed=seed))
+    return {
+        f"{player}_gradient_norm": _norm(loss, network)
+        for player, loss, network in (
+            ("d", d_loss, model.discriminator),
+            ("g", g_loss, model.generator),
+        )
+    }
+
+
+def _norm(loss: Tensor, network: nn.Module) -> float:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    slopes = torch.autograd.grad(loss, parameters, retain_graph=True)
+    return float(torch.stack([slope.norm() for slope in slopes]).norm())
+
+
+def flags(numbers: dict[str, float], classes: int) -> list[str]:
+    """What is wrong, by the thresholds at the top of this file."""
+    covered, spread = int(numbers.get("classes_covered", classes)), numbers["feature_spread"]
+    told = (numbers["d_accuracy_train"], numbers["d_accuracy_fake"])
+    found = {
+        f"collapse: {covered} of {classes} classes": covered < classes,
+        f"collapse: fakes vary {spread:.2f} times as much as images": spread < NARROW,
+        f"D has won: it tells {min(told):.0%} right": min(told) > SURE,
+        f"vanishing gradient: {numbers['g_gradient_norm']:.1g}": (
+            numbers["g_gradient_norm"] < VANISHED
+        ),
+    }
+    return [flag for flag, holds in found.items() if holds]
+
+
+def draw_shares(shares: dict[str, Tensor], classes: Sequence[str], path: Path) -> None:
+    """Bars: the share of each class in the data and among the fakes."""
+    with _Axes(path, (6, 2.8)) as axes:
+        place = torch.arange(len(classes)).double()
+        for number, (name, share) in enumerate(shares.items()):
+            offset = place + 0.4 * (number - 0.5)
+            axes.bar(offset.numpy(), share.numpy(), 0.38, color=PALETTE[number], label=name)
+        axes.set_xticks(place.numpy(), [name[:8] for name in classes], parse_math=False)
+        axes.set_ylabel("share")
+
+
+def draw_scores(scores: dict[str, Tensor], path: Path) -> None:
+    """Histograms of D's logits on one axis; the outermost percents are left out."""
+    everything = torch.cat(list(scores.values())).double()
+    low, high = everything.quantile(torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
+    span = (low, max(high, low + 1e-6))
+    labels = {"test": "test images", "train": "training images", "fake": "fakes"}
+    with _Axes(path, (6, 2.8)) as axes:
+        for number, (name, values) in enumerate(scores.items()):
+            look = {"color": PALETTE[(0, 3, 1)[number]], "lw": 1.8, "histtype": "step"}
+            axes.hist(values.numpy(), 40, range=span, label=labels[name], **look)
+        axes.set_xlabel("D's logit")
+        axes.set_yticks([])
+
+
+@dataclass
+class _Axes:
+    """A chart written on leaving: grey text that reads on light and dark pages, clear ground."""
+
+    path: Path
+    size: tuple[float, float]
+
+    def __enter__(self) -> Any:
+        from matplotlib import style
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.style = style.context("default")  # a user's matplotlibrc must not change the bytes
+        self.style.__enter__()
+        self.figure = Figure(figsize=self.size, dpi=120, facecolor="none", layout="constrained")
+        FigureCanvasAgg(self.figure)
+        axes = self.figure.add_subplot(facecolor="none")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#808080")
+        axes.tick_params(colors="#808080")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set_color("#808080")
+        return axes
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            self.figure.axes[0].legend(frameon=False, labelcolor="#808080")
+            buffer = io.BytesIO()
+            self.figure.savefig(buffer, format="png", metadata={"Software": None})
+            write_atomic(self.path, buffer.getvalue())
+        self.style.__exit__(kind, *_)
