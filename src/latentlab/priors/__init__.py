@@ -5,6 +5,14 @@ is fitted to its training codes afterwards (ex-post density estimation; Ghosh et
 """
 
 from latentlab.priors.base import Prior, StandardNormal, Uniform
+from latentlab.priors.conditional import Conditional
 from latentlab.priors.fitted import FittedGaussian, FittedMixture
 
-__all__ = ["FittedGaussian", "FittedMixture", "Prior", "StandardNormal", "Uniform"]
+__all__ = [
+    "Conditional",
+    "FittedGaussian",
+    "FittedMixture",
+    "Prior",
+    "StandardNormal",
+    "Uniform",
+]
