@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from latentlab.priors import Conditional
+from latentlab.priors import Conditional, with_class
 
 
 def drawn(count, dim, classes, seed=0):
@@ -33,3 +33,10 @@ def test_a_seed_decides_the_draw():
 def test_it_needs_classes_and_room_for_noise(dim, classes):
     with pytest.raises(ValueError, match="two classes or more"):
         drawn(2, dim, classes)
+
+
+def test_with_class_replaces_the_class_and_keeps_the_noise():
+    z = drawn(3, 6, 4)
+    asked = with_class(z, torch.tensor([2, 0, 3]), 4)
+    assert torch.equal(asked[:, :2], z[:, :2])
+    assert asked[:, 2:].tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]

@@ -5,7 +5,7 @@ is fitted to its training codes afterwards (ex-post density estimation; Ghosh et
 """
 
 from latentlab.priors.base import Prior, StandardNormal, Uniform
-from latentlab.priors.conditional import Conditional
+from latentlab.priors.conditional import Conditional, with_class
 from latentlab.priors.fitted import FittedGaussian, FittedMixture
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "Prior",
     "StandardNormal",
     "Uniform",
+    "with_class",
 ]

@@ -18,7 +18,7 @@ class Conditional(Prior):
     num_classes: int = 0
 
     def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
-        """Codes (N, D); the last K numbers of each are one-hot. Raises ValueError unless 2 ≤ K < D."""
+        """Codes (N, D), whose last K numbers are one-hot. Raises ValueError unless 2 ≤ K < D."""
         count, dim = shape
         self._check(dim)
         device = device_of(generator)
@@ -35,3 +35,9 @@ class Conditional(Prior):
                 " their end: there must be two classes or more, and noise before them. The model"
                 " sets num_classes: use this sampler with a conditional one, such as ConditionalGAN"
             )
+
+
+def with_class(z: Tensor, y: Tensor, num_classes: int) -> Tensor:
+    """The codes z (B, D), a class y (B,) int64 in place of the one at their end."""
+    one_hot = torch.zeros(len(y), num_classes, device=z.device, dtype=z.dtype)
+    return torch.cat([z[:, :-num_classes], one_hot.scatter_(1, y[:, None], 1.0)], 1)
