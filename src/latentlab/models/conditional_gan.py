@@ -127,7 +127,7 @@ class ConditionalGAN(LightningModule):
         return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
 
     def sample_prior(self, like: Tensor, y: Tensor) -> Tensor:
-        """Noise from the prior, classes as in the batch: D then has nothing to tell from y alone."""
+        """Noise from the prior, the batch's own classes: y alone then tells D nothing."""
         z = self.prior.sample((len(like), self.latent_dim)).to(like.device)
         return self.condition(z, y)
 

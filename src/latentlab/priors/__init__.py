@@ -5,10 +5,11 @@ is fitted to its training codes afterwards (ex-post density estimation; Ghosh et
 """
 
 from latentlab.priors.base import Prior, StandardNormal, Uniform
-from latentlab.priors.conditional import Conditional, with_class
+from latentlab.priors.conditional import Coded, Conditional, with_class
 from latentlab.priors.fitted import FittedGaussian, FittedMixture
 
 __all__ = [
+    "Coded",
     "Conditional",
     "FittedGaussian",
     "FittedMixture",

@@ -37,6 +37,27 @@ class Conditional(Prior):
             )
 
 
+class Coded(Conditional):
+    """z = (ε, c, y): `num_continuous` numbers c, uniform on [−1, 1], between noise and class.
+
+    The prior of InfoGAN (Chen et al. 2016, section 7.1); the model says how many of each.
+    """
+
+    num_continuous: int = 0
+
+    def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
+        z = super().sample(shape, generator)
+        uniform = torch.rand(
+            shape[0], self.num_continuous, generator=generator, device=device_of(generator)
+        )
+        end = shape[1] - self.num_classes
+        z[:, end - self.num_continuous : end] = 2 * uniform - 1
+        return z
+
+    def _check(self, dim: int) -> None:
+        super()._check(dim - self.num_continuous)
+
+
 def with_class(z: Tensor, y: Tensor, num_classes: int) -> Tensor:
     """The codes z (B, D), a class y (B,) int64 in place of the one at their end."""
     one_hot = torch.zeros(len(y), num_classes, device=z.device, dtype=z.dtype)
