@@ -19,6 +19,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.nets.mlp import mlp
+from latentlab.nets.noisy import softplus_mlp
 from latentlab.optimizers import adam, linear_decay
 
 
@@ -56,7 +57,7 @@ class BEGAN(LightningModule):
         self.gamma, self.balance_rate, self.lr, self.beta1 = gamma, balance_rate, lr, beta1
         pixels = image_shape[0] * image_shape[1] * image_shape[2]
         down, up = [pixels, *hidden, latent_dim], [latent_dim, *reversed(hidden), pixels]
-        self.generator = mlp(up, activation=activation)
+        self.generator = softplus_mlp(up)
         self.discriminator = torch.nn.Sequential(
             mlp(down, activation=activation), mlp(up, activation=activation)
         )
