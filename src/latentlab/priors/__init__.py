@@ -5,13 +5,15 @@ is fitted to its training codes afterwards (ex-post density estimation; Ghosh et
 """
 
 from latentlab.priors.base import Prior, StandardNormal, Uniform
-from latentlab.priors.conditional import ConditionalNormal
+from latentlab.priors.conditional import Coded, Conditional, ConditionalNormal, with_class
 from latentlab.priors.fitted import FittedGaussian, FittedMixture
 from latentlab.priors.symbols import AutoregressiveSymbols, IndependentSymbols
 from latentlab.priors.two_stage import TwoStage
 
 __all__ = [
     "AutoregressiveSymbols",
+    "Coded",
+    "Conditional",
     "ConditionalNormal",
     "FittedGaussian",
     "FittedMixture",
@@ -20,4 +22,5 @@ __all__ = [
     "StandardNormal",
     "TwoStage",
     "Uniform",
+    "with_class",
 ]

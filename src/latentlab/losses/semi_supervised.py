@@ -1,0 +1,22 @@
+"""A discriminator that also classifies: K classes of real images, and one of fakes.
+
+With logits l (B, K) and the fakes' logit fixed to 0 (only differences count),
+
+    p(k | x) = exp l_k / (1 + Σ_j exp l_j),     D(x) = Σ_k p(k | x) = σ(log Σ_j exp l_j)
+
+Salimans et al. 2016, "Improved techniques for training GANs", section 5.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def real_logit(logits: Tensor) -> Tensor:
+    """Class logits (B, K) → the logit of being real, log Σ exp l, (B,)."""
+    return logits.logsumexp(1)
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """‖E f(x) − E f(G(z))‖² of features (B, F), each mean over its batch (section 3.1); scalar."""
+    return (real.mean(0) - fake.mean(0)).square().sum()

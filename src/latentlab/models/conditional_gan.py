@@ -1,0 +1,140 @@
+"""Conditional GAN: both players are told the class, so one can ask for it.
+
+    min_G max_D  E_{x,y} log D(x, y) + E_{ε,y} log(1 − D(G(ε, y), y)),   ε ~ prior, y ~ data
+
+Mirza & Osindero 2014, "Conditional generative adversarial nets", eq. 2, on the networks of DCGAN
+(Radford et al. 2016). A code is the noise ε followed by y as a one-hot row, so whatever draws,
+decodes or searches codes works as for any other model. D sees y as one constant map per class.
+The generator's loss is the non-saturating one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor
+
+from latentlab.contracts import ImageShape, Sampler
+from latentlab.losses.adversarial import discriminator_loss, non_saturating
+from latentlab.nets.conv import Discriminator, Generator, init_dcgan
+from latentlab.optimizers import adam, linear_decay
+from latentlab.priors import Conditional, with_class
+
+
+class ConditionalGAN(LightningModule):
+    """`noise_dim` numbers of noise; the code has `num_classes` K more, which `prior` draws too.
+
+    `width`: channels of the widest map, doubled at each halving; `lr`: Adam's rates of G and D,
+    with `lr_decay` falling linearly to 0; `beta1`: Adam's.
+    """
+
+    family = "GAN"
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        *,
+        prior: Sampler,
+        num_classes: int,
+        noise_dim: int = 64,
+        width: int = 32,
+        lr: tuple[float, float] = (2e-4, 2e-4),
+        beta1: float = 0.5,
+        lr_decay: bool = True,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(
+                f"a conditional GAN needs labels of two classes or more, and the data have"
+                f" {num_classes}: take dcgan, or data with labels"
+            )
+        if not isinstance(prior, Conditional):
+            raise ValueError(
+                f"the sampler is {type(prior).__name__}, which draws no classes: name"
+                " latentlab.priors.Conditional as the sampler's class_path"
+            )
+        self.automatic_optimization = False
+        prior.num_classes = num_classes
+        self.prior, self.num_classes, self.latent_dim = prior, num_classes, noise_dim + num_classes
+        self.lr, self.beta1, self.lr_decay = lr, beta1, lr_decay
+        channels, height, side = image_shape
+        told = (channels + num_classes, height, side)
+        self.generator = Generator(image_shape, latent_dim=self.latent_dim, width=width)
+        self.discriminator = Discriminator(told, width=width)
+        self.apply(init_dcgan)
+
+    def condition(self, z: Tensor, y: Tensor) -> Tensor:
+        """Codes (B, D) with their class replaced by y (B,), int64."""
+        return with_class(z, y, self.num_classes)
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
+        return self.generator(z).tanh()  # (B, C, H, W)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return (self.generate(z) + 1) / 2
+
+    def features(self, x: Tensor) -> Tensor:
+        """D's last maps, max-pooled to 4×4, told that every class is as likely."""
+        unknown = x.new_full((len(x), self.num_classes), 1 / self.num_classes)
+        maps = self.discriminator.trunk(self.tell(2 * x - 1, unknown))
+        return F.adaptive_max_pool2d(maps, 4).flatten(1)
+
+    def tell(self, x: Tensor, classes: Tensor) -> Tensor:
+        """Images (B, C, H, W) and class weights (B, K) → (B, C + K, H, W)."""
+        return torch.cat([x, classes[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
+
+    def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
+        """Images in [−1, 1] and their classes (B,) → logits (B,)."""
+        return self.discriminator(self.tell(x, F.one_hot(y, self.num_classes).to(x.dtype)))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        x, y = 2 * batch[0] - 1, batch[1]
+        opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
+        x_fake = self.generate(self.sample_prior(x, y))
+
+        real_logits = self.discriminate(x, y)
+        fake_logits = self.discriminate(x_fake.detach(), y)
+        d_loss = discriminator_loss(real_logits, fake_logits)
+        opt_d.zero_grad()
+        self.manual_backward(d_loss)
+        opt_d.step()
+
+        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
+        g_loss = non_saturating(self.discriminate(x_fake, y))
+        opt_g.zero_grad()
+        self.manual_backward(g_loss)
+        opt_g.step()
+        self.discriminator.requires_grad_(True)
+        for schedule in self.trainer.lr_scheduler_configs:
+            schedule.scheduler.step()  # type: ignore[call-arg]
+        return {
+            "loss": d_loss + g_loss,
+            "d_loss": d_loss,
+            "g_loss": g_loss,
+            "d_real": real_logits.sigmoid().mean(),
+            "d_fake": fake_logits.sigmoid().mean(),
+        }
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """How D tells held-out images from fakes of the same classes: 0.5 where it cannot."""
+        x, y = 2 * batch[0] - 1, batch[1]
+        real_logits = self.discriminate(x, y)
+        fake_logits = self.discriminate(self.generate(self.sample_prior(x, y)), y)
+        return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+
+    def sample_prior(self, like: Tensor, y: Tensor) -> Tensor:
+        """Noise from the prior, the batch's own classes: y alone then tells D nothing."""
+        z = self.prior.sample((len(like), self.latent_dim)).to(like.device)
+        return self.condition(z, y)
+
+    def configure_optimizers(self) -> Any:
+        players = [
+            adam(network.parameters(), lr, betas=(self.beta1, 0.999))
+            for network, lr in zip((self.generator, self.discriminator), self.lr, strict=True)
+        ]
+        steps = int(self.trainer.estimated_stepping_batches)
+        return players, [linear_decay(o, steps) for o in players] if self.lr_decay else []
