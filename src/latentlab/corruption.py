@@ -52,7 +52,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 }
 
 
-def corruption(name: str, strength: float) -> Callable[[Tensor, torch.Generator | None], Tensor]:
+def corruption(name: str, strength: float) -> Callable[..., Tensor]:
     """One of CORRUPTIONS with its strength (sigma or share) set: (x, generator) → x̃.
 
     Raises ValueError for an unknown name or an impossible strength, before any image is seen.
@@ -61,7 +61,11 @@ def corruption(name: str, strength: float) -> Callable[[Tensor, torch.Generator 
         raise ValueError(f"unknown corruption {name!r}: choose one of {', '.join(CORRUPTIONS)}")
     corrupt = CORRUPTIONS[name]
     corrupt(torch.zeros(1), strength, torch.Generator())  # refuses an impossible strength
-    return lambda x, generator=None: corrupt(x, strength, generator)
+
+    def spoil(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return corrupt(x, strength, generator)
+
+    return spoil
 
 
 def box_downsample(x: Tensor, scale: int) -> Tensor:
