@@ -64,6 +64,8 @@ class ConvDenoisingAE(LightningModule):
             raise ValueError(f"{height}×{width} pixels: both sides must be even: set data.size")
         if not 0 <= clean_share < 1:
             raise ValueError(f"clean_share is a part of each batch, in [0, 1), got {clean_share}")
+        if code_weight < 0:
+            raise ValueError(f"code_weight is a weight and must be ≥ 0, got {code_weight}")
         self.image_shape, self.latent_dim, self.lr = image_shape, latent_dim, lr
         self.code_weight, self.clean_share = code_weight, clean_share
         self.low_precision = low_precision
@@ -78,7 +80,7 @@ class ConvDenoisingAE(LightningModule):
         """The maps on the way down, finest first, and the code (B, D)."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
             maps = self.unet.down(F.pixel_unshuffle(x - 0.5, 2))
-        return maps, self.to_code(maps[-1].float().relu().movedim(1, 3).flatten(1))
+        return maps, self.to_code(maps[-1].to(x.dtype).relu().movedim(1, 3).flatten(1))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.describe(x)[1]
@@ -92,7 +94,7 @@ class ConvDenoisingAE(LightningModule):
         known = self.from_code(z).unflatten(1, (h, w, k)).movedim(3, 1)
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.low_precision):
             out = self.unet.up([*maps[:-1], maps[-1] + known])
-        return F.pixel_shuffle(out.float(), 2)  # (B, C, H, W)
+        return F.pixel_shuffle(out.to(z.dtype), 2)  # (B, C, H, W)
 
     def denoise(self, x_tilde: Tensor) -> Tensor:
         return self.repair(*self.describe(x_tilde)).clamp(0, 1)

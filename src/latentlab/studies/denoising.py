@@ -22,7 +22,7 @@ from latentlab.plots import save_rows
 from latentlab.trained import Trained
 
 SHOWN = 10  # images of the picture
-FITTED = 60_000  # training images that the linear repair sees, at most
+FITTED = 20_000  # training images that the linear repair sees, at most
 
 
 @runtime_checkable
