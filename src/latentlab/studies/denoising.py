@@ -22,7 +22,7 @@ from latentlab.plots import save_rows
 from latentlab.trained import Trained
 
 SHOWN = 10  # images of the picture
-FITTED = 20_000  # training images that the linear repair sees, at most
+FITTED = 20_000  # spoilt training images that the linear repair sees, about
 
 
 @runtime_checkable
@@ -82,8 +82,11 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
 
 
 def fit_linear(model: Denoiser, train: Split, generator: torch.Generator) -> LeastSquares:
-    """Least squares from spoilt training images to the clean ones, each spoilt once."""
-    return LeastSquares.fit((model.corrupt(x, generator), x) for x in train.batches(2000))
+    """Least squares from spoilt training images to the clean ones, spoilt anew on each pass."""
+    passes = max(1, FITTED // len(train))
+    return LeastSquares.fit(
+        (model.corrupt(x, generator), x) for _ in range(passes) for x in train.batches(2000)
+    )
 
 
 def median(x: Tensor, side: int) -> Tensor:
