@@ -1,0 +1,58 @@
+"""Super-resolution: the decoder's images shrink to what was given, and come nearer by it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from latentlab.models.superres_ae import SuperResolutionAE, repeat
+
+
+def build(scale=2, shape=(3, 8, 8)):
+    torch.manual_seed(0)
+    model = SuperResolutionAE(shape, scale=scale, channels=[4]).double()
+    torch.nn.init.normal_(model.unet.before[0].second.weight)
+    return model
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_an_enlarged_image_shrinks_to_the_small_one(scale):
+    model, small = build(scale), torch.rand(5, 3, 8 // scale, 8 // scale, dtype=torch.float64)
+    torch.testing.assert_close(F.avg_pool2d(model.enlarge_freely(small), scale), small)
+
+
+def test_going_back_through_the_camera_is_an_orthogonal_projection():
+    """Pythagoras: |d − x|² = |x̂ − x|² + |d − x̂|², so x̂ is never farther from x than d."""
+    model, x = build(), torch.rand(5, 3, 8, 8, dtype=torch.float64)
+    small = model.shrink(x)
+    x_hat, d = model.enlarge_freely(small), F.pixel_shuffle(model.unet(small - 0.5), 2)
+    d, x_hat, x = (image.flatten(1) for image in (d, x_hat, x))
+    assert (d - x_hat).norm(dim=1).min() > 0.1
+    torch.testing.assert_close(
+        (d - x).square().sum(1), (x_hat - x).square().sum(1) + (d - x_hat).square().sum(1)
+    )
+
+
+def test_the_code_is_the_small_image():
+    model, x = build(4), torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    z = model.encode(x)
+    assert z.shape == (2, model.latent_dim) == (2, 12)
+    assert z[1, 0].item() == pytest.approx(x[1, 0, :4, :4].mean().item())
+    assert torch.equal(model.decode(z), model.enlarge(model.shrink(x)))
+    assert torch.equal(repeat(model.shrink(x), 4)[..., ::4, ::4], model.shrink(x))
+
+
+def test_objective_is_the_mean_log_of_the_error():
+    model, x = build(), torch.rand(6, 3, 8, 8, dtype=torch.float64)
+    sse = (model.enlarge_freely(model.shrink(x)) - x).square().sum((1, 2, 3))
+    got = model.loss(x)
+    torch.testing.assert_close(got["loss"], sse.log().mean())
+    torch.testing.assert_close(got["psnr_db"], (-10 * (sse / 192).log10()).mean())
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [(3, "scale 3 does not divide images of 8×8"), (1, "scale 1 leaves nothing to find")],
+)
+def test_impossible_scales_are_refused(scale, said):
+    with pytest.raises(ValueError, match=said):
+        build(scale)
