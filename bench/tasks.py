@@ -12,6 +12,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import mnist
 import yaml
@@ -29,28 +30,23 @@ def main() -> None:
     names = parser.parse_args().names or list(zoo["tasks"])
     if unknown := sorted(set(names) - set(zoo["tasks"])):
         parser.error(f"unknown task {unknown[0]!r}: choose from {', '.join(zoo['tasks'])}")
-    tasks = {name: zoo["tasks"][name] for name in names}
-    folder = project(tasks, zoo["models"])
+    folder = project(zoo)
     mnist.run(folder, "prepare", folder / "data/prepared")
     mnist.run(folder, "judge", folder / "results/reference")
-    for model in {entry["model"] for entry in tasks.values()} - {"judge"}:
+    for model in {zoo["tasks"][name]["model"] for name in names} - {"judge"}:
         mnist.run(folder, "train", folder / "runs" / model, model)
-    for name in tasks:
+    for name in names:
         out = folder / "results/tasks" / name
         shutil.rmtree(out, ignore_errors=True)
         mnist.run(folder, "tasks", out, name)
         print_finding(read_finding(out / "finding"), (out / "cost.json").read_text())
 
 
-def project(tasks: dict[str, dict[str, str]], models: dict[str, str]) -> Path:
-    """mnist.py's folder of seed 0, its params.yaml listing these tasks and the models they use."""
+def project(zoo: dict[str, Any]) -> Path:
+    """mnist.py's folder of seed 0; its params.yaml lists everything there is."""
     folder = mnist.project(0, 0)
     path = folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    used = {entry["model"] for entry in tasks.values()} - {"judge"}
-    params["models"] |= {name: models[name] for name in used}
-    params["tasks"] = tasks
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | zoo, sort_keys=False))
     return folder
 
 

@@ -48,7 +48,7 @@ class Classification(Task):
 
     `svm_c` is C · N of the SVM, on standardised inputs; the small network has one layer of
     `network` units and trains `network_steps` batches of 128. Method II's autoencoder of a class is
-    P-`hidden`-`code`-`hidden`-P for P pixels (code None: 32, or P / 4 if that is less) and trains
+    P-`hidden`-`code`-`hidden`-P for P pixels (code None: 16, or P / 8 if that is less) and trains
     `steps` batches at Adam's rate `lr`, falling to 0; a class' PCA has `components`, or P / 4 if
     that is less.
     """
@@ -132,7 +132,7 @@ class Classification(Task):
     def autoencoder(self, train: Split, seed: int) -> Bottleneck:
         """Method II's model of one class."""
         x = to_float(train.images).flatten(1)
-        widths = [self.hidden, self.code or min(32, x.shape[1] // 4)]
+        widths = [self.hidden, self.code or min(16, x.shape[1] // 8)]
         return fit_bottleneck(x, widths, steps=self.steps, lr=self.lr, seed=seed)
 
 

@@ -87,12 +87,13 @@ def fit_bottleneck(
     corruption: float = 0.0,
     activation: str = "relu",
 ) -> Bottleneck:
-    """A `Bottleneck` fitted to flat images x (N, P), seeded, in eval mode."""
+    """A `Bottleneck` fitted to flat images x (N, P), seeded, in eval mode; 0 steps: as drawn."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Bottleneck(x.shape[1], widths, corruption=corruption, activation=activation)
-        fit(net, net.loss, (x,), steps=steps, lr=lr, seed=seed)
-    return net
+        if steps:
+            fit(net, net.loss, (x,), steps=steps, lr=lr, seed=seed)
+    return net.eval()
 
 
 def of_class(split: Split, kind: int) -> Split:
@@ -113,12 +114,13 @@ def pca_errors(train: Split, components: int, x: Tensor) -> Tensor:
 
 
 def linear_svm(
-    x: Tensor, labels: Tensor, classes: int, *, c: float, iterations: int = 300
+    x: Tensor, labels: Tensor, classes: int, *, c: float, iterations: int = 150
 ) -> Callable[[Tensor], Tensor]:
     """A linear SVM of each class against the rest, squared hinge: scores (N, K) of inputs (N, F).
 
     min ½ Σ_k ‖w_k‖² + c Σ_nk max(0, 1 − t_nk w_kᵀ x_n)², x with a constant 1 appended, as LIBLINEAR
-    does (Fan et al. 2008), by L-BFGS in float64. Stops where no gradient exceeds 1e-5 c N.
+    does (Fan et al. 2008), by L-BFGS in float64. Stops where no gradient exceeds 1e-5 c N, or after
+    `iterations`.
     """
     x = torch.cat([x, x.new_ones(len(x), 1)], 1).double()
     target = 2.0 * F.one_hot(labels, classes).double() - 1  # (N, K)

@@ -2,12 +2,11 @@
 
 The same network, an encoder f and one linear layer on top, learns from n labels,
 
-    min −Σ log softmax(W f(x) + b)[y]
+    min −1/n Σ log softmax(W f(x) + b)[y]
 
-where f starts at random, at the trained model's weights, or at those of a denoising autoencoder of
-the same shape, trained on all images without their labels: min Σ_pixels (x̂(x̃) − x)², x̃ with a
-share of its pixels set to 0. "Frozen" trains W and b alone. A linear layer on pixels is the
-baseline without any f.
+where f starts at random, or at the encoder of a denoising autoencoder that saw all training images
+without their labels: min Σ_pixels (x̂(x̃) − x)², x̃ with a share of its pixels set to 0. "Frozen"
+trains W and b alone. A linear layer on pixels is the baseline without any f.
 
 Vincent et al. 2010, "Stacked denoising autoencoders"; Erhan et al. 2010, "Why does unsupervised
 pre-training help deep learning?".
@@ -19,8 +18,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,129 +25,112 @@ from torch import Tensor, nn
 
 from latentlab.contracts import LatentlabError, Split, Task, to_float
 from latentlab.findings import Finding, Picture
-from latentlab.losses.likelihoods import squared_error
 from latentlab.metrics.probe import probe_accuracy
 from latentlab.tasks import Context
 from latentlab.tasks.drawing import Curve, save_curves
-from latentlab.tasks.fitting import draw_labelled, fit
+from latentlab.tasks.fitting import Bottleneck, draw_labelled, fit, fit_bottleneck
 
 Errors = dict[str, dict[int, Tensor]]  # method → labels → test error in % of each draw (R,)
-
-
-class Classifier(nn.Module):
-    """logits = W f(x) + b, (B, K), of images x (B, C, H, W); f is the encoder of `model`."""
-
-    def __init__(self, model: Any, classes: int) -> None:
-        super().__init__()
-        self.model = model
-        self.head = nn.Linear(model.latent_dim, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.model.encode(x))
-
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(self(x), y)
-
-    @torch.inference_mode()
-    def error_percent(self, test: Split) -> float:
-        assert test.labels is not None
-        guess = torch.cat([self(x).argmax(1) for x in test.batches()])
-        return 100 * float(torch.ne(guess, test.labels).double().mean())
+PIXELS, SCRATCH = "pixels, linear probe", "from scratch"
+PRETRAINED, FROZEN = "pretrained", "pretrained, frozen"
 
 
 @dataclass(frozen=True)
 class Pretraining(Task):
-    """`labels` that are fewer than the training images are tried, each with `draws` draws.
+    """`labels` that are at most the training images are tried, each with `draws` draws.
 
-    A draw has as equal class counts as its size allows, and is the same for all methods. The
-    denoising autoencoder trains `pretrain_steps` batches of 128 with the share `corruption` of its
-    pixels set to 0; a classifier `steps` batches of `batch_size` at Adam's rate `lr`, falling to 0.
+    A draw has as equal class counts as its size allows, and is the same for all methods. f is
+    P-`hidden`-`hidden` for P pixels (4 P if that is less). Its autoencoder trains `pretrain_steps`
+    batches of 128 with the share `corruption` of their pixels set to 0; a classifier trains
+    `steps` batches of `batch_size`; both by Adam at rate 1e-3, falling to 0, a frozen one at 5e-3.
     """
 
     labels: tuple[int, ...] = (100, 600, 1000, 3000)
     draws: int = 5
-    corruption: float = 0.3
-    pretrain_steps: int = 4000
-    pretrain_lr: float = 1e-3
-    steps: int = 400
+    hidden: int = 500
+    corruption: float = 0.5
+    pretrain_steps: int = 2000
+    steps: int = 200
     batch_size: int = 100
-    lr: float = 1e-3
 
     def __post_init__(self) -> None:
         if not 0 <= self.corruption < 1 or self.draws < 2 or not self.labels:
             raise LatentlabError(
                 f"corruption {self.corruption} must lie in [0, 1), draws {self.draws} be 2 or more"
-                f" (their spread is the yardstick), and labels {self.labels} name a number"
+                f" (their spread is the yardstick), and labels {list(self.labels)} name a number"
             )
 
     def run(self, context: Context) -> Finding:
-        train, classes = context.yard.train, context.meta.num_classes
-        if classes < 2 or not context.trained.has_encoder:
+        train, test, classes = context.yard.train, context.yard.test, context.meta.num_classes
+        if classes < 2:
             raise LatentlabError(
-                f"{context.trained.name} on these data cannot be fine-tuned: the task needs classes"
-                " and a model with an encoder; leave it out of params.yaml, or name another model"
+                "the data have no classes, so there is nothing to fine-tune for: leave this task"
+                " out of params.yaml"
             )
         counts = [n for n in self.labels if classes <= n <= len(train)]
-        errors = self.errors(context, counts)
-        return finding(errors, context.trained.name, sorted(set(self.labels) - set(counts)))
-
-    def errors(self, context: Context, counts: Sequence[int]) -> Errors:
+        if not counts:
+            raise LatentlabError(
+                f"labels {list(self.labels)}: none lies between the {classes} classes and the"
+                f" {len(train)} training images; choose one that does"
+            )
+        x = to_float(train.images).flatten(1)
         starts = {
-            "from scratch": context.fresh(),
-            context.trained.name: context.trained.module,
-            "denoising": self.pretrained(context),
+            SCRATCH: self.encoder(x, 0, context.seed),
+            PRETRAINED: self.encoder(x, self.pretrain_steps, context.seed),
         }
-        found: Errors = {"pixels, linear probe": {}}
-        found |= {f"{name}{how}": {} for name in starts for how in ("", ", frozen")}
-        del found["from scratch, frozen"]  # random features are no question here
-        train = context.yard.train
+        errors: Errors = {method: {} for method in (PIXELS, SCRATCH, PRETRAINED, FROZEN)}
         for n in counts:
-            each: dict[str, list[float]] = {method: [] for method in found}
-            for draw in range(self.draws):
-                few = draw_labelled(train, n, seed=context.seed + draw)
-                each["pixels, linear probe"].append(probed(few, context.yard.test))
-                for method in list(found)[1:]:
-                    model = starts[method.removesuffix(", frozen")]
-                    net = self.tuned(model, few, context, frozen=method.endswith("frozen"))
-                    each[method].append(net.error_percent(context.yard.test))
-            for method, values in each.items():
-                found[method][n] = torch.tensor(values)
-        return found
+            drawn = [draw_labelled(train, n, seed=context.seed + i) for i in range(self.draws)]
+            scores = [self.scores(starts, few, test, classes) for few in drawn]
+            for method, row in errors.items():
+                row[n] = torch.tensor([each[method] for each in scores])
+        return finding(errors, [n for n in self.labels if n not in counts])
 
-    def pretrained(self, context: Context) -> Any:
-        """A fresh model of the trained one's shape, as a denoising autoencoder of all images."""
-        model, x = context.fresh(), to_float(context.yard.train.images)
+    def encoder(self, x: Tensor, steps: int, seed: int) -> nn.Module:
+        """f after `steps` batches of denoising; 0: as it was drawn."""
+        hidden = min(self.hidden, 4 * x.shape[1])
+        net: Bottleneck = fit_bottleneck(
+            x, [hidden, hidden], steps=steps, lr=1e-3, seed=seed, corruption=self.corruption
+        )
+        return net.encoder
 
-        def loss(batch: Tensor) -> Tensor:
-            x_tilde = batch * (torch.rand_like(batch) >= self.corruption)
-            return squared_error(model.decode(model.encode(x_tilde)), batch).mean()
+    def scores(
+        self, starts: dict[str, nn.Module], few: Split, test: Split, classes: int
+    ) -> dict[str, float]:
+        """Test error in % of each method after learning from `few`."""
+        assert few.labels is not None
+        assert test.labels is not None
+        x, y = to_float(few.images).flatten(1), few.labels
+        x_test, y_test = to_float(test.images).flatten(1), test.labels
+        probe = probe_accuracy(x, y, x_test, y_test, l2=1e-2)["probe_accuracy"]
+        found = {PIXELS: 100 * (1 - probe)}
+        for method in (SCRATCH, PRETRAINED):
+            net = self.tuned(copy.deepcopy(starts[method]), x, y, classes, 1e-3)
+            found[method] = error_percent(net, x_test, y_test)
+        with torch.no_grad():
+            z, z_test = starts[PRETRAINED](x), starts[PRETRAINED](x_test)
+        top = self.tuned(nn.Sequential(), z, y, classes, 5e-3)
+        return found | {FROZEN: error_percent(top, z_test, y_test)}
 
-        fit(model, loss, (x,), steps=self.pretrain_steps, lr=self.pretrain_lr, seed=context.seed)
-        return model
-
-    def tuned(self, start: Any, few: Split, context: Context, *, frozen: bool) -> Classifier:
-        """A classifier that begins at `start`, a copy of it, and has learned from `few`."""
-        torch.manual_seed(context.seed)
-        net = Classifier(copy.deepcopy(start), context.meta.num_classes)
-        net.model.requires_grad_(not frozen)
-        data = (to_float(few.images), few.labels)
-        lr = 10 * self.lr if frozen else self.lr  # a single layer takes larger steps
-        fit(net, net.loss, data, steps=self.steps, batch_size=self.batch_size, lr=lr)  # type: ignore[arg-type]
+    def tuned(self, f: nn.Module, x: Tensor, y: Tensor, classes: int, lr: float) -> nn.Module:
+        """f and a linear layer on top, fitted to inputs x (n, P) of classes y (n,)."""
+        torch.manual_seed(0)
+        with torch.no_grad():
+            width = f(x[:1]).shape[1]
+        net = nn.Sequential(f, nn.Linear(width, classes))
+        loss = lambda a, b: F.cross_entropy(net(a), b)  # noqa: E731
+        fit(net, loss, (x, y), steps=self.steps, batch_size=self.batch_size, lr=lr)
         return net
 
 
-def probed(few: Split, test: Split) -> float:
-    """Test error in % of a linear classifier on pixels."""
-    assert few.labels is not None
-    assert test.labels is not None
-    x, x_test = to_float(few.images).flatten(1), to_float(test.images).flatten(1)
-    scores = probe_accuracy(x, few.labels, x_test, test.labels, l2=1e-2)
-    return 100 * (1 - scores["probe_accuracy"])
+@torch.inference_mode()
+def error_percent(net: nn.Module, x: Tensor, y: Tensor) -> float:
+    guess = torch.cat([net(part).argmax(1) for part in x.split(2000)])
+    return 100 * float(torch.ne(guess, y).double().mean())
 
 
-def finding(errors: Errors, trained: str, skipped: Sequence[int]) -> Finding:
-    """The table of mean errors with their spread, the gain over scratch, the chart."""
-    counts = list(errors["from scratch"])
+def finding(errors: Errors, skipped: Sequence[int]) -> Finding:
+    """The table of mean errors with their spread over the draws, and the chart."""
     table = {
         method: {
             f"{n:,} labels{unit}": float(value)
@@ -159,24 +139,11 @@ def finding(errors: Errors, trained: str, skipped: Sequence[int]) -> Finding:
         }
         for method, row in errors.items()
     }
-    best = {n: min(errors[m][n].mean() for m in (trained, "denoising")) for n in counts}
     numbers = {
-        f"scratch_error_{n}_percent": float(errors["from scratch"][n].mean()) for n in counts
+        f"{method.replace(', ', '_').replace(' ', '_')}_error_{n}_percent": float(e.mean())
+        for method, row in errors.items()
+        for n, e in row.items()
     }
-    numbers |= {f"pretrained_error_{n}_percent": float(best[n]) for n in counts}
-    left_out = f" {', '.join(map(str, skipped))} labels are more than there are." if skipped else ""
-    return Finding(
-        title="Unsupervised pretraining",
-        text="Test error in % of one network, fine-tuned with few labels from different starts; "
-        "mean and standard deviation over draws of the labelled images. Frozen starts keep their "
-        f"encoder as it is.{left_out}",
-        numbers=numbers,
-        table=table,
-        pictures=[Picture("labels", "Test error by labels", partial(draw, errors))],
-    )
-
-
-def draw(errors: Errors, path: Path) -> None:
     curves = [
         Curve(
             method,
@@ -187,4 +154,14 @@ def draw(errors: Errors, path: Path) -> None:
         )
         for method, row in errors.items()
     ]
-    save_curves(curves, path, x="labels", y="test error, %", log_x=True)
+    draw = partial(save_curves, curves, x="labels", y="test error, %", log_x=True)
+    left_out = f" Not tried with {', '.join(map(str, skipped))} labels." if skipped else ""
+    return Finding(
+        title="Unsupervised pretraining",
+        text="Test error in % of one network that learned from few labels, from a random start or "
+        "from the encoder of a denoising autoencoder of all training images; mean and standard "
+        f"deviation over draws of the labelled images.{left_out}",
+        numbers=numbers,
+        table=table,
+        pictures=[Picture("labels", "Test error by the number of labels", draw)],
+    )
