@@ -88,6 +88,54 @@ def encode(args: argparse.Namespace) -> None:
     print(f"codes {codes.shape} of {args.model}: {args.output}")
 
 
+def anomalies(args: argparse.Namespace) -> None:
+    """Images by their reconstruction error, the strangest first and drawn above what became of it.
+
+    The percentage is the share of training images that the model redraws better.
+    """
+    from latentlab.config import find_root
+    from latentlab.outliers import errors, quantiles, training_errors
+    from latentlab.plots import save_pairs
+
+    trained = _load(args)
+    names, x = _read(trained, args.images)
+    sse = errors(trained, x)
+    above = quantiles(sse, training_errors(trained, find_root(args.project) / "data" / "prepared"))
+    order = sse.argsort(descending=True, stable=True)
+    for row in order.tolist():
+        print(f"{printable(names[row])}\tSSE {sse[row]:.3f}\tabove {100 * above[row]:.1f} %")
+    worst = x[order[: args.count]]
+    save_pairs(worst, trained.reconstruct(worst), args.output)
+    print(f"the {len(worst)} strangest of {len(x)} images to {args.model}: {args.output}")
+
+
+def compress(args: argparse.Namespace) -> None:
+    """Images into one file: a model's codes, rounded and entropy-coded. `decompress` reads it."""
+    from latentlab.compression import compress as compressed
+    from latentlab.files import write_atomic
+
+    trained = _load(args)
+    names, x = _read(trained, args.images)
+    content = compressed(trained, x, [Path(name).stem for name in names], step=args.step)
+    write_atomic(args.output, content)
+    print(f"{len(x)} images in {len(content):,} bytes by {args.model}: {args.output}")
+
+
+def decompress(args: argparse.Namespace) -> None:
+    """The images of a file that `compress` wrote, as PNG files in a new folder."""
+    from latentlab.compression import decompress as decompressed
+    from latentlab.compression.files import model_of, save_images
+    from latentlab.files import fresh_folder
+
+    content = args.file.read_bytes()
+    args.model = args.model or model_of(content)
+    if args.output.exists():
+        _stop(f"{args.output} is there already: name a new folder")
+    with fresh_folder(args.output) as folder:
+        count = save_images(decompressed(content, _load(args)), folder)
+    print(f"{count} images of {args.file}: {args.output}")
+
+
 def results(args: argparse.Namespace) -> None:
     """The table of all results, and where the page is."""
     from latentlab.config import load_project
@@ -157,9 +205,16 @@ def _parser() -> argparse.ArgumentParser:
     for function, help_, output in (
         (reconstruct, "encode and decode images", "reconstructions.png"),
         (encode, "images to codes", "codes.npz"),
+        (anomalies, "which images are strange to a model", "anomalies.png"),
+        (compress, "images to one small file", "images.latentz"),
     ):
         sub = command(function, help_, output)
         sub.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
+        if function is anomalies:
+            sub.add_argument("-n", "--count", type=_positive, default=16, help="drawn (16)")
+        if function is compress:
+            sub.add_argument("--step", type=_step, help="of rounding (default: it costs a tenth)")
+    _add_decompress(command(decompress, "images of a file of compress", None))
     command(results, "print the table of results", None)
     _add_shard(
         commands.add_parser("shard", help="pack images into tars", description=shard.__doc__)
@@ -174,6 +229,20 @@ def _add_shard(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--size", type=_positive, help="scale to SIZE pixels (default: files as is)")
     sub.add_argument("--per-shard", type=_positive, default=10_000, help="images a tar (10000)")
     sub.add_argument("--on-unreadable", choices=("stop", "skip"), default="stop")
+
+
+def _add_decompress(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("file", type=Path, help="that `latentlab compress` wrote")
+    sub.add_argument("--model", help="path of a run folder (default: the project's, by name)")
+    sub.add_argument("-o", "--output", type=Path, default=Path("images"), help="new folder")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
+
+
+def _step(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentlab.contracts import LatentlabError, Split
+from latentlab.losses.likelihoods import squared_error
+from latentlab.metrics.pca import PCA
+from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam, linear_decay
 
 
@@ -41,3 +46,112 @@ def fit(
         optimizer.step()
         schedule.step()
     module.eval()
+
+
+class Bottleneck(nn.Module):
+    """A small autoencoder: images flat (B, P) → `widths` → back, logistic at the end.
+
+    The last of `widths` is the code. `corruption` is the share of pixels that are set to 0 before
+    encoding while it trains (Vincent et al. 2010); 0 trains a plain autoencoder.
+    """
+
+    def __init__(
+        self, pixels: int, widths: Sequence[int], *, corruption: float = 0.0, activation: str
+    ) -> None:
+        super().__init__()
+        self.corruption = corruption
+        self.encoder = mlp([pixels, *widths], activation=activation)
+        self.decoder = mlp([*reversed(widths), pixels], activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x)).sigmoid()
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Mean over the batch of Σ_pixels (x̂ − x)², x̂ made from the corrupted x̃."""
+        keep = torch.rand_like(x) >= self.corruption
+        return squared_error(self(x * keep), x).mean()
+
+    @torch.inference_mode()
+    def errors(self, x: Tensor) -> Tensor:
+        """Σ_pixels (x̂ − x)² of each image, (B,)."""
+        return torch.cat([squared_error(self(part), part) for part in x.split(2000)])
+
+
+def fit_bottleneck(
+    x: Tensor,
+    widths: Sequence[int],
+    *,
+    steps: int,
+    lr: float,
+    seed: int,
+    corruption: float = 0.0,
+    activation: str = "relu",
+) -> Bottleneck:
+    """A `Bottleneck` fitted to flat images x (N, P), seeded, in eval mode; 0 steps: as drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = Bottleneck(x.shape[1], widths, corruption=corruption, activation=activation)
+        if steps:
+            fit(net, net.loss, (x,), steps=steps, lr=lr, seed=seed)
+    return net.eval()
+
+
+def of_class(split: Split, kind: int) -> Split:
+    """The images of one class. Raises LatentlabError where there are fewer than 2."""
+    assert split.labels is not None
+    chosen = split.labels == kind
+    if int(chosen.sum()) < 2:
+        raise LatentlabError(
+            f"class {kind} has {int(chosen.sum())} training images: at least 2 are needed"
+        )
+    return Split(split.images[chosen], split.labels[chosen])
+
+
+def pca_errors(train: Split, components: int, x: Tensor) -> Tensor:
+    """Σ_pixels (x̂ − x)² (N,) of flat images x, x̂ from the PCA of `train`, not clipped."""
+    pca = PCA.fit(train, max_components=components)
+    return squared_error(pca.decode(pca.encode(x)), x)
+
+
+def linear_svm(
+    x: Tensor, labels: Tensor, classes: int, *, c: float, iterations: int = 150
+) -> Callable[[Tensor], Tensor]:
+    """A linear SVM of each class against the rest, squared hinge: scores (N, K) of inputs (N, F).
+
+    min ½ Σ_k ‖w_k‖² + c Σ_nk max(0, 1 − t_nk w_kᵀ x_n)², x with a constant 1 appended, as LIBLINEAR
+    does (Fan et al. 2008), by L-BFGS in float64. Stops where no gradient exceeds 1e-5 c N, or after
+    `iterations`.
+    """
+    x = torch.cat([x, x.new_ones(len(x), 1)], 1).double()
+    target = 2.0 * F.one_hot(labels, classes).double() - 1  # (N, K)
+    weight = torch.zeros(x.shape[1], classes, dtype=torch.float64)
+    optimizer = torch.optim.LBFGS(
+        [weight],
+        max_iter=iterations,
+        tolerance_grad=1e-5,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        slack = (1 - target * (x @ weight)).clamp_min(0)
+        scale = 1 / (c * len(x))  # the objective over c N: its gradients are of order 1
+        weight.grad = scale * weight - 2 / len(x) * (x.T @ (target * slack))
+        return scale / 2 * weight.square().sum() + slack.square().sum() / len(x)
+
+    with torch.no_grad():
+        optimizer.step(objective)
+    return lambda inputs: inputs.double() @ weight[:-1] + weight[-1]
+
+
+def draw_labelled(split: Split, count: int, *, seed: int) -> Split:
+    """`count` images drawn without replacement, with class counts as equal as there are images."""
+    assert split.labels is not None
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(split), generator=generator)
+    turn = torch.empty(len(split), dtype=torch.int64)  # how many of its class came before
+    for kind in split.labels.unique():
+        own = (split.labels[order] == kind).nonzero().flatten()
+        turn[own] = torch.arange(len(own))
+    rows = order[turn.argsort(stable=True)[:count]]
+    return Split(split.images[rows], split.labels[rows])
