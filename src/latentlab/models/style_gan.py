@@ -35,6 +35,7 @@ class StyleGAN(LightningModule):
     """
 
     family = "GAN"
+    border = 0.0  # the logit at which the discriminator is undecided
     mean_style: Tensor
 
     def __init__(
@@ -80,6 +81,15 @@ class StyleGAN(LightningModule):
         """The discriminator's last maps, max-pooled to 4×4."""
         return F.adaptive_max_pool2d(self.discriminator.trunk(2 * x - 1), 4).flatten(1)
 
+    def score(self, x: Tensor) -> Tensor:
+        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real ones."""
+        return self.discriminator(2 * x - 1)
+
+    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D and G minimise of images x in [0, 1] and codes z, R1 aside."""
+        fake_logits = self.score(self.decode(z))
+        return discriminator_loss(self.score(x), fake_logits), non_saturating(fake_logits)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
@@ -122,8 +132,8 @@ class StyleGAN(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """How D tells held-out images from fakes: 0.5 and 0.5 where it cannot."""
-        real_logits = self.discriminator(2 * batch[0] - 1)
-        fake_logits = self.discriminator(2 * self.decode(self.sample_prior(batch[0])) - 1)
+        real_logits = self.score(batch[0])
+        fake_logits = self.score(self.decode(self.sample_prior(batch[0])))
         return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
 
     def sample_prior(self, like: Tensor) -> Tensor:
