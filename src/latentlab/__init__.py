@@ -3,16 +3,19 @@
 The map, from the ground up:
 
 contracts   what a model, a sampler and a data split promise; the image convention; the error
-nets losses priors optimizers   plain torch: networks, objectives, latent samplers, step rules
+nets losses priors corruption cures optimizers   plain torch: networks, objectives, latent
+            samplers, x → x̃, what helps a sick game, step rules
 models      one LightningModule a file, read top to bottom like a paper's method section
 data        fetch, verify, split, write and load images
 metrics     the yardsticks: function(model or features, data) → numbers
 plots       tensors → pictures          tracking   the MLflow run and its loadable model
-yamls building config   two YAML files → one typed, seeded experiment, and what it may name
+config      two YAML files → one typed, seeded experiment, and what it may name
 training    fit one experiment; callbacks, checkpoints, devices: the loop's company
 startup launcher memory   how a process of ours begins
 trained     what `load` returns: encode, decode, sample, reconstruct, features
-stages      prepare → judge → train → evaluate → report, as dvc.yaml calls them
+evaluation  what every model is asked        studies   what one model is about
+tasks       what models are for              findings  what studies and tasks found
+stages      prepare → judge → train → evaluate, tasks → report, as dvc.yaml calls them
 cli         `latentlab`: use what was trained
 """
 
