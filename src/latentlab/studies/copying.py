@@ -50,7 +50,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     copies = left["noise"] < COPIES
     return Finding(
         title="Copying",
-        text=f"{IMAGES} test images, the same with their pixels shuffled by one permutation, and"
+        text=f"{len(kinds['noise'])} test images, the same with their pixels shuffled by one permutation, and"
         " noise: each pixel uniform between its least and greatest value in the training images."
         " A model that knows its images does badly with the others. The variance is what is left"
         f" where every image is answered by the mean of its kind. Of the noise's variance"
