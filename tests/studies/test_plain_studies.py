@@ -96,9 +96,10 @@ def test_the_plane_is_for_encoders_of_two_numbers():
 
 
 def test_the_grid_is_read_as_a_picture_with_the_second_number_upwards():
-    z = plane.grid(torch.tensor([0.0, 10]), torch.tensor([2.0, 30]), 3).tolist()
-    assert z[:3] == [[0, 30], [1, 30], [2, 30]]
-    assert z[-3:] == [[0, 10], [1, 10], [2, 10]]
+    z = plane.grid(torch.tensor([[0.0, 10], [1, 25], [4, 30]])).tolist()
+    assert z[:3] == [[0, 30], [1, 30], [4, 30]]
+    assert z[3:6] == [[0, 25], [1, 25], [4, 25]]
+    assert z[-3:] == [[0, 10], [1, 10], [4, 10]]
 
 
 def test_neighbour_agreement_is_that_of_scikit_learn():
@@ -114,16 +115,18 @@ def test_the_sheet_shows_the_codes_range(yard, tmp_path):
     """Bright first pixel on the right, bright last pixel at the top."""
     finding = plane.study(trained(TwoPixels()), yard)
     assert 0 <= finding.numbers["neighbour_agreement"] <= 1
-    (_, sheet) = finding.pictures
+    (_, sheet), scale = finding.pictures, 16  # 64 px for each image
     sheet.draw(tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as png:
         tiles = torch.from_numpy(np.asarray(png.convert("L")).copy())
-    side = tiles.shape[1] // plane.STEPS // 4  # one pixel of an image, enlarged
-    first = tiles[side // 2 :: 4 * side, side // 2 :: 4 * side]
-    last = tiles[side // 2 + 3 * side :: 4 * side, side // 2 + 3 * side :: 4 * side]
-    z = to_float(yard.test.images).flatten(1)[:, [0, 15]].quantile(torch.tensor([0.01, 0.99]), 0)
-    assert first[0, [0, -1]].tolist() == pytest.approx((255 * z[:, 0]).tolist(), abs=0.6)
-    assert last[[-1, 0], 0].tolist() == pytest.approx((255 * z[:, 1]).tolist(), abs=0.6)
+    side = (tiles.shape[1] + scale) // plane.STEPS // 5  # one pixel: a tile is 4 wide, its gap 1
+    assert side == scale
+    first = tiles[side // 2 :: 5 * side, side // 2 :: 5 * side]
+    last = tiles[side // 2 + 3 * side :: 5 * side, side // 2 + 3 * side :: 5 * side]
+    codes = to_float(yard.test.images).flatten(1)[:, [0, 15]]
+    z = 255 * codes.quantile(torch.linspace(0.01, 0.99, 16), 0)
+    assert first[0].tolist() == pytest.approx(z[:, 0].tolist(), abs=0.6)
+    assert last[:, 0].flip(0).tolist() == pytest.approx(z[:, 1].tolist(), abs=0.6)
 
 
 # --- copying ---

@@ -16,6 +16,8 @@ def tsne(features: Tensor, *, seed: int = 0) -> Tensor:
 
     if len(features) < 5 or float(features.var(0).sum()) == 0:
         return torch.zeros(len(features), 2)
+    if features.shape[1] == 1:  # a plane is the least that PCA can start from
+        features = torch.cat([features, torch.zeros_like(features)], dim=1)
     points = features.double().numpy()
     if points.shape[1] > 50:
         points = PCA(min(50, len(points)), random_state=seed).fit_transform(points)

@@ -50,12 +50,12 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     copies = left["noise"] < COPIES
     return Finding(
         title="Copying",
-        text=f"{IMAGES} test images, the same with their pixels shuffled by one permutation, and"
-        " noise: each pixel uniform between its least and greatest value in the training images."
-        " A model that knows its images does badly with the others. The variance is what is left"
-        f" where every image is answered by the mean of its kind. Of the noise's variance"
-        f" {left['noise']:.0%} is left here, of the test images' {left['test images']:.0%}"
-        + (": it copies whatever it is shown." if copies else "."),
+        text=f"{len(kinds['noise'])} test images, the same with their pixels shuffled by one"
+        " permutation, and noise: each pixel uniform between its least and greatest value in the"
+        " training images. A model that knows its images does badly with the others. The variance"
+        " is what is left where every image is answered by the mean of its kind. Of the noise's"
+        f" variance {left['noise']:.0%} is left here, of the test images'"
+        f" {left['test images']:.0%}" + (": it copies whatever it is shown." if copies else "."),
         numbers={f"{kind.replace(' ', '_')}_left": share for kind, share in left.items()},
         table=table,
         pictures=[

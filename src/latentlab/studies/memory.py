@@ -45,7 +45,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     }
     remembered, generalized = table["this model"].values()
     z = trained.encode(seen)
-    line = torch.linspace(float(z.min()), float(z.max()), WALK)[:, None]
+    line = z.quantile(torch.linspace(0, 1, WALK), dim=0)  # (WALK, 1), as dense as the codes are
     return Finding(
         title="Memory without understanding",
         text=f"Trained on {len(seen)} images and nothing else, with one number as code. The error"
@@ -59,7 +59,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
             Picture("new", "Test images", partial(save_pairs, new[:SHOWN], new_hat[:SHOWN])),
             Picture(
                 "line",
-                "All there is: the code from its least to its greatest value",
+                "All there is: the code from its least to its greatest value, by quantiles",
                 partial(save_grid, trained.decode(line), columns=WALK // 4),
             ),
         ],

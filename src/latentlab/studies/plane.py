@@ -32,18 +32,19 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     """Map the codes of test images and decode a grid over their range."""
     some = yard.test.first(MAPPED)
     z = torch.cat([trained.module.encode(x) for x in some.batches()])  # (N, 2)
-    low, high = z.quantile(torch.tensor(SPAN), dim=0).unbind()
+    ticks = z.quantile(torch.linspace(*SPAN, STEPS), dim=0)  # (STEPS, 2)
     numbers, sentence = {}, ""
     if some.labels is not None and yard.meta.num_classes >= 2:
         same = neighbour_agreement(z, some.labels)
         numbers["neighbour_agreement"] = same
         sentence = f" {same:.1%} of them have a nearest neighbour of their own class."
-    across, down = (f"{a:.3g} … {b:.3g}" for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    across, upwards = (f"{axis[0]:.3g} … {axis[-1]:.3g}" for axis in ticks.T.tolist())
     return Finding(
         title="The plane of codes",
         text=f"{len(z):,} test images as points, and the images decoded from a grid over the same"
-        f" plane: the first number runs to the right ({across}), the second upwards ({down}), from"
-        f" the codes' {SPAN[0]:.0%} quantile to their {SPAN[1]:.0%} quantile.{sentence}",
+        f" plane: the first number runs to the right ({across}), the second upwards ({upwards}),"
+        f" through the codes' quantiles from {SPAN[0]:.0%} to {SPAN[1]:.0%}, so that crowded parts"
+        f" of the plane get as much room as empty ones.{sentence}",
         numbers=numbers,
         pictures=[
             Picture(
@@ -54,19 +55,19 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
             Picture(
                 "sheet",
                 "What the decoder draws at each place of the plane",
-                partial(save_grid, trained.decode(grid(low, high, STEPS)), columns=STEPS, pad=0),
+                partial(save_grid, trained.decode(grid(ticks)), columns=STEPS),
             ),
         ],
     )
 
 
-def grid(low: Tensor, high: Tensor, steps: int) -> Tensor:
-    """Codes (steps², 2) row by row as a picture is read: the first number rises to the right, the
-    second falls downwards, between the corners `low` and `high`, (2,) each.
+def grid(ticks: Tensor) -> Tensor:
+    """Codes (K², 2) at every pair of ticks (K, 2), rising in each column, as a picture is read.
+
+    The first number rises to the right, the second falls from the top row to the bottom row.
     """
-    t = torch.linspace(0, 1, steps)
-    down, across = torch.meshgrid(t.flip(0), t, indexing="ij")
-    return low + torch.stack([across, down], dim=2).flatten(0, 1) * (high - low)
+    down, across = torch.meshgrid(ticks[:, 1].flip(0), ticks[:, 0], indexing="ij")
+    return torch.stack([across, down], dim=2).flatten(0, 1)
 
 
 def neighbour_agreement(z: Tensor, labels: Tensor) -> float:
