@@ -70,6 +70,8 @@ class ContractiveAE(LightningModule):
         self.weight, self.jacobian, self.probes = weight, jacobian, probes
         sizes = [pixels, *widths]
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(sizes))
+        for layer in self.layers:  # wide enough that sigmoids leave 1/2 (Glorot & Bengio 2010)
+            nn.init.xavier_uniform_(layer.get_parameter("weight"), gain=4)
         self.offsets = nn.ParameterList(torch.zeros(size) for size in sizes[:-1])  # decoder biases
 
     def encode(self, x: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ from latentlab.optimizers import adam_linear_decay
 class KSparseAE(LightningModule):
     """`units` D in the code (None: 1000, but no more than four for each number of an image).
 
-    `k` of them pass (None: one in forty, so 25 of 1000); `k_start` at the start of training, falling
-    in a line to `k` at its middle (None: 4 k). `alpha`: α k units speak in `features`. `tied`: the
+    `k` of them pass (None: one in forty, so 25 of 1000); `k_start` at the start of training, then
+    falling to `k` at its middle (None: 4 k). `alpha`: α k units speak in `features`. `tied`: the
     decoder is the encoder's transpose. `lr`: Adam's rate, falling linearly to 0.
     """
 
