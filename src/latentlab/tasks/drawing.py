@@ -62,7 +62,12 @@ def _png(curves: Sequence[Curve], x: str, y: str, log_x: bool) -> bytes:
 
 def _dress(axes: Any, x: str, y: str, log_x: bool) -> None:
     if log_x:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(x, color=GREY)
     axes.set_ylabel(y, color=GREY)
     axes.tick_params(colors=GREY, which="both")

@@ -121,6 +121,7 @@ class Retrieval(Task):
                 )
                 for key, (name, distance) in zip(keys, near.items(), strict=True)
             ],
+            flags=idle(spaces["semantic hash"][1]),
         )
 
     def hashing(self, x: Tensor, bits: int, seed: int) -> HashAutoencoder:
@@ -140,6 +141,12 @@ def encoded(net: HashAutoencoder, x: Tensor) -> Tensor:
 def signs(z: Tensor) -> Tensor:
     """Codes → bits as 0.0 and 1.0: their squared distance is the number that differs."""
     return (z > 0).float()
+
+
+def idle(bits: Tensor) -> list[str]:
+    """An alarm where bits (N, D) are the same for every image."""
+    same = int((bits == bits[0]).all(0).sum())
+    return [f"{same} of {bits.shape[1]} bits never change"] if same else []
 
 
 def mean_average_precision(distance: Tensor, queries: Split, base: Split) -> float:
