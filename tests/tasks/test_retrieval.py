@@ -12,7 +12,7 @@ from latentlab.tasks.retrieval import (
     signs,
 )
 
-TASK = Retrieval(queries=30, database=300, bits=8, hidden=64, steps=200, noise=1.0, lr=1e-2)
+TASK = Retrieval(queries=30, database=300, bits=8, hidden=64, steps=300, noise=2.0, lr=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def test_bits_that_never_change_are_told():
 
 
 def test_everything_finds_more_than_chance(finding):
-    assert list(finding.table) == ["pixels", "codes of pca", "PCA signs", "semantic hash"]
-    assert all(row["mAP"] > 0.2 for row in finding.table.values()), "a tenth is chance"
+    assert list(finding.table) == ["pixels", "codes", "PCA signs", "semantic hash"]
+    assert all(row["mAP"] > 0.15 for row in finding.table.values()), "a tenth is chance"
     assert finding.table["PCA signs"]["bits"] == finding.table["semantic hash"]["bits"] == 8
     assert finding.table["pixels"]["bits"] == 64 * 32
 

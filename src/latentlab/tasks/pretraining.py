@@ -49,7 +49,7 @@ class Pretraining(Task):
     draws: int = 5
     hidden: int = 500
     corruption: float = 0.5
-    pretrain_steps: int = 2000
+    pretrain_steps: int = 1500
     steps: int = 200
     batch_size: int = 100
 
