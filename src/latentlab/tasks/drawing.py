@@ -50,7 +50,9 @@ def _png(curves: Sequence[Curve], x: str, y: str, log_x: bool) -> bytes:
             ls=DASHES[row // len(PALETTE) % len(DASHES)], marker=curve.marker, ms=5, label=" ",
         )  # fmt: skip
     _dress(axes, x, y, log_x)
-    legend = figure.legend(loc="outside lower center", frameon=False, ncols=min(5, len(curves)))
+    longest = max(len(curve.name) for curve in curves)
+    columns = max(1, min(5, len(curves), 60 // (longest + 7)))
+    legend = figure.legend(loc="outside lower center", frameon=False, ncols=columns)
     for text, curve in zip(legend.get_texts(), curves, strict=True):
         text.set_parse_math(False)  # a class may be called "$5"
         text.set_text(curve.name[:32])
