@@ -140,7 +140,7 @@ def test_a_pickle_as_weights_is_refused_unexecuted(fork, capsys):
     assert not (fork.root / "executed").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["sample"], ["encode"]])
+@pytest.mark.parametrize("command", [[], ["sample"], ["encode"], ["compress"], ["decompress"]])
 def test_help_answers_without_the_slow_imports(repo, command):
     code = (
         "import sys\n"
@@ -161,3 +161,101 @@ def test_help_answers_without_the_slow_imports(repo, command):
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("usage: latentlab")
+
+
+def test_anomalies_come_first_and_are_ranked_among_the_training_images(
+    run, tmp_path, digits, tiny, capsys
+):
+    folder, _ = digits
+    noise = torch.randint(256, (8, 8), generator=torch.Generator().manual_seed(0))
+    Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / "noise.png")
+    run("anomalies", "linear_ae", folder, "-n", 2, "-o", tmp_path / "new" / "odd.png")
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][0].endswith("noise.png")
+    assert lines[0][2] == "above 100.0 %"
+    assert lines[-1][0].startswith("the 2 strangest of 4 images to linear_ae: ")
+    told = [float(line[1].removeprefix("SSE ")) for line in lines[:-1]]
+    assert told == sorted(told, reverse=True)
+    trained = latentlab.load("linear_ae", project=tiny.root)
+    train = read_split(tiny.root / "data" / "prepared", "train").images / 255
+    errors = (trained.reconstruct(train) - train).square().flatten(1).sum(1)
+    for sse, line in zip(told, lines[:-1], strict=True):
+        share = float(line[2].removeprefix("above ").removesuffix(" %"))
+        assert share == pytest.approx(100 * float((errors < sse).double().mean()), abs=0.11)
+    with Image.open(tmp_path / "new" / "odd.png") as picture:
+        picture.verify()
+
+
+def test_anomalies_need_the_images_that_the_model_was_trained_on(fork, digits, capsys):
+    meta = fork.root / "data" / "prepared" / "meta.json"
+    meta.write_text(meta.read_text().replace('"sha256": "', '"sha256": "0'))
+    argv = ["anomalies", "vae", str(digits[0]), "--project", str(fork.root)]
+    error = refused(lambda *a: main(a), capsys, *argv)
+    assert "holds other images than vae was trained on" in error
+
+
+@pytest.mark.parametrize("model", ["linear_ae", "dcgan"])
+def test_what_is_compressed_comes_back_as_the_model_redraws_it(
+    run, tmp_path, digits, tiny, capsys, model
+):
+    folder, images = digits
+    file, out = tmp_path / "new" / "three.latentz", tmp_path / "out"
+    run("compress", model, folder, "--step", 0.01, "-o", file)
+    assert f"3 images in {file.stat().st_size:,} bytes by {model}" in capsys.readouterr().out
+    run("decompress", file, "-o", out)
+    assert capsys.readouterr().out == f"3 images of {file}: {out}\n"
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png"]
+    x_hat = latentlab.load(model, project=tiny.root).reconstruct(images / 255)
+    for row in range(3):
+        with Image.open(out / f"{row}.png") as picture:
+            found = np.asarray(picture) / 255
+        assert np.abs(found - x_hat[row, 0].numpy()).max() < 0.02
+
+
+def test_a_coarser_step_makes_a_smaller_file_and_the_default_costs_a_tenth(
+    run, tmp_path, tiny, digits
+):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    images = read_split(tiny.root / "data" / "prepared", "test").images
+    for row, pixels in enumerate(images):
+        Image.fromarray(pixels[0].numpy()).save(folder / f"{row:03d}.png")
+    files = [tmp_path / f"{name}.latentz" for name in ("fine", "coarse", "default")]
+    for file, step in zip(files, (["--step", 0.05], ["--step", 0.5], []), strict=True):
+        run("compress", "linear_ae", folder, *step, "-o", file)
+    assert files[0].stat().st_size > files[1].stat().st_size
+    run("decompress", files[2], "-o", tmp_path / "out")
+    pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").iterdir())]
+    x, found = images[:, 0].numpy() / 255, np.stack(pictures) / 255
+    x_hat = latentlab.load("linear_ae", project=tiny.root).reconstruct(images / 255)[:, 0].numpy()
+    own, all_ = (((y - x) ** 2).sum((1, 2)).mean() for y in (x_hat, found))
+    assert 1.0 < all_ / own < 1.2
+
+
+def test_a_damaged_file_and_one_of_other_weights_are_refused(fork, tmp_path, digits, capsys):
+    here = ["--project", str(fork.root)]
+    file = tmp_path / "a.latentz"
+    main(["compress", "vae", str(digits[0]), "-o", str(file), *here])
+    capsys.readouterr()
+    whole = file.read_bytes()
+    out = ["-o", str(tmp_path / "out")]
+    call = lambda *a: main(["decompress", *a, *out, *here])  # noqa: E731
+    for content, message in (
+        (whole[:-9], "damaged or incomplete"),
+        (whole[:50] + b"?" + whole[51:], "damaged or incomplete"),
+        (b"PNG" + whole, "no file of `latentlab compress`"),
+        (b"", "no file of `latentlab compress`"),
+    ):
+        file.write_bytes(content)
+        assert message in refused(call, capsys, str(file))
+    file.write_bytes(whole)
+    error = refused(call, capsys, str(file), "--model", str(fork.root / "runs" / "linear_ae"))
+    assert "made by other weights of 'vae'" in error
+    assert not (tmp_path / "out").exists(), "nothing half done stays"
+    call(str(file))
+    assert "is there already" in refused(call, capsys, str(file))
+    for argv, message in (
+        (["compress", "vae", str(digits[0]), "--step", "0"], "must be positive, got 0"),
+        (["decompress", str(tmp_path / "absent")], "absent"),
+    ):
+        assert message in refused(lambda *a: main([*a, *here]), capsys, *argv)

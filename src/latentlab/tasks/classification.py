@@ -55,7 +55,7 @@ class Classification(Task):
 
     svm_c: float = 100.0
     network: int = 256
-    network_steps: int = 3000
+    network_steps: int = 2000
     hidden: int = 256
     code: int | None = None
     steps: int = 800

@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from latentlab.tasks.drawing import Curve, save_curves
 from latentlab.tasks.fitting import fit
 
 SHOWN = 10
+BASELINES = ("PCA", "JPEG")
 QUALITIES = (1, 5, 10, 20, 30, 50, 75, 90)  # of JPEG
 
 Point = tuple[float, float, Tensor]  # bytes an image, PSNR in dB, the first images decoded
@@ -107,7 +109,7 @@ class Compression(Task):
             context.trained.name: self.by_model(context, test),
             "trained for rate": self.by_rate(context, test),
             "PCA": self.by_pca(context, test),
-            "JPEG, one sheet": [by_jpeg(test, quality) for quality in QUALITIES],
+            "JPEG": [by_jpeg(test, quality) for quality in QUALITIES],
         }
         return finding(curves, test)
 
@@ -182,23 +184,11 @@ def psnr_db(x_hat: Tensor, test: Split) -> float:
 
 
 def finding(curves: dict[str, list[Point]], test: Split) -> Finding:
-    """At each of our files' bytes, what PCA and JPEG reach with as many, read off their curves."""
-    ours = [name for name in curves if name not in ("PCA", "JPEG, one sheet")]
-    table = {}
-    for name in ours:
-        for size, psnr, _ in curves[name]:
-            row = {
-                "PSNR dB": psnr,
-                "PCA, as many bytes": at_bytes(curves["PCA"], size),
-                "JPEG, as many bytes": at_bytes(curves["JPEG, one sheet"], size),
-            }
-            table[f"{name}, {size:.1f} bytes"] = {k: v for k, v in row.items() if v == v}
+    """Our files, what PCA and JPEG make of as many bytes, the curves, and images decoded."""
+    ours = [name for name in curves if name not in BASELINES]
     size, psnr, _ = curves["trained for rate"][len(curves["trained for rate"]) // 2]
-    lines = [
-        Curve(name, [p[0] for p in points], [p[1] for p in points], marker="o")
-        for name, points in curves.items()
-    ]
-    draw = partial(save_curves, lines, x="bytes an image", y="PSNR, dB", log_x=True)
+    near = nearest(curves, size)
+    rows = ", ".join(f"{name} ({point[0]:.0f})" for name, point in near)
     return Finding(
         title="Compression",
         text=f"{len(test):,} test images of {test.images[0].numel()} pixels in one file, "
@@ -207,19 +197,33 @@ def finding(curves: dict[str, list[Point]], test: Split) -> Finding:
         numbers={
             "bytes_per_image": size,
             "psnr_db": psnr,
-            "psnr_pca_db": at_bytes(curves["PCA"], size),
+            "pca_psnr_db": at_bytes(curves["PCA"], size),
         },
-        table=table,
+        table={
+            f"{name}, {point[0]:.1f} bytes": compared(point, curves)
+            for name in ours
+            for point in curves[name]
+        },
         pictures=[
-            Picture("rate_distortion", "PSNR by bytes", draw),
-            Picture(
-                "decoded",
-                "The images; then decoded at about as many bytes: "
-                + ", ".join(f"{n} ({p[0]:.0f})" for n, p in nearest(curves, size)),
-                partial(save_rows, shown(nearest(curves, size), test)),
-            ),
+            Picture("rate_distortion", "PSNR by bytes an image", partial(draw, curves)),
+            Picture("decoded", f"The images, and decoded from bytes: {rows}", sheet(near, test)),
         ],
     )
+
+
+def compared(point: Point, curves: dict[str, list[Point]]) -> dict[str, float]:
+    """One row of the table: a file's PSNR, and that of the baselines where they have one."""
+    size, psnr, _ = point
+    row = {f"{name}, as many bytes": at_bytes(curves[name], size) for name in BASELINES}
+    return {"PSNR dB": psnr} | {key: value for key, value in row.items() if value == value}
+
+
+def draw(curves: dict[str, list[Point]], path: Path) -> None:
+    lines = [
+        Curve(name, [p[0] for p in points], [p[1] for p in points], marker="o")
+        for name, points in curves.items()
+    ]
+    save_curves(lines, path, x="bytes an image", y="PSNR, dB", log_x=True)
 
 
 def at_bytes(points: Sequence[Point], size: float) -> float:
@@ -236,6 +240,7 @@ def nearest(curves: dict[str, list[Point]], size: float) -> list[tuple[str, Poin
     return [(name, min(points, key=distance)) for name, points in curves.items()]
 
 
-def shown(points: Sequence[tuple[str, Point]], test: Split) -> Tensor:
-    """Images (1 + M, SHOWN, C, H, W): the originals, then each method's."""
-    return torch.stack([to_float(test.images[:SHOWN]), *(point[2] for _, point in points)])
+def sheet(points: Sequence[tuple[str, Point]], test: Split) -> Callable[[Path], None]:
+    """Draws the originals, below them the first images of each method."""
+    rows = [to_float(test.images[:SHOWN]), *(point[2] for _, point in points)]
+    return partial(save_rows, torch.stack(rows))

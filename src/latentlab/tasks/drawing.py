@@ -50,7 +50,9 @@ def _png(curves: Sequence[Curve], x: str, y: str, log_x: bool) -> bytes:
             ls=DASHES[row // len(PALETTE) % len(DASHES)], marker=curve.marker, ms=5, label=" ",
         )  # fmt: skip
     _dress(axes, x, y, log_x)
-    legend = figure.legend(loc="outside lower center", frameon=False, ncols=min(5, len(curves)))
+    longest = max(len(curve.name) for curve in curves)
+    columns = max(1, min(5, len(curves), 60 // (longest + 7)))
+    legend = figure.legend(loc="outside lower center", frameon=False, ncols=columns)
     for text, curve in zip(legend.get_texts(), curves, strict=True):
         text.set_parse_math(False)  # a class may be called "$5"
         text.set_text(curve.name[:32])
@@ -62,7 +64,12 @@ def _png(curves: Sequence[Curve], x: str, y: str, log_x: bool) -> bytes:
 
 def _dress(axes: Any, x: str, y: str, log_x: bool) -> None:
     if log_x:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(x, color=GREY)
     axes.set_ylabel(y, color=GREY)
     axes.tick_params(colors=GREY, which="both")

@@ -14,6 +14,8 @@ from latentlab.metrics.pca import PCA
 from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam, linear_decay
 
+PASSES = 300  # over the data, at most
+
 
 def fit(
     module: nn.Module,
@@ -28,8 +30,10 @@ def fit(
     """Minimise loss(*batch) by Adam whose rate falls linearly to 0; batches are whole shuffles.
 
     `data` are tensors with the same first dimension N; a batch is min(batch_size, N) rows of each.
-    Trains the parameters of `module` that require gradients, and leaves it in eval mode.
+    Trains the parameters of `module` that require gradients, and leaves it in eval mode. Few rows
+    are not shown more than 300 times: `steps` are then fewer.
     """
+    steps = min(steps, PASSES * -(-len(data[0]) // batch_size))
     torch.manual_seed(seed)  # dropout and noise; the caller forks the generator if it matters
     generator = torch.Generator().manual_seed(seed)
     optimizer = adam([p for p in module.parameters() if p.requires_grad], lr)
@@ -114,7 +118,7 @@ def pca_errors(train: Split, components: int, x: Tensor) -> Tensor:
 
 
 def linear_svm(
-    x: Tensor, labels: Tensor, classes: int, *, c: float, iterations: int = 150
+    x: Tensor, labels: Tensor, classes: int, *, c: float, iterations: int = 100
 ) -> Callable[[Tensor], Tensor]:
     """A linear SVM of each class against the rest, squared hinge: scores (N, K) of inputs (N, F).
 

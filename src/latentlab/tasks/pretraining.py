@@ -18,6 +18,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ class Pretraining(Task):
     draws: int = 5
     hidden: int = 500
     corruption: float = 0.5
-    pretrain_steps: int = 2000
+    pretrain_steps: int = 1500
     steps: int = 200
     batch_size: int = 100
 
@@ -131,37 +132,32 @@ def error_percent(net: nn.Module, x: Tensor, y: Tensor) -> float:
 
 def finding(errors: Errors, skipped: Sequence[int]) -> Finding:
     """The table of mean errors with their spread over the draws, and the chart."""
-    table = {
-        method: {
-            f"{n:,} labels{unit}": float(value)
-            for n, e in row.items()
-            for unit, value in ((" %", e.mean()), (" ±", e.std()))
-        }
-        for method, row in errors.items()
-    }
-    numbers = {
-        f"{method.replace(', ', '_').replace(' ', '_')}_error_{n}_percent": float(e.mean())
-        for method, row in errors.items()
-        for n, e in row.items()
-    }
-    curves = [
-        Curve(
-            method,
-            list(row),
-            [float(e.mean()) for e in row.values()],
-            [float(e.std()) for e in row.values()],
-            "o",
-        )
-        for method, row in errors.items()
-    ]
-    draw = partial(save_curves, curves, x="labels", y="test error, %", log_x=True)
     left_out = f" Not tried with {', '.join(map(str, skipped))} labels." if skipped else ""
     return Finding(
         title="Unsupervised pretraining",
         text="Test error in % of one network that learned from few labels, from a random start or "
         "from the encoder of a denoising autoencoder of all training images; mean and standard "
         f"deviation over draws of the labelled images.{left_out}",
-        numbers=numbers,
-        table=table,
-        pictures=[Picture("labels", "Test error by the number of labels", draw)],
+        numbers={
+            f"{method.replace(',', '').replace(' ', '_')}_error_{n}_percent": float(e.mean())
+            for method, row in errors.items()
+            for n, e in row.items()
+        },
+        table={
+            method: {
+                f"{n:,} labels{unit}": float(value)
+                for n, e in row.items()
+                for unit, value in ((" %", e.mean()), (" ±", e.std()))
+            }
+            for method, row in errors.items()
+        },
+        pictures=[Picture("labels", "Test error by the number of labels", partial(draw, errors))],
     )
+
+
+def draw(errors: Errors, path: Path) -> None:
+    curves = []
+    for method, row in errors.items():
+        mean, std = ([float(f(e)) for e in row.values()] for f in (torch.mean, torch.std))
+        curves.append(Curve(method, list(row), mean, std, "o"))
+    save_curves(curves, path, x="labels", y="test error, %", log_x=True)

@@ -31,6 +31,15 @@ from latentlab.tasks import Context
 from latentlab.tasks.fitting import fit
 
 SHOWN, NEIGHBOURS = 10, 9  # rows of a picture, and images beside each query
+HASHES = ("PCA signs", "semantic hash")
+TEXT = (
+    "{:,} test images look for their class among {:,} training images, none of which told its"
+    " class. mAP is the mean over queries of the average precision. Both hashes have {:.0f} bits"
+    " and count the bits that differ; pixels and the codes of {} are numbers of 32 bits, compared"
+    " by Euclidean distance."
+)
+
+Pair = tuple[Tensor, Tensor]
 
 
 class HashAutoencoder(nn.Module):
@@ -80,48 +89,48 @@ class Retrieval(Task):
             )
         train, test = context.yard.train, context.yard.test.first(self.queries)
         base = train.first(self.database)
-        x, x_base = to_float(test.images), to_float(base.images)
-        bits = min(self.bits, x[0].numel() // 2)
-        net = self.hashing(to_float(train.images).flatten(1), bits, context.seed)
-        pca = PCA.fit(train, max_components=bits)
-        spaces = {  # where distances are taken: queries (Q, F), database (N, F)
-            "pixels": (x.flatten(1), x_base.flatten(1)),
-            f"codes of {trained.name}": (trained.encode(x), trained.encode(x_base)),
-            "PCA signs": (signs(pca.encode(x)), signs(pca.encode(x_base))),
-            "semantic hash": (signs(encoded(net, x)), signs(encoded(net, x_base))),
-        }
-        widths = {name: float(queries.shape[1]) for name, (queries, _) in spaces.items()}
+        spaces = self.spaces(context, to_float(test.images), to_float(base.images))
         near = {name: torch.cdist(*pair) for name, pair in spaces.items()}  # (Q, N)
         table = {
             name: {
                 "mAP": mean_average_precision(distance, test, base),
                 "precision at 10": precision(distance, test, base, 10),
-                "bits": widths[name] * (1 if name in ("PCA signs", "semantic hash") else 32),
+                "bits": float(spaces[name][0].shape[1] * (1 if name in HASHES else 32)),
             }
             for name, distance in near.items()
         }
-        keys = ("pixels", "codes", "pca_signs", "semantic_hash")
         return Finding(
             title="Retrieval and hashing",
-            text=f"{len(test):,} test images look for their class among {len(base):,} training "
-            "images, none of which told its class. mAP is the mean over queries of the average "
-            f"precision. Both hashes have {bits} bits and count the bits that differ; pixels and "
-            "codes are numbers of 32 bits, compared by Euclidean distance.",
+            text=TEXT.format(len(test), len(base), table[HASHES[0]]["bits"], trained.name),
             numbers={
-                f"{key}_{number}": row[column]
-                for key, row in zip(keys, table.values(), strict=True)
+                f"{name.replace(' ', '_').lower()}_{number}": row[column]
+                for name, row in table.items()
                 for number, column in (("map", "mAP"), ("precision_at_10", "precision at 10"))
             },
             table=table,
             pictures=[
                 Picture(
-                    key,
+                    name.replace(" ", "_").lower(),
                     f"A query, and its nearest by {name}",
                     partial(save_rows, neighbours(distance, test, base)),
                 )
-                for key, (name, distance) in zip(keys, near.items(), strict=True)
+                for name, distance in near.items()
             ],
+            flags=idle(spaces["semantic hash"][1]),
         )
+
+    def spaces(self, context: Context, x: Tensor, x_base: Tensor) -> dict[str, Pair]:
+        """Where distances are taken: queries (Q, F) and database (N, F), by name."""
+        train, trained = context.yard.train, context.trained
+        bits = min(self.bits, x[0].numel() // 2)
+        pca = PCA.fit(train, max_components=bits)
+        net = self.hashing(to_float(train.images).flatten(1), bits, context.seed)
+        return {
+            "pixels": (x.flatten(1), x_base.flatten(1)),
+            "codes": (trained.encode(x), trained.encode(x_base)),
+            "PCA signs": (signs(pca.encode(x)), signs(pca.encode(x_base))),
+            "semantic hash": (signs(encoded(net, x)), signs(encoded(net, x_base))),
+        }
 
     def hashing(self, x: Tensor, bits: int, seed: int) -> HashAutoencoder:
         with torch.random.fork_rng(devices=[]):
@@ -140,6 +149,12 @@ def encoded(net: HashAutoencoder, x: Tensor) -> Tensor:
 def signs(z: Tensor) -> Tensor:
     """Codes → bits as 0.0 and 1.0: their squared distance is the number that differs."""
     return (z > 0).float()
+
+
+def idle(bits: Tensor) -> list[str]:
+    """An alarm where bits (N, D) are the same for every image."""
+    same = int((bits == bits[0]).all(0).sum())
+    return [f"{same} of {bits.shape[1]} bits never change"] if same else []
 
 
 def mean_average_precision(distance: Tensor, queries: Split, base: Split) -> float:
