@@ -261,8 +261,9 @@ def test_vae_gan_encoder_does_not_see_the_game_and_the_decoder_does():
     z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
     x_hat, x_prior = model.decode(z), model.decode(torch.randn_like(z))
     kl = kl_divergence(Normal(mu, (0.5 * logvar).exp()), Normal(0.0, 1.0)).sum(1).mean()
-    layer = model.discriminator.trunk
-    like = 0.5 * (layer(x) - layer(x_hat)).square().sum((1, 2, 3)).mean()
+    seen = [model.discriminator.trunk(images).flatten(1) for images in (x, x_hat)]
+    real, made = ((s - s.mean(1, True)) / (s.var(1, False, True) + 1e-5).sqrt() for s in seen)
+    like = 0.5 * (real.detach() - made).square().sum(1).mean()
     fooled = torch.cat([model.discriminator(x_hat), model.discriminator(x_prior)]).sigmoid()
     encoder, generator = model.encoder.parameters(), model.generator.parameters()
     of_encoder = torch.autograd.grad(kl + like, encoder, retain_graph=True)
