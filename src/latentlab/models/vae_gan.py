@@ -4,8 +4,9 @@
     decoder   E_q ½ ‖D_l(x) − D_l(x̂)‖² − λ E[log D(x̂) + log D(g(z_p))],   z_p ~ N(0, I)
     D         −E[log D(x) + log(1 − D(x̂)) + log(1 − D(g(z_p)))]
 
-D_l is the discriminator's last layer but one; λ is 1/γ of the paper. Each batch: one step of D,
-then one of encoder and decoder together (the encoder does not see the game).
+D_l is the discriminator's last layer but one, here normalised over its units, which gives likeness a
+scale; λ is 1/γ of the paper. Each batch: one step of D, then one of encoder and decoder together
+(the encoder does not see the game).
 
 Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", eqs. 3–9 and
 algorithm 1, with the non-saturating loss in the decoder's part of the game.
@@ -16,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
@@ -45,7 +47,7 @@ class VAEGAN(LightningModule):
         *,
         latent_dim: int = 20,
         width: int = 32,
-        game_weight: float = 10.0,
+        game_weight: float = 30.0,
         lr: float = 5e-4,
         beta1: float = 0.5,
     ) -> None:
@@ -116,8 +118,13 @@ class VAEGAN(LightningModule):
     def likeness(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """½ ‖D_l(x) − D_l(x̂)‖², summed over the layer's units, (B,): −log N up to a constant."""
         with torch.no_grad():
-            seen = self.discriminator.trunk(x)
-        return 0.5 * squared_error(self.discriminator.trunk(x_hat), seen)
+            seen = self.see(x)
+        return 0.5 * squared_error(self.see(x_hat), seen)
+
+    def see(self, x: Tensor) -> Tensor:
+        """D_l, with mean 0 and variance 1 over each image's units, (B, units)."""
+        units = self.discriminator.trunk(x).flatten(1)
+        return F.layer_norm(units, units.shape[1:])
 
     def judge(self, x: Tensor, x_fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """D's loss on images and fakes, and what it reports."""

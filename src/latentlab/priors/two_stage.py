@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from latentlab.priors.base import Prior, device_of
 
+START = math.log(0.1)  # of γ: from 1, the codes of the second VAE would first fall into disuse
+
 
 class TwoStage(Prior):
     """`hidden` units in each of two layers; `steps` batches of `batch_size` codes drawn by `seed`.
@@ -49,7 +51,7 @@ class TwoStage(Prior):
     def _build(self, dim: int) -> None:
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(()))
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.tensor(START))
         self.encoder = self._network(dim, 2 * dim)
         self.decoder = self._network(dim, dim)
 

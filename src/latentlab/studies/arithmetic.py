@@ -44,10 +44,8 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     codes, z = trained.encode(x), trained.encode(x_test)
     bold = bold_minus_thin(x, codes)
     made = [trained.decode(z + amount * bold) for amount in AMOUNTS]
-    ink = {
-        f"{amount:+g}": float(images.mean()) for amount, images in zip(AMOUNTS, made, strict=True)
-    }
-    numbers = {f"ink_at_{amount}": value for amount, value in ink.items()}
+    ink = dict(zip(AMOUNTS, (float(images.mean()) for images in made), strict=True))
+    numbers = {f"ink_at_{amount:g}": value for amount, value in ink.items()}
     shown = torch.stack([x_test[:SHOWN], *(images[:SHOWN] for images in made)], 1)
     text = (
         "Bold − thin: the mean code of the third of the images with most ink, less that of the "

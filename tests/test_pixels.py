@@ -1,0 +1,77 @@
+"""Stochastic decoders: each likelihood sums or integrates to one, means are expectations."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from scipy.integrate import quad
+from torch.distributions import Categorical, Normal
+
+from latentlab.losses.pixels import PixelLikelihood, categorical_nll
+
+
+def test_bernoulli_sums_to_one_over_all_binary_images():
+    pixels = PixelLikelihood("bernoulli")
+    images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)), dtype=torch.float64)
+    logits = torch.randn(1, 1, 2, 2, dtype=torch.float64).expand(16, 1, 2, 2)
+    assert float((-pixels.nll(logits, images.view(16, 1, 2, 2))).exp().sum()) == pytest.approx(1)
+
+
+def test_gaussian_integrates_to_one_and_has_its_mean():
+    pixels = PixelLikelihood("gaussian", scale=0.3).double()
+    logit = torch.full((1, 1, 1, 1), 0.7, dtype=torch.float64)
+
+    def density(x):
+        return math.exp(-float(pixels.nll(logit, torch.full_like(logit, x))))
+
+    assert quad(density, -3, 4)[0] == pytest.approx(1)
+    assert quad(lambda x: x * density(x), -3, 4)[0] == pytest.approx(float(pixels.mean(logit)))
+
+
+def test_categorical_sums_to_one_over_all_grey_levels_and_has_its_mean():
+    pixels = PixelLikelihood("categorical").double()
+    outputs = torch.randn(1, pixels.outputs, 1, 2, dtype=torch.float64)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    pairs = torch.cartesian_prod(levels, levels).view(-1, 1, 1, 2)
+    p = (-pixels.nll(outputs.expand(len(pairs), -1, -1, -1), pairs)).exp().detach()
+    assert float(p.sum()) == pytest.approx(1)
+    mean = (p[:, None] * pairs.flatten(1)).sum(0)
+    torch.testing.assert_close(pixels.mean(outputs).detach().flatten(), mean)
+
+
+def test_categorical_is_the_one_of_torch_distributions():
+    scores, x = torch.randn(3, 2, 4, 4, 256), torch.randint(256, (3, 2, 4, 4))
+    expected = -Categorical(logits=scores).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(categorical_nll(scores, x / 255), expected)
+
+
+def test_gaussian_is_the_one_of_torch_distributions():
+    pixels = PixelLikelihood("gaussian", scale=0.2)
+    logits, x = torch.randn(3, 1, 4, 4), torch.rand(3, 1, 4, 4)
+    expected = -Normal(logits.sigmoid(), 0.2).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(pixels.nll(logits, x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_binary_observations_are_drawn_anew_with_the_grey_level_as_odds():
+    pixels = PixelLikelihood("bernoulli", binary=True)
+    x = torch.tensor([0.0, 0.2, 0.9, 1.0]).expand(20_000, 4)
+    drawn = pixels.observe(x)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(drawn.mean(0), x[0], atol=0.015, rtol=0)
+    assert not torch.equal(drawn, pixels.observe(x))
+    assert torch.equal(PixelLikelihood("bernoulli").observe(x), x)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"kind": "poisson"}, "choose one of bernoulli, gaussian, categorical"),
+        ({"kind": "gaussian", "scale": 0.0}, "must be > 0, got 0.0"),
+        ({"kind": "bernoulli", "scale": 0.1}, "a bernoulli likelihood has none"),
+        ({"kind": "gaussian", "binary": True}, "take likelihood: bernoulli"),
+    ],
+)
+def test_impossible_settings_are_refused(given, told):
+    with pytest.raises(ValueError, match=told):
+        PixelLikelihood(**given)
