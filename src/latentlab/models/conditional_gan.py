@@ -4,18 +4,18 @@
 
 Mirza & Osindero 2014, "Conditional generative adversarial nets", eq. 2, on the networks of DCGAN
 (Radford et al. 2016). A code is the noise ε followed by y as a one-hot row, so whatever draws,
-decodes or searches codes works as for any other model. D sees y as one constant map per class.
-The generator's loss is the non-saturating one.
+decodes or searches codes works as for any other model. D has one logit for each class and y picks
+one: the projection of Miyato & Koyama 2018, "cGANs with projection discriminator". The generator's
+loss is the non-saturating one.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.losses.adversarial import discriminator_loss, non_saturating
@@ -27,8 +27,9 @@ from latentlab.priors import Conditional, with_class
 class ConditionalGAN(LightningModule):
     """`noise_dim` numbers of noise; the code has `num_classes` K more, which `prior` draws too.
 
-    `width`: channels of the widest map, doubled at each halving; `lr`: Adam's rates of G and D,
-    with `lr_decay` falling linearly to 0; `beta1`: Adam's.
+    `width`: channels of the widest map, doubled at each halving; `hidden`: width of the layer
+    below D's heads; `lr`: Adam's rates of G and D, with `lr_decay` falling linearly to 0; `beta1`:
+    Adam's.
     """
 
     family = "GAN"
@@ -41,6 +42,7 @@ class ConditionalGAN(LightningModule):
         num_classes: int,
         noise_dim: int = 64,
         width: int = 32,
+        hidden: int = 256,
         lr: tuple[float, float] = (2e-4, 2e-4),
         beta1: float = 0.5,
         lr_decay: bool = True,
@@ -60,10 +62,18 @@ class ConditionalGAN(LightningModule):
         prior.num_classes = num_classes
         self.prior, self.num_classes, self.latent_dim = prior, num_classes, noise_dim + num_classes
         self.lr, self.beta1, self.lr_decay = lr, beta1, lr_decay
-        channels, height, side = image_shape
-        told = (channels + num_classes, height, side)
         self.generator = Generator(image_shape, latent_dim=self.latent_dim, width=width)
-        self.discriminator = Discriminator(told, width=width)
+        convolutions = Discriminator(image_shape, width=width)
+        self.discriminator = nn.ModuleDict(
+            {
+                "trunk": convolutions.trunk,
+                "heads": nn.Sequential(
+                    nn.Linear(convolutions.head.in_features, hidden),
+                    nn.LeakyReLU(0.2),
+                    nn.Linear(hidden, num_classes),
+                ),
+            }
+        )
         self.apply(init_dcgan)
 
     def condition(self, z: Tensor, y: Tensor) -> Tensor:
@@ -78,18 +88,13 @@ class ConditionalGAN(LightningModule):
         return (self.generate(z) + 1) / 2
 
     def features(self, x: Tensor) -> Tensor:
-        """D's last maps, max-pooled to 4×4, told that every class is as likely."""
-        unknown = x.new_full((len(x), self.num_classes), 1 / self.num_classes)
-        maps = self.discriminator.trunk(self.tell(2 * x - 1, unknown))
-        return F.adaptive_max_pool2d(maps, 4).flatten(1)
-
-    def tell(self, x: Tensor, classes: Tensor) -> Tensor:
-        """Images (B, C, H, W) and class weights (B, K) → (B, C + K, H, W)."""
-        return torch.cat([x, classes[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
+        """D's last maps, which know no class, max-pooled to 4×4 (Radford 2016, section 5.1)."""
+        return F.adaptive_max_pool2d(self.discriminator["trunk"](2 * x - 1), 4).flatten(1)
 
     def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
         """Images in [−1, 1] and their classes (B,) → logits (B,)."""
-        return self.discriminator(self.tell(x, F.one_hot(y, self.num_classes).to(x.dtype)))
+        maps = self.discriminator["trunk"](x).movedim(1, 3).flatten(1)
+        return self.discriminator["heads"](maps).gather(1, y[:, None]).squeeze(1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x, y = 2 * batch[0] - 1, batch[1]

@@ -4,7 +4,7 @@
 
 Chen et al. 2016, "InfoGAN: interpretable representation learning by information maximizing
 generative adversarial nets", eqs. 4 to 6. z = (ε, c, y): noise, continuous codes and one of K
-categories. Q reads c and y from D's own maps, so it costs next to nothing. No label is ever seen.
+categories. Q reads c and y from D's own layers, so it costs next to nothing. No label is ever seen.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ LOGVAR = (-6.0, 2.0)  # of Q(c|x): a surer Q would only chase rounding errors
 class InfoGAN(LightningModule):
     """`noise_dim`, `continuous` and `categories`: the lengths of ε, c and y.
 
-    `width`: channels of the widest map, doubled at each halving; `weights`: λ_y and λ_c; `lr`:
-    Adam's rates of G, and of D with Q, with `lr_decay` falling linearly to 0; `beta1`: Adam's.
+    `width`: channels of the widest map, doubled at each halving; `shared`: width of the layer below
+    both D and Q; `weights`: λ_y and λ_c; `lr`: Adam's rates of G, and of D with Q, with `lr_decay`
+    falling linearly to 0; `beta1`: Adam's.
     """
 
     family = "GAN"
@@ -43,6 +44,7 @@ class InfoGAN(LightningModule):
         continuous: int = 2,
         noise_dim: int = 62,
         width: int = 32,
+        shared: int = 256,
         weights: tuple[float, float] = (1.0, 0.1),
         lr: tuple[float, float] = (1e-3, 2e-4),
         beta1: float = 0.5,
@@ -65,14 +67,22 @@ class InfoGAN(LightningModule):
         self.latent_dim = noise_dim + continuous + categories
         self.weights, self.lr, self.beta1, self.lr_decay = weights, lr, beta1, lr_decay
         self.generator = Generator(image_shape, latent_dim=self.latent_dim, width=width)
-        discriminator = Discriminator(image_shape, width=width)
-        recognizer = nn.Sequential(
-            nn.Linear(discriminator.head.in_features, 128, bias=False),
-            nn.BatchNorm1d(128),
-            nn.LeakyReLU(0.2),
-            nn.Linear(128, categories + 2 * continuous),
+        convolutions = Discriminator(image_shape, width=width)
+        self.observers = nn.ModuleDict(
+            {
+                "trunk": convolutions.trunk,
+                "shared": nn.Sequential(
+                    nn.Linear(convolutions.head.in_features, shared), nn.LeakyReLU(0.2)
+                ),
+                "D": nn.Linear(shared, 1),
+                "Q": nn.Sequential(
+                    nn.Linear(shared, 128, bias=False),
+                    nn.BatchNorm1d(128),
+                    nn.LeakyReLU(0.2),
+                    nn.Linear(128, categories + 2 * continuous),
+                ),
+            }
         )
-        self.observers = nn.ModuleDict({"D": discriminator, "Q": recognizer})
         self.apply(init_dcgan)
 
     def generate(self, z: Tensor) -> Tensor:
@@ -84,14 +94,13 @@ class InfoGAN(LightningModule):
 
     def features(self, x: Tensor) -> Tensor:
         """The discriminator's last maps, max-pooled to 4×4 (Radford et al. 2016, section 5.1)."""
-        discriminator: Any = self.observers["D"]
-        return F.adaptive_max_pool2d(discriminator.trunk(2 * x - 1), 4).flatten(1)
+        return F.adaptive_max_pool2d(self.observers["trunk"](2 * x - 1), 4).flatten(1)
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images in [−1, 1] → D's logits (B,), and what Q says (B, K + 2J), from the same maps."""
-        discriminator: Any = self.observers["D"]
-        maps = discriminator.trunk(x).movedim(1, 3).flatten(1)
-        return discriminator.head(maps).squeeze(1), self.observers["Q"](maps)
+        """Images in [−1, 1] → D's logits (B,), and what Q says (B, K + 2J), of the same layer."""
+        maps = self.observers["trunk"](x).movedim(1, 3).flatten(1)
+        seen = self.observers["shared"](maps)
+        return self.observers["D"](seen).squeeze(1), self.observers["Q"](seen)
 
     def recognize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) → logits of Q(y|x) (B, K) and means of Q(c|x) (B, J)."""
