@@ -128,7 +128,7 @@ def test_the_memory_takes_the_first_images_of_all_and_then_no_more():
     model = MemorizerAE(SHAPE, memorize=10, hidden=[8])
     x = torch.rand(28, *SHAPE)
     losses = [model.training_step((part, None), i)["loss"] for i, part in enumerate(x.split(7))]
-    assert torch.equal(model.memory, x[:10])
+    assert torch.equal(model.memory, x[:10].flatten(1))
     assert int(model.kept) == 10
     assert losses[0] == model.sse(x[:7])
     assert losses[1] == losses[2] == losses[3] == model.sse(x[:10])
@@ -305,23 +305,24 @@ def test_training_moves_one_layer_pair_at_a_time_and_then_all():
     """Under a real Trainer: 3 steps for each pair, 9 for all, Adam's rate as the phase says."""
     model, seen = greedy(), []
 
+    def snapshot():
+        return [[p.detach().clone() for p in pair] for pair in parts(model)]
+
     def watch(batch, batch_idx, step=model.training_step):
-        before = [[p.detach().clone() for p in pair] for pair in parts(model)]
-        rate = model.optimizers().param_groups[0]["lr"]
         out = step(batch, batch_idx)
-        after = parts(model)
-        moved = [
-            any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
-            for old, new in zip(before, after, strict=True)
-        ]
-        seen.append((int(out["phase"]), moved, rate))
+        seen.append((int(out["phase"]), model.optimizers().param_groups[0]["lr"], snapshot()))
         return out
 
     model.training_step = watch
     data = DataLoader(TensorDataset(torch.rand(18, *SHAPE), torch.zeros(18)), batch_size=1)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
     Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **quiet).fit(model, data)
-    for step, (phase, moved, rate) in enumerate(seen):
+    states = [state for *_, state in seen] + [snapshot()]  # before each step, and at the end
+    for step, (phase, rate, _) in enumerate(seen):
+        moved = [
+            any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
+            for old, new in zip(states[step], states[step + 1], strict=True)
+        ]
         assert phase == min(step // 3 + 1, 4)
         assert moved == ([k == phase for k in (1, 2, 3)] if phase < 4 else [True] * 3)
         done = (step % 3) / 3 if phase < 4 else (step - 9) / 9

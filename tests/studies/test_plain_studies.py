@@ -77,14 +77,14 @@ class Remembers(Identity):
     latent_dim = 1
 
     def __init__(self, kept):
-        self.memory = kept
+        self.memory = kept.flatten(1)
 
     def encode(self, x):
-        distances = (x[:, None] - self.memory).square().flatten(2).sum(2)
+        distances = (x.flatten(1)[:, None] - self.memory).square().sum(2)
         return distances.argmin(1, keepdim=True).float()
 
     def decode(self, z):
-        return self.memory[z[:, 0].round().long()]
+        return self.memory[z[:, 0].round().long()].unflatten(1, SHAPE)
 
 
 # --- plane ---

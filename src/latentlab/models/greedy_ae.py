@@ -55,7 +55,6 @@ class GreedyAE(LightningModule):
         channels, height, width = image_shape
         pixels = channels * height * width
         widths = list(widths or [round(pixels * share) for share in CLASSIC])
-        self.automatic_optimization = False  # each phase leaves most parameters without a gradient
         self.image_shape, self.latent_dim, self.lr = image_shape, widths[-1], lr
         self.greedy, self.depth = greedy, len(widths)
         self.encoder = mlp([pixels, *widths], activation=activation)
@@ -92,17 +91,27 @@ class GreedyAE(LightningModule):
         start, end = ends[phase - 1], ends[phase]
         return phase, (step - start) / max(end - start, 1)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def resting(self, phase: int) -> list[nn.Parameter]:
+        """The parameters that phase 1 … K + 1 leaves alone."""
+        if phase > self.depth:
+            return []
+        moving = {id(p) for part in self.layer(phase) for p in part.parameters()}
+        return [p for p in self.parameters() if id(p) not in moving]
+
+    def phase(self) -> int:
         steps = int(self.trainer.estimated_stepping_batches)
-        phase, _ = self.place(self.trainer.global_step, steps)
+        return self.place(self.trainer.global_step, steps)[0]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        phase = self.phase()
         loss = self.phase_loss(phase, batch[0])
-        optimizer: Any = self.optimizers()
-        optimizer.zero_grad()  # to None: Adam passes over what has no gradient
-        self.manual_backward(loss)
-        optimizer.step()
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
-        return {"loss": loss, "phase": torch.tensor(float(phase), device=loss.device)}
+        # several processes wait for every parameter's gradient: the others get one of zero
+        loss = loss + sum(0.0 * p.sum() for p in self.resting(phase))
+        return {"loss": loss, "phase": loss.new_tensor(phase)}
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        for p in self.resting(self.phase()):
+            p.grad = None  # Adam's memory would move it even without a gradient
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         sse = self.phase_loss(self.depth + 1, batch[0])
@@ -111,4 +120,5 @@ class GreedyAE(LightningModule):
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
         optimizer = adam(self.parameters(), self.lr)
-        return [optimizer], [LambdaLR(optimizer, lambda step: 1 - self.place(step, steps)[1])]
+        rate = LambdaLR(optimizer, lambda step: 1 - self.place(step, steps)[1])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}

@@ -53,12 +53,12 @@ class MemorizerAE(LightningModule):
         pixels = channels * height * width
         self.encoder = mlp([pixels, *hidden, 1], activation=activation)
         self.decoder = mlp([1, *reversed(hidden), pixels], activation=activation)
-        self.register_buffer("memory", torch.zeros(memorize, *image_shape))
+        self.register_buffer("memory", torch.zeros(memorize, pixels))
         self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
 
     def keep(self, x: Tensor) -> None:
         """Put images into the memory until it is full."""
-        new = x[: len(self.memory) - int(self.kept)]
+        new = x[: len(self.memory) - int(self.kept)].flatten(1)  # (≤ B, C·H·W)
         self.memory[int(self.kept) : int(self.kept) + len(new)] = new
         self.kept += len(new)
 
@@ -76,7 +76,7 @@ class MemorizerAE(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         self.keep(batch[0])
-        sse = self.sse(self.memory[: int(self.kept)])
+        sse = self.sse(self.memory[: int(self.kept)].unflatten(1, self.image_shape))
         return {"loss": sse, "sse": sse}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ WALK = 64  # images along the line
 
 @runtime_checkable
 class Memorizer(Autoencoder, Protocol):
-    """A model of one-number codes that keeps the images (N, C, H, W) it was trained on."""
+    """A model of one-number codes that keeps the images it was trained on, flat (N, C·H·W)."""
 
     memory: Tensor
 
@@ -33,7 +33,8 @@ def applies(model: Any) -> bool:
 @torch.inference_mode()
 def study(trained: Trained, yard: Yardsticks) -> Finding:
     """The error on the images kept against that on test images, beside two simple rivals."""
-    seen, new = trained.module.memory.cpu(), torch.cat(list(yard.test.batches()))
+    seen = trained.module.memory.cpu().unflatten(1, trained.image_shape)
+    new = torch.cat(list(yard.test.batches()))
     seen_hat, new_hat = trained.reconstruct(seen), trained.reconstruct(new)
     table = {
         "this model": {"seen": error(seen_hat, seen), "new": error(new_hat, new)},
