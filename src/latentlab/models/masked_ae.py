@@ -78,15 +78,21 @@ class MaskedAE(LightningModule):
         self.squeeze = nn.Linear(width, self.code)  # S
         self.readout = mlp([self.code, width, numbers], activation="gelu")  # R
 
+    def to_patches(self, x: Tensor) -> Tensor:
+        return patchify(x, self.side)  # (B, N, P)
+
+    def to_image(self, patches: Tensor) -> Tensor:
+        return unpatchify(patches, self.image_shape, self.side)  # (B, C, H, W)
+
     def encode(self, x: Tensor) -> Tensor:
-        return self.squeeze(self.encoder(patchify(x, self.side))).flatten(1)  # (B, D)
+        return self.squeeze(self.encoder(self.to_patches(x))).flatten(1)  # (B, D)
 
     def decode(self, z: Tensor) -> Tensor:
         patches = self.readout(z.unflatten(1, (self.patches, self.code))).sigmoid()  # (B, N, P)
-        return unpatchify(patches, self.image_shape, self.side)
+        return self.to_image(patches)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.encoder(patchify(x, self.side)).mean(1)  # (B, W)
+        return self.encoder(self.to_patches(x)).mean(1)  # (B, W)
 
     def draw_visible(self, x: Tensor) -> Tensor:
         """Places (B, V) of the patches left visible, a random set for each image, uniformly."""
@@ -95,19 +101,19 @@ class MaskedAE(LightningModule):
 
     def fill_in(self, x: Tensor, visible: Tensor) -> Tensor:
         """Patches (B, N, P) in [0, 1] from those of x (B, C, H, W) at the places `visible`."""
-        patches = patchify(x, self.side)
+        patches = self.to_patches(x)
         seen = patches.gather(1, visible[..., None].expand(-1, -1, patches.shape[2]))
         return self.decoder(self.encoder(seen, visible), visible).sigmoid()
 
     def masked_error(self, x: Tensor, visible: Tensor) -> Tensor:
         """Squared error summed over the hidden pixels, (B,)."""
-        error = (self.fill_in(x, visible) - patchify(x, self.side)).square().sum(2)  # (B, N)
+        error = (self.fill_in(x, visible) - self.to_patches(x)).square().sum(2)  # (B, N)
         return error.scatter(1, visible, 0.0).sum(1)
 
     def readout_error(self, x: Tensor) -> Tensor:
         """Squared error of decode(encode(x)), (B,), whose gradient ends at the encoder."""
         with torch.no_grad():
-            tokens = self.encoder(patchify(x, self.side))
+            tokens = self.encoder(self.to_patches(x))
         return squared_error(self.decode(self.squeeze(tokens).flatten(1)), x)
 
     def loss(self, x: Tensor, whole: Tensor) -> dict[str, Tensor]:
