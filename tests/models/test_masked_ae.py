@@ -144,11 +144,15 @@ def test_what_is_hidden_cannot_be_seen_and_what_is_seen_is_not_scored():
     assert torch.allclose(model.masked_error(x, visible), torch.stack(hidden))
 
 
-def test_the_readout_teaches_the_encoder_nothing():
-    model = small()
-    model.readout_error(torch.rand(2, *SHAPE, dtype=torch.float64)).sum().backward()
-    taught = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
-    assert taught == {"squeeze", "readout"}
+def test_the_loss_is_both_sums_and_training_sees_a_part_of_the_batch_whole():
+    model, x = small(), torch.rand(16, *SHAPE, dtype=torch.float64)
+    torch.manual_seed(1)
+    got = model.training_step((x, None), 0)
+    torch.manual_seed(1)
+    masked = model.masked_error(x, model.draw_visible(x)).mean()
+    whole = (model.decode(model.encode(x[:2])) - x[:2]).square().sum() / 2
+    assert torch.allclose(got["loss"], masked + whole)
+    assert torch.allclose(got["sse"], whole)
 
 
 def test_readout_error_is_that_of_the_autoencoder_and_each_code_draws_its_patch():

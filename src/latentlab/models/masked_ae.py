@@ -1,17 +1,19 @@
 """Masked autoencoder: to fill in three quarters of an image, one must know what it shows.
 
-    min Σ_{pixels of hidden patches} (x̂ − x)²,   x̂ = σ(decoder(encoder(visible patches), masks))
-    readout:   z = S encoder(x),   min Σ_pixels (σ(R(z)) − x)²   over S and R alone
+    min Σ_{pixels of hidden patches} (x̂ − x)² + Σ_pixels (decode(encode(x)) − x)²
+    x̂ = σ(decoder(encoder(visible patches), mask tokens elsewhere)),   a quarter is visible
+    encode(x) = S encoder(all patches),   decode(z) = σ(R(z)) patch by patch
 
 The encoder spends nothing on what is hidden, and the decoder is light: a learned mask token stands
 where nothing was seen. Features are the mean of the encoder's tokens for the whole image.
 
 Nobody asks that decoder for a patch that was seen, so it cannot draw a whole image from a code.
-To stand under the same yardstick as every autoencoder, a readout is trained beside it: S keeps a
-few numbers of each token, R draws the patch from them, no gradient reaches the encoder. The
-reconstruction says what the features still know of the pixels, not what a code could do at best.
+To stand under the same yardstick as every autoencoder there is a readout beside it: S keeps a few
+numbers of each token, R draws the patch from them. Its error is taken on a part of each batch, and
+the encoder learns from it too: otherwise whole images are foreign to so small an encoder, which
+knows only quarters, and decode(encode(x)) came out worse than the mean image.
 
-He et al. 2022, "Masked autoencoders are scalable vision learners"; the readout is not theirs.
+He et al. 2022, "Masked autoencoders are scalable vision learners"; the second sum is not theirs.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from latentlab.nets.vit import (
 )
 from latentlab.optimizers import adam_linear_decay
 
-READ_OUT = 8  # one image in so many of a batch is also seen whole, for S and R
+READ_OUT = 8  # one image in so many of a batch is also seen whole, for the second sum
 
 
 class MaskedAE(LightningModule):
@@ -111,10 +113,8 @@ class MaskedAE(LightningModule):
         return error.scatter(1, visible, 0.0).sum(1)
 
     def readout_error(self, x: Tensor) -> Tensor:
-        """Squared error of decode(encode(x)), (B,), whose gradient ends at the encoder."""
-        with torch.no_grad():
-            tokens = self.encoder(self.to_patches(x))
-        return squared_error(self.decode(self.squeeze(tokens).flatten(1)), x)
+        """Squared error of decode(encode(x)), (B,)."""
+        return squared_error(self.decode(self.encode(x)), x)
 
     def loss(self, x: Tensor, whole: Tensor) -> dict[str, Tensor]:
         sse_masked = self.masked_error(x, self.draw_visible(x)).mean()
