@@ -57,7 +57,7 @@ def context(tmp_path):
 
 def test_pretrained_features_win_and_the_trained_model_stays_as_it_was(context, tmp_path):
     before = context.trained.module.weight.detach().clone()
-    task = FineTuning(labels=40, draws=2, steps=60, lr=3e-2)
+    task = FineTuning(labels=40, draws=2, steps=60, scratch_steps=60, lr=3e-2)
     finding = task.run(context)
     numbers = finding.numbers
     assert numbers["fine_tuned_accuracy"] > 0.85
@@ -75,7 +75,7 @@ def test_pretrained_features_win_and_the_trained_model_stays_as_it_was(context, 
 
 def test_no_gain_is_flagged(context):
     object.__setattr__(context.trained, "module", Body(torch.zeros(16, 2)))
-    finding = FineTuning(labels=40, draws=1, steps=5).run(context)
+    finding = FineTuning(labels=40, draws=1, steps=5, scratch_steps=5).run(context)
     assert finding.flags == ["pretraining did not help"]
     assert finding.table["fine-tuned"]["spread"] == 0
 
@@ -97,7 +97,7 @@ def test_images_without_labels_are_refused(context):
         FineTuning().run(context)
 
 
-@pytest.mark.parametrize("name", ["labels", "draws", "steps"])
+@pytest.mark.parametrize("name", ["labels", "draws", "steps", "scratch_steps"])
 def test_impossible_budgets_are_refused(name):
     with pytest.raises(LatentlabError, match=f"{name} is 0: it must be ≥ 1"):
         FineTuning(**{name: 0})

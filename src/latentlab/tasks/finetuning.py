@@ -35,17 +35,19 @@ SHOWN = 32
 class FineTuning(Task):
     """`labels` training images keep theirs, drawn anew for each of `draws`.
 
-    Each network trains `steps` batches of `batch_size`, by Adam from `lr`, the same for both.
+    Each network trains by Adam from `lr` on batches of `batch_size`: `steps` of them from the
+    pretrained weights, `scratch_steps`, more since it starts further away, from scratch.
     """
 
     labels: int = 1000
     draws: int = 2
-    steps: int = 400
+    steps: int = 300
+    scratch_steps: int = 900
     batch_size: int = 64
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        for name in ("labels", "draws", "steps"):
+        for name in ("labels", "draws", "steps", "scratch_steps"):
             if getattr(self, name) < 1:
                 raise LatentlabError(f"{name} is {getattr(self, name)}: it must be ≥ 1")
 
@@ -68,28 +70,31 @@ class FineTuning(Task):
     def _networks(self, context: Context, x: Tensor, y: Tensor, seed: int) -> dict[str, Tensor]:
         """Which test images each network classifies rightly after training, bool (N,)."""
         bodies = {
-            "fine-tuned": copy.deepcopy(context.trained.module),
-            "from scratch": context.fresh(),
+            "fine-tuned": (copy.deepcopy(context.trained.module), self.steps),
+            "from scratch": (context.fresh(), self.scratch_steps),
         }
         test = context.yard.test
         right: dict[str, Tensor] = {}
-        for name, body in bodies.items():
-            network = self._trained(body, x, y, context.meta.num_classes, seed)
+        for name, (body, steps) in bodies.items():
+            network = Classifier(body, body.features(x[:1]).shape[1], context.meta.num_classes)
+            self._train(network, x, y, steps, seed)
             right[name] = torch.eq(extract(network, test).argmax(1), _labels(test))
         return right
 
-    def _trained(self, body: Any, x: Tensor, y: Tensor, num_classes: int, seed: int) -> nn.Module:
-        """A classifier on `body`, all of whose weights may move."""
+    def _train(self, network: nn.Module, x: Tensor, y: Tensor, steps: int, seed: int) -> None:
+        def loss(images: Tensor, labels: Tensor) -> Tensor:
+            return F.cross_entropy(network(images), labels)
+
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = Classifier(body, body.features(x[:1]).shape[1], num_classes)
-
-            def loss(images: Tensor, labels: Tensor) -> Tensor:
-                return F.cross_entropy(network(images), labels)
-
-            budget = {"steps": self.steps, "batch_size": self.batch_size}
-            fit(network, loss, (x, y), lr=self.lr, seed=seed, **budget)
-        return network
+            fit(
+                network,
+                loss,
+                (x, y),
+                steps=steps,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                seed=seed,
+            )
 
     def _probes(self, context: Context, x: Tensor, y: Tensor) -> dict[str, float]:
         test = context.yard.test
@@ -117,9 +122,10 @@ class FineTuning(Task):
         caption = "Test images that only the fine-tuned network classifies rightly"
         return Finding(
             title="Fine-tuning",
-            text=f"{count:,} labelled images, {self.draws} draws: the network of "
+            text=f"{count:,} labelled images, drawn {self.draws}×: the network of "
             f"{context.trained.name} reaches {tuned:.2%} of the test split from its pretrained "
-            f"weights and {scratch:.2%} from scratch, in the same {self.steps} steps.",
+            f"weights in {self.steps} steps, and {scratch:.2%} from scratch in "
+            f"{self.scratch_steps}.",
             numbers={
                 f"{name.replace(' ', '_').replace('-', '_')}_accuracy": row["accuracy"]
                 for name, row in table.items()
@@ -149,6 +155,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.body, self.head = body, nn.Linear(features, num_classes)
         nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body.features(x))

@@ -110,8 +110,8 @@ class Score(Task):
             pictures=[
                 Picture(
                     "field",
-                    "Blue: where the denoiser moves a point; grey below it: σ² times the true "
-                    "score; dots: the data",
+                    "Blue: where the denoiser moves a point (half of the way); grey below it: "
+                    "σ² times the true score; dots: the data",
                     partial(save_field, plane, curve, self.scale),
                 ),
                 Picture("chain", f"Ten walks, steps {steps}", partial(save_rows, rows)),
@@ -207,12 +207,12 @@ def _fid(yard: Yardsticks, real: Tensor, images: Tensor) -> float:
 
 
 def save_field(denoiser: Denoiser, curve: Tensor, scale: float, path: Path) -> None:
-    """The denoiser's moves over the true ones, at grid points within 4 σ of the curve."""
+    """The denoiser's moves over the true ones, halved, at grid points within 3 σ of the curve."""
     from matplotlib import style
 
-    line = torch.linspace(-1.4, 1.4, 41)
+    line = torch.linspace(-1.4, 1.4, 31)
     grid = torch.cartesian_prod(line, line)
-    grid = grid[torch.cdist(grid, curve).amin(1) < 4 * scale]
+    grid = grid[torch.cdist(grid, curve).amin(1) < 3 * scale]
     moves = [scale**2 * mixture_score(grid, curve, scale), denoiser(grid) - grid]
     with style.context("default"):  # a user's matplotlibrc must not change the bytes
         write_atomic(path, _field_png(grid, moves, curve))
@@ -228,9 +228,9 @@ def _field_png(grid: Tensor, moves: Sequence[Tensor], curve: Tensor) -> bytes:
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.scatter(curve[:, 0], curve[:, 1], s=8, c="#ffa90e", lw=0, zorder=3)
-    looks: list[dict[str, Any]] = [{"color": "#94a4a2", "width": 0.006}, {"color": "#3f90da"}]
+    looks: list[dict[str, Any]] = [{"color": "#94a4a2", "width": 0.008}, {"color": "#3f90da"}]
     for move, look in zip(moves, looks, strict=True):
-        arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.0025, **look}
+        arrows = {"angles": "xy", "scale_units": "xy", "scale": 2, "width": 0.003, **look}
         axes.quiver(*grid.T.numpy(), *move.T.numpy(), **arrows)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
