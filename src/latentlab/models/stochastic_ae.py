@@ -40,7 +40,7 @@ from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam_linear_decay
 
 OUTPUTS = 8  # numbers h_i per pixel, from which V makes 256 logits
-LEAST = -7.0  # a learned log σ stays above: a quarter of a level, finer ones gain nothing
+LEAST = -4.0  # a learned log σ stays above, 5 of 255 levels: finer ones only fit training images
 AT_ONCE = 128  # pixels whose distributions are in memory together
 
 
@@ -93,7 +93,7 @@ class StochasticAE(LightningModule):
             return CategoricalPixels(self.to_logits(outputs) + self.bias[places])
         if self.likelihood == "bernoulli":
             return BernoulliPixels(outputs[..., 0])
-        mean = outputs[..., 0].sigmoid()
+        mean = outputs[..., 0]  # black may lie far below 0: the outer bins hold the tails
         if self.scale != "pixel":
             return GaussianPixels(mean, self.log_scale)
         above = F.softplus(self.log_scale + outputs[..., 1] - LEAST)
@@ -106,8 +106,8 @@ class StochasticAE(LightningModule):
         return [self.distribution(outputs, some) for some in places.split(AT_ONCE)]
 
     def decode(self, z: Tensor) -> Tensor:
-        """The mean of p(x|z); of the Gaussian before its values are clipped to [0, 1]."""
-        return self._image([part.mean for part in self.distributions(z)])
+        """The mean of p(x|z); of the Gaussian its μ, clipped to [0, 1] as its draws are."""
+        return self._image([part.mean for part in self.distributions(z)]).clamp(0, 1)
 
     def decode_std(self, z: Tensor) -> Tensor:
         """The standard deviation of each pixel, (B, C, H, W)."""
