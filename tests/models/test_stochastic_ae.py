@@ -6,7 +6,6 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from latentlab.losses.likelihoods import gaussian_nll
 from latentlab.losses.levels import (
     BernoulliPixels,
     CategoricalPixels,
@@ -15,6 +14,7 @@ from latentlab.losses.levels import (
     gaussian_log_mass,
     to_levels,
 )
+from latentlab.losses.likelihoods import gaussian_nll
 from latentlab.models.stochastic_ae import StochasticAE
 
 SHAPE = (1, 4, 5)

@@ -14,8 +14,8 @@ from torch import Tensor
 from latentlab.contracts import to_float
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
-from latentlab.losses.likelihoods import squared_error
 from latentlab.losses.levels import LEVELS, bits_per_dim, to_levels
+from latentlab.losses.likelihoods import squared_error
 from latentlab.plots import save_rows
 from latentlab.trained import Trained
 
