@@ -12,6 +12,7 @@ yamls building config   two YAML files → one typed, seeded experiment, and wha
 training    fit one experiment; callbacks, checkpoints, devices: the loop's company
 startup launcher memory   how a process of ours begins
 trained     what `load` returns: encode, decode, sample, reconstruct, features
+compression   codes → a file of few bytes, and back      outliers   which images are strange
 stages      prepare → judge → train → evaluate → report, as dvc.yaml calls them
 cli         `latentlab`: use what was trained
 """
