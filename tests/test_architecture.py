@@ -140,6 +140,8 @@ def test_each_stage_watches_every_file_that_can_change_its_numbers(repo, stage):
         name = "judge" if stage == "judge" else "vae"
         needed |= reachable(SRC / "models" / f"{name}.py")
     if stage == "tasks":
+        tasks = {path for path in (SRC / "tasks").glob("*.py") if path.name != "reduction.py"}
+        needed |= {file for path in tasks for file in reachable(path)} - tasks
         needed |= reachable(SRC / "tasks" / "reduction.py")
     if stage == "evaluate":
         needed |= {file for path in (SRC / "studies").glob("*.py") for file in reachable(path)}

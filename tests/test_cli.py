@@ -257,5 +257,6 @@ def test_a_damaged_file_and_one_of_other_weights_are_refused(fork, tmp_path, dig
     for argv, message in (
         (["compress", "vae", str(digits[0]), "--step", "0"], "must be positive, got 0"),
         (["decompress", str(tmp_path / "absent")], "absent"),
+        (["decompress", "/dev/zero"], "/dev/zero is not a regular file"),
     ):
         assert message in refused(lambda *a: main([*a, *here]), capsys, *argv)

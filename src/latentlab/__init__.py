@@ -15,6 +15,7 @@ startup launcher memory   how a process of ours begins
 trained     what `load` returns: encode, decode, sample, reconstruct, features
 evaluation  what every model is asked        studies   what one model is about
 tasks       what models are for              findings  what studies and tasks found
+compression   codes → a file of few bytes, and back      outliers   which images are strange
 stages      prepare → judge → train → evaluate, tasks → report, as dvc.yaml calls them
 cli         `latentlab`: use what was trained
 """

@@ -127,10 +127,12 @@ def decompress(args: argparse.Namespace) -> None:
     from latentlab.compression.files import model_of, save_images
     from latentlab.files import fresh_folder
 
-    content = args.file.read_bytes()
-    args.model = args.model or model_of(content)
     if args.output.exists():
         _stop(f"{args.output} is there already: name a new folder")
+    if args.file.exists() and not args.file.is_file():
+        _stop(f"{args.file} is not a regular file: name one that `latentlab compress` wrote")
+    content = args.file.read_bytes()
+    args.model = args.model or model_of(content)
     with fresh_folder(args.output) as folder:
         count = save_images(decompressed(content, _load(args)), folder)
     print(f"{count} images of {args.file}: {args.output}")

@@ -62,7 +62,7 @@ def sensitivity(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     Errors of step / s_d in each code then cost alike. Measured at the first 100 codes of z (N, D).
     """
     z = z[:PROBED]
-    near = 0.05 * z.std(0, correction=0).clamp_min(1e-6)  # (D,)
+    near = (0.05 * z.std(0, correction=0)).clamp_min(1e-3)  # (D,)
     x_hat = decode(z)
     moved = torch.stack(
         [

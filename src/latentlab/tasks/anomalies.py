@@ -31,6 +31,11 @@ from latentlab.tasks.fitting import Bottleneck, fit_bottleneck, of_class, pca_er
 
 SHOWN = 10  # images a row of the pictures
 POINTS = 200  # of a drawn ROC curve
+TEXT = (
+    "Each of {} classes is the normal one once; the rest of the {:,} test images are anomalies."
+    " AUROC is the chance that an anomaly has a larger reconstruction error than a normal image: 1"
+    " is perfect, 0.5 guessing. PCA has {} components."
+)
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,12 @@ class Anomalies(Task):
     """Every class plays the normal one once, at most the first `classes`.
 
     The autoencoder is P-`hidden`-`code`-`hidden`-P for P pixels (code None: 16, or P / 8 if that is
-    less) and trains `steps` batches of 128 at Adam's rate `lr`, falling to 0, with the share
-    `corruption` of its pixels set to 0. PCA has `components`, or P / 4 if that is less.
+    less) and trains `steps` batches of 128 at Adam's rate `lr`, falling to 0. PCA has `components`,
+    or P / 4 if that is less.
     """
 
     hidden: int = 256
     code: int | None = None
-    corruption: float = 0.0
     steps: int = 800
     lr: float = 2e-3
     components: int = 25
@@ -69,10 +73,7 @@ class Anomalies(Task):
         table = {method: areas(s, test.labels, names) for method, s in scores.items()}
         return Finding(
             title="Anomaly detection",
-            text=f"Each of {len(kinds)} classes is the normal one once; the rest of the {len(x):,} "
-            "test images are anomalies. AUROC is the chance that an anomaly has a larger "
-            "reconstruction error than a normal image: 1 is perfect, 0.5 guessing. PCA has "
-            f"{components} components.",
+            text=TEXT.format(len(kinds), len(x), components),
             numbers={
                 f"{method.lower()}_auroc_{key}": value
                 for method, row in table.items()
@@ -84,15 +85,8 @@ class Anomalies(Task):
 
     def autoencoder(self, train: Split, seed: int) -> Bottleneck:
         x = to_float(train.images).flatten(1)
-        code = self.code or min(16, x.shape[1] // 8)
-        return fit_bottleneck(
-            x,
-            [self.hidden, code],
-            steps=self.steps,
-            lr=self.lr,
-            seed=seed,
-            corruption=self.corruption,
-        )
+        widths = [self.hidden, self.code or min(16, x.shape[1] // 8)]
+        return fit_bottleneck(x, widths, steps=self.steps, lr=self.lr, seed=seed)
 
 
 def areas(scores: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, float]:
