@@ -43,18 +43,21 @@ def test_the_input_is_spoilt_and_the_target_is_not(reconstruction):
     torch.testing.assert_close(model.denoise(x_tilde.view_as(x)).flatten(1), x_hat)
 
 
-def test_conv_objective_is_the_mean_log_error_of_both_ways_out():
+@pytest.mark.parametrize("clean", [0, 3])
+def test_conv_objective_is_the_mean_log_error_of_both_ways_out(clean):
+    """Repairing counts for spoilt images only, the code for all."""
     model, x = conv(code_weight=0.3), torch.rand(7, 1, 16, 16)
     x_tilde = model.corrupt(x)
-    got = model.loss(x, x_tilde)
+    got = model.loss(x, x_tilde, clean=clean)
     repaired = model.repair(*model.describe(x_tilde))
     x_hat = model.decode(model.encode(x_tilde))
-    psnr = peak_signal_noise_ratio(repaired, x, data_range=1.0, dim=(1, 2, 3))
-    errors = [(out - x).square().sum((1, 2, 3)) for out in (repaired, x_hat)]
-    expected = errors[0].log().mean() + 0.3 * errors[1].log().mean()
+    psnr = peak_signal_noise_ratio(repaired[clean:], x[clean:], data_range=1.0, dim=(1, 2, 3))
+    repair_sse = (repaired - x).square().sum((1, 2, 3))[clean:]
+    code_sse = (x_hat - x).square().sum((1, 2, 3))
+    expected = repair_sse.log().mean() + 0.3 * code_sse.log().mean()
     assert got["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
     assert got["denoised_psnr_db"].item() == pytest.approx(psnr.item(), rel=1e-4)
-    assert got["sse"].item() == pytest.approx(errors[1].mean().item(), rel=1e-4)
+    assert got["sse"].item() == pytest.approx(code_sse.mean().item(), rel=1e-4)
     torch.testing.assert_close(model.denoise(x_tilde), repaired.clamp(0, 1))
 
 
@@ -75,12 +78,15 @@ def test_what_skips_the_code_reaches_the_repair_but_not_the_decoder():
 
 def test_a_share_of_each_training_batch_stays_unspoilt(monkeypatch):
     model, x, seen = conv(clean_share=0.25), torch.rand(8, 1, 16, 16), []
-    monkeypatch.setattr(model, "loss", lambda x, x_tilde: seen.append((x, x_tilde)) or {})
+
+    def loss(x, x_tilde, *, clean=0):
+        seen.append((clean, (x_tilde == x).flatten(1).all(1).tolist()))
+        return {}
+
+    monkeypatch.setattr(model, "loss", loss)
     model.training_step((x, None), 0)
     model.validation_step((x, None), 0)
-    training, validation = ((t == x).flatten(1).all(1).tolist() for _, t in seen)
-    assert training == [True] * 2 + [False] * 6
-    assert validation == [False] * 8
+    assert seen == [(2, [True] * 2 + [False] * 6), (0, [False] * 8)]
 
 
 def test_low_precision_is_close_to_the_full_one():

@@ -6,8 +6,9 @@
 Repairing may use the maps m that skip the code, so `denoise` is no bottleneck. `encode` and
 `decode` are one: z alone, at the bottom of the U, must carry the clean image for a decoder g of its
 own, which sees no skip; what z knows of the whole image helps the way up as well. A share of each
-batch stays unspoilt, so that the code of a clean image means the same. The mean over images of the
-log of the squared error is, up to a factor, the mean PSNR.
+batch stays unspoilt and is only encoded and decoded, so that the code of a clean image means the
+same; there is nothing to repair. The mean over images of the log of the squared error is, up to a
+factor, the mean PSNR.
 
 Ronneberger et al. 2015, "U-Net: convolutional networks for biomedical image segmentation"; Vincent
 et al. 2010, "Stacked denoising autoencoders", eq. 9 for the objective without the logarithm.
@@ -52,8 +53,8 @@ class ConvDenoisingAE(LightningModule):
         latent_dim: int = 64,
         channels: Sequence[int] = (32, 96),
         hidden: int = 512,
-        code_weight: float = 0.1,
-        clean_share: float = 0.1,
+        code_weight: float = 1.0,
+        clean_share: float = 0.25,
         low_precision: bool = False,
         lr: float = 1e-3,
     ) -> None:
@@ -102,12 +103,14 @@ class ConvDenoisingAE(LightningModule):
     def features(self, x: Tensor) -> Tensor:
         return self.encode(x)
 
-    def loss(self, x: Tensor, x_tilde: Tensor) -> dict[str, Tensor]:
+    def loss(self, x: Tensor, x_tilde: Tensor, *, clean: int = 0) -> dict[str, Tensor]:
+        """The first `clean` images are unspoilt: there is nothing to repair, only to describe."""
         maps, z = self.describe(x_tilde)
-        repaired = squared_error(self.repair(maps, z), x).clamp_min(1e-6)  # (B,)
+        spoilt = [m[clean:] for m in maps]
+        repaired = squared_error(self.repair(spoilt, z[clean:]), x[clean:]).clamp_min(1e-6)
         sse = squared_error(self.decode(z), x).clamp_min(1e-6)
         return {
-            "loss": (repaired.log() + self.code_weight * sse.log()).mean(),
+            "loss": repaired.log().mean() + self.code_weight * sse.log().mean(),
             "denoised_psnr_db": -10 * (repaired / x[0].numel()).log10().mean(),
             "sse": sse.mean(),
         }
@@ -116,7 +119,7 @@ class ConvDenoisingAE(LightningModule):
         x, x_tilde = batch[0], self.corrupt(batch[0])
         clean = int(self.clean_share * len(x))
         x_tilde[:clean] = x[:clean]
-        return self.loss(x, x_tilde)
+        return self.loss(x, x_tilde, clean=clean)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.loss(batch[0], self.corrupt(batch[0]))
