@@ -34,11 +34,10 @@ LATENT_DIM = 2
 GREY = "#808080"
 CURES: Mapping[str, tuple[str, Cures]] = {
     "GAN": ("non_saturating", Cures()),
-    "packing 2": ("non_saturating", Cures(packing=2)),
     "packing 4": ("non_saturating", Cures(packing=4)),
     "minibatch std": ("non_saturating", Cures(minibatch_std=True)),
-    "instance noise": ("non_saturating", Cures(instance_noise=0.3)),
-    "R1": ("non_saturating", Cures(r1=0.3)),
+    "instance noise": ("non_saturating", Cures(instance_noise=0.5)),
+    "R1": ("non_saturating", Cures(r1=0.1)),
     "hinge, spectral": ("hinge", Cures(spectral_norm=True)),
 }
 PUBLISHED = {  # Lin et al. 2018
@@ -83,9 +82,9 @@ def grid() -> Mixture:
 class Modes(Task):
     """Each game: `steps` of both players, networks of two layers of `hidden`, Adam at `lr`."""
 
-    steps: int = 3000
+    steps: int = 4000
     hidden: int = 128
-    batch_size: int = 256
+    batch_size: int = 128
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -130,8 +129,8 @@ class Modes(Task):
             return self.play(mixture, *CURES[cure])
 
     def play(self, mixture: Mixture, loss: str, cures: Cures) -> Tensor:
-        """Train on points scaled to about [−1, 1] as images of 2×1×1; return samples (N, 2)."""
-        size = float(mixture.centres.abs().max())
+        """Train on points within [−4, 4], as images of 2×1×1; return samples (N, 2)."""
+        size = float(mixture.centres.abs().max()) / 4
         shape, hidden = (2, 1, 1), [self.hidden, self.hidden]
         generator = FlatGenerator(shape, latent_dim=LATENT_DIM, hidden=hidden)
         discriminator = FlatDiscriminator(cures.packed(shape), hidden=hidden)
@@ -176,9 +175,9 @@ def draw(mixture: Mixture, clouds: Mapping[tuple[str, str], Tensor], path: Path)
     from matplotlib.figure import Figure
 
     with style.context("default"):  # a user's matplotlibrc must not change the bytes
-        figure = Figure(figsize=(9, 4.9), dpi=100, facecolor="none", layout="constrained")
+        figure = Figure(figsize=(8, 5.6), dpi=100, facecolor="none", layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(2, 4).flat
+        panels = figure.subplots(2, 3).flat
         reach = 1.4 * float(mixture.centres.abs().max())
         for panel in panels:
             panel.set_axis_off()
