@@ -224,5 +224,7 @@ def _quiet() -> None:
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     # our loaders yield whole batches from memory: more workers would only slow them down
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    # of grey images, channels last is the same memory as channels first; DDP sees two layouts
+    warnings.filterwarnings("ignore", ".*Grad strides do not match bucket view strides.*")
     # lightning 2.6 asks torch ≥ 2.13's pytrees in a way that torch has deprecated
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
