@@ -55,7 +55,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
         wanted = torch.arange(model.num_classes)
         right = float((seen == wanted).float().mean())
         numbers["requested_class_accuracy"] = right
-        text += f" The judge sees the requested class in {100 * right:.1f} % of {seen.numel():,} images."
+        text += f" The judge sees the requested class in {100 * right:.1f} % of {seen.numel():,}."
     sheet = images[:SHOWN, :MOST]
     picture = Picture(
         "grid", "One draw of noise a row, one class a column", partial(save_rows, sheet)

@@ -58,7 +58,8 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
         f"{numbers['perplexity']:.1f}: as many would, if all were as frequent. An image of "
         f"{codes.shape[1]} symbols costs {numbers['bits_per_image']:.0f} bits where each place has "
         f"its own frequencies, {numbers['bits_per_image_at_most']:.0f} without any. The picture "
-        "repeats one symbol at all places, the most frequent first: strokes and their ends.",
+        "repeats one symbol at all places, the most frequent first: ground and textures, since a "
+        "stroke needs unlike neighbours.",
         numbers=numbers,
         pictures=[
             Picture("book", "One symbol everywhere", partial(save_grid, images, columns=COLUMNS))
