@@ -10,7 +10,14 @@ from torch.distributions import MultivariateNormal
 from latentlab.contracts import Split, to_float
 from latentlab.models.vae import VAE
 from latentlab.models.vq_vae import VQVAE
-from latentlab.studies import arithmetic, interpolation, likelihood, samplers
+from latentlab.studies import (
+    arithmetic,
+    interpolation,
+    likelihood,
+    samplers,
+    style_and_class,
+    symbols,
+)
 
 
 def test_an_arc_turns_evenly_and_keeps_the_length():
@@ -126,3 +133,43 @@ def test_arithmetic_moves_ink_where_the_code_is_the_image():
     assert arithmetic.applies(model)
     numbers = arithmetic.study(stand_in(model), yard_of(two_heaps())).numbers
     assert numbers["ink_at_-2"] < numbers["ink_at_-1"] < numbers["ink_at_1"]
+
+
+def test_every_noise_meets_every_class():
+    noise = torch.randn(3, 2)
+    codes = style_and_class.with_classes(noise, 4)
+    assert torch.equal(codes[2, 1], torch.tensor([*noise[2].tolist(), 0, 1, 0, 0]))
+    assert codes.shape == (3, 4, 6)
+
+
+def test_requested_classes_are_counted_by_the_judge():
+    """A decoder that draws its class as the bright pixel, but class 3 as class 0."""
+    module = SimpleNamespace(noise_dim=1, num_classes=4, latent_dim=5, decode=len)
+    assert style_and_class.applies(module)
+    drawn = lambda z: (z[:, 1:] @ torch.eye(4)[[0, 1, 2, 0]]).view(-1, 1, 2, 2)  # noqa: E731
+    yard = SimpleNamespace(settings=SimpleNamespace(seed=0), judge=lambda x: x.flatten(1))
+    found = style_and_class.study(SimpleNamespace(module=module, decode=drawn), yard)
+    assert found.numbers["requested_class_accuracy"] == pytest.approx(0.75)
+
+
+def test_bits_of_symbols_are_the_entropy_of_scipy():
+    from scipy.stats import entropy
+
+    counts = torch.tensor([[3, 1, 0], [2, 2, 2]])
+    expected = [entropy(row) for row in counts.numpy()]
+    assert symbols.entropy(counts).tolist() == pytest.approx(expected)
+
+
+def test_book_of_symbols_counts_what_is_used():
+    module = SimpleNamespace(symbols=8, latent_dim=4, look_up=len)
+    assert symbols.applies(module)
+    assert not symbols.applies(VAE((1, 8, 8), latent_dim=2, hidden=[4]))
+    trained = SimpleNamespace(
+        module=module,
+        encode=lambda x: (x.flatten(1) > 0.4).float() + 2 * (torch.arange(4) == 0),
+        decode=lambda z: torch.zeros(len(z), 1, 2, 2),
+    )
+    numbers = symbols.study(trained, yard_of(two_heaps(4000))).numbers
+    assert numbers["symbols_used"] == 4
+    assert numbers["bits_per_image"] == pytest.approx(4, abs=0.02)
+    assert numbers["bits_per_image_at_most"] == 12

@@ -4,8 +4,8 @@
     decoder   E_q ½ ‖D_l(x) − D_l(x̂)‖² − λ E[log D(x̂) + log D(g(z_p))],   z_p ~ N(0, I)
     D         −E[log D(x) + log(1 − D(x̂)) + log(1 − D(g(z_p)))]
 
-D_l is the discriminator's last layer but one, here normalised over its units, which gives likeness a
-scale; λ is 1/γ of the paper. Each batch: one step of D, then one of encoder and decoder together
+D_l is the discriminator's last layer but one, here normalised over its units, which gives likeness
+a scale; λ is 1/γ of the paper. Each batch: one step of D, then one of encoder and decoder together
 (the encoder does not see the game).
 
 Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", eqs. 3–9 and
