@@ -26,6 +26,8 @@ from latentlab.optimizers import adam, linear_decay
 class BEGAN(LightningModule):
     """Fully connected; `hidden` are the widths of D's encoder, mirrored in its decoder and in G.
 
+    G has batch normalisation, which the paper's has not: it lost fewer classes so on digits.
+
     `latent_dim`: the length of z and of D's own code; `gamma` is γ, `balance_rate` λ; `lr`: Adam's
     rate, falling linearly to 0; `beta1`: Adam's.
     """

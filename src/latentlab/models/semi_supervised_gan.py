@@ -69,8 +69,10 @@ class SemiSupervisedGAN(LightningModule):
         self.trunk = noisy_mlp([pixels, *hidden], noise=noise)
         self.head = nn.Linear(hidden[-1], num_classes)
         # not saved: the data and label_seed decide them
-        self.register_buffer("labelled_x", torch.empty(0, *image_shape), persistent=False)
-        self.register_buffer("labelled_y", torch.empty(0, dtype=torch.int64), persistent=False)
+        count = labels_per_class * num_classes
+        x, y = torch.zeros(count, *image_shape, dtype=torch.uint8), torch.zeros(count).long()
+        self.register_buffer("labelled_x", x, persistent=False)
+        self.register_buffer("labelled_y", y, persistent=False)
 
     def on_fit_start(self) -> None:
         split = self.trainer.datamodule.split("train")  # type: ignore[attr-defined]
