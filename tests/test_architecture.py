@@ -18,6 +18,8 @@ MAY_IMPORT = {  # room → rooms; a room not named here may import everything bu
     "models": {"contracts", *PLAIN_TORCH},
     "metrics": {"contracts"},
     "findings": {"contracts", "files"},
+    "charts": {"files", "plots"},
+    "cures": {"losses"},
     "config": {"contracts", "data"},
     "tracking": {"__init__", "contracts"},  # __init__: serving.py loads what was trained
 }

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from latentlab.cures import AUGMENTATIONS, Cures, MinibatchStd, r1_penalty
+from latentlab.cures import AUGMENTATIONS, Cures, MinibatchStd
 from latentlab.losses import adversarial
+from latentlab.losses.penalties import r1_penalty
 from latentlab.nets.conv import Discriminator
 
 SHAPE = (1, 8, 8)

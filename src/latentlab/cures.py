@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from latentlab.losses.penalties import r1_penalty
+
 Augmentation = Literal["brightness", "contrast", "translation", "cutout"]
 
 
@@ -112,12 +114,6 @@ class Cures:
         if not self.instance_noise:
             return 0.0
         return trainer.fit_loop.total_batch_idx / trainer.estimated_stepping_batches
-
-
-def r1_penalty(logits: Tensor, x: Tensor) -> Tensor:
-    """½ E‖∇D(x)‖², logits (B,) of images x that require gradients (Mescheder 2018, eq. 9)."""
-    (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-    return slope.square().flatten(1).sum(1).mean() / 2
 
 
 class MinibatchStd(nn.Module):

@@ -31,9 +31,9 @@ class Spread:
             raise ValueError("no device to work on: name at least one, such as cpu")
         self.devices = list(devices)
         copies = [deepcopy(module) for _ in self.devices[1:]]
-        self.replicas = [
-            each.to(device) for each, device in zip([module, *copies], self.devices, strict=True)
-        ]
+        placed = zip([module, *copies], self.devices, strict=True)
+        # whatever has the methods will do where nothing needs to move
+        self.replicas = [m.to(d) if isinstance(m, nn.Module) else m for m, d in placed]
 
     def map(self, method: str, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield method(batch), on the CPU, for every batch in order; at most 2 a device wait."""

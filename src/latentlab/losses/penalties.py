@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def r1_penalty(real_logits: Tensor, x: Tensor) -> Tensor:
-    """E ‖∇_x D(x)‖² at real images x (B, …), which must require gradients before D saw them.
+    """½ E ‖∇_x D(x)‖² at real images x (B, …), which must require gradients before D saw them.
 
-    Mescheder et al. 2018, "Which training methods for GANs do actually converge?", eq. 9, without
-    its γ/2. Each logit must depend on its own image alone for this to be each image's slope.
+    Mescheder et al. 2018, "Which training methods for GANs do actually converge?", eq. 9 at γ = 1.
+    Each logit must depend on its own image alone for this to be each image's slope.
     """
     (slope,) = torch.autograd.grad(real_logits.sum(), x, create_graph=True)
-    return slope.square().flatten(1).sum(1).mean()
+    return slope.square().flatten(1).sum(1).mean() / 2

@@ -10,8 +10,7 @@ where nothing was seen. Features are the mean of the encoder's tokens for the wh
 Nobody asks that decoder for a patch that was seen, so it cannot draw a whole image from a code.
 To stand under the same yardstick as every autoencoder there is a readout beside it: S keeps a few
 numbers of each token, R draws the patch from them. Its error is taken on a part of each batch, and
-the encoder learns from it too: otherwise whole images are foreign to so small an encoder, which
-knows only quarters, and decode(encode(x)) came out worse than the mean image.
+the encoder learns from it too: it then sees whole images in training, not quarters alone.
 
 He et al. 2022, "Masked autoencoders are scalable vision learners"; the second sum is not theirs.
 """

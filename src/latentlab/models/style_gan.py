@@ -101,7 +101,7 @@ class StyleGAN(LightningModule):
         d_loss = discriminator_loss(real_logits, fake_logits)
         r1 = r1_penalty(real_logits, x) if lazy else torch.zeros_like(d_loss)
         opt_d.zero_grad()
-        self.manual_backward(d_loss + 0.5 * LAZY * self.r1_weight * r1)
+        self.manual_backward(d_loss + LAZY * self.r1_weight * r1)
         opt_d.step()
 
         self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights

@@ -8,18 +8,14 @@ Rifai et al. 2011, "Contractive auto-encoders: explicit invariance during featur
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from latentlab.charts import Curve, save_curves
 from latentlab.contracts import Autoencoder
 from latentlab.evaluation import Yardsticks
-from latentlab.files import write_atomic
 from latentlab.findings import Finding, Picture
 from latentlab.metrics.contraction import RADII, contraction_ratios
-from latentlab.plots import PALETTE
 from latentlab.trained import Trained
 
 IMAGES = 300
@@ -54,52 +50,11 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
                 "two images",
                 partial(
                     save_curves,
-                    {"random changes": list(relative.items())},
-                    x_label="length of the change",
-                    y_label="relative contraction",
+                    [Curve("random changes", list(relative), list(relative.values()), marker="o")],
+                    x="length of the change",
+                    y="relative contraction",
                     level=("pairs of test images", 1.0),
                 ),
             )
         ],
     )
-
-
-def save_curves(
-    curves: Mapping[str, Sequence[tuple[float, float]]],
-    path: Path,
-    *,
-    x_label: str,
-    y_label: str,
-    level: tuple[str, float] | None = None,
-    logarithmic: str = "",
-) -> None:
-    """Save lines through (x, y) points by name; `level` is a dashed horizontal, named.
-
-    `logarithmic` names the axes that are: "x", "y", "xy" or none.
-    """
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    grey = "#808080"  # readable on a light page and on a dark one
-    with style.context("default"):  # a user's matplotlibrc must not change the bytes
-        figure = Figure(figsize=(6, 3.6), dpi=120, facecolor="none", layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot(facecolor="none")
-        for (name, points), colour in zip(curves.items(), PALETTE, strict=False):
-            axes.plot(*zip(*points, strict=True), marker="o", ms=4, color=colour, label=name)
-        if level is not None:
-            axes.axhline(level[1], color=grey, ls="--", lw=1, label=level[0])
-        axes.set_xscale("log" if "x" in logarithmic else "linear")
-        axes.set_yscale("log" if "y" in logarithmic else "linear")
-        if "y" not in logarithmic:
-            axes.set_ylim(bottom=0)
-        axes.set_xlabel(x_label, color=grey)
-        axes.set_ylabel(y_label, color=grey)
-        axes.tick_params(colors=grey, which="both")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(grey)
-        axes.legend(frameon=False, labelcolor=grey)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_atomic(path, buffer.getvalue())

@@ -9,9 +9,7 @@ Srivastava et al. 2017, "VEEGAN"; what goes wrong in a game: Goodfellow et al. 2
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,9 +17,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from latentlab.charts import chart
 from latentlab.contracts import Split, to_float
 from latentlab.evaluation import Yardsticks
-from latentlab.files import write_atomic
 from latentlab.findings import Finding, Picture
 from latentlab.metrics.features import extract
 from latentlab.plots import PALETTE
@@ -166,7 +164,7 @@ def flags(numbers: dict[str, float], classes: int) -> list[str]:
 
 def draw_shares(shares: dict[str, Tensor], classes: Sequence[str], path: Path) -> None:
     """Bars: the share of each class in the data and among the fakes."""
-    with _Axes(path, (6, 2.8)) as axes:
+    with chart(path, size=(6, 2.8)) as axes:
         place = torch.arange(len(classes)).double()
         for number, (name, share) in enumerate(shares.items()):
             offset = place + 0.4 * (number - 0.5)
@@ -181,42 +179,9 @@ def draw_scores(scores: dict[str, Tensor], path: Path) -> None:
     low, high = everything.quantile(torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
     span = (low, max(high, low + 1e-6))
     labels = {"test": "test images", "train": "training images", "fake": "fakes"}
-    with _Axes(path, (6, 2.8)) as axes:
+    with chart(path, size=(6, 2.8)) as axes:
         for number, (name, values) in enumerate(scores.items()):
             look = {"color": PALETTE[(0, 3, 1)[number]], "lw": 1.8, "histtype": "step"}
             axes.hist(values.numpy(), 40, range=span, label=labels[name], **look)
         axes.set_xlabel("D's logit")
         axes.set_yticks([])
-
-
-@dataclass
-class _Axes:
-    """A chart written on leaving: grey text that reads on light and dark pages, clear ground."""
-
-    path: Path
-    size: tuple[float, float]
-
-    def __enter__(self) -> Any:
-        from matplotlib import style
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        self.style = style.context("default")  # a user's matplotlibrc must not change the bytes
-        self.style.__enter__()
-        self.figure = Figure(figsize=self.size, dpi=120, facecolor="none", layout="constrained")
-        FigureCanvasAgg(self.figure)
-        axes = self.figure.add_subplot(facecolor="none")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color("#808080")
-        axes.tick_params(colors="#808080")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.label.set_color("#808080")
-        return axes
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            self.figure.axes[0].legend(frameon=False, labelcolor="#808080")
-            buffer = io.BytesIO()
-            self.figure.savefig(buffer, format="png", metadata={"Software": None})
-            write_atomic(self.path, buffer.getvalue())
-        self.style.__exit__(kind, *_)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from latentlab.charts import Curve, save_curves
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
 from latentlab.losses.likelihoods import squared_error
 from latentlab.plots import save_rows
-from latentlab.studies.contraction import save_curves
 from latentlab.trained import Trained
 
 IMAGES, SHOWN = 500, 10
@@ -97,9 +97,12 @@ def _curves(cold: dict[int, float], warm: dict[int, float], guess: float) -> Cal
     lines = {"FISTA from zero": cold, "FISTA from the guess": warm}
     return partial(
         save_curves,
-        {name: [(n, max(e, floor)) for n, e in line.items()] for name, line in lines.items()},
-        x_label="steps of FISTA",
-        y_label="E / min E − 1",
+        [
+            Curve(k, list(v), [max(e, floor) for e in v.values()], marker="o")
+            for k, v in lines.items()
+        ],
+        x="steps of FISTA",
+        y="E / min E − 1",
         level=("the encoder's guess", max(guess, floor)),
         logarithmic="xy",
     )

@@ -16,11 +16,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from latentlab.charts import Curve, save_curves
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
 from latentlab.losses.contraction import jacobian, tangents
 from latentlab.plots import save_rows
-from latentlab.studies.contraction import save_curves
 from latentlab.trained import Trained
 
 IMAGES = 40  # whose spectrum is averaged
@@ -71,9 +71,9 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
                 "Singular values of the Jacobian, mean of the images, the largest as 1",
                 partial(
                     save_curves,
-                    {trained.name: list(enumerate(spectrum.tolist(), 1))},
-                    x_label="direction",
-                    y_label="singular value",
+                    [Curve(trained.name, range(1, len(spectrum) + 1), spectrum.tolist())],
+                    x="direction",
+                    y="singular value",
                     logarithmic="xy",
                 ),
             ),

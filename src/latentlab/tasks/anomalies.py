@@ -21,12 +21,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from latentlab.charts import Curve, save_curves
 from latentlab.contracts import LatentlabError, Split, Task, to_float
 from latentlab.findings import Finding, Picture
 from latentlab.metrics.ranking import auroc, roc_curve
 from latentlab.plots import save_rows
 from latentlab.tasks import Context
-from latentlab.tasks.drawing import Curve, save_curves
 from latentlab.tasks.fitting import Bottleneck, fit_bottleneck, of_class, pca_errors
 
 SHOWN = 10  # images a row of the pictures

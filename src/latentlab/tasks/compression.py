@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latentlab.charts import Curve, save_curves
 from latentlab.compression import pack, sensitivity, unpack
 from latentlab.contracts import LatentlabError, Split, Task, to_float
 from latentlab.findings import Finding, Picture
@@ -32,7 +33,6 @@ from latentlab.metrics.pca import PCA
 from latentlab.nets.mlp import mlp
 from latentlab.plots import save_rows
 from latentlab.tasks import Context
-from latentlab.tasks.drawing import Curve, save_curves
 from latentlab.tasks.fitting import fit
 
 SHOWN = 10
@@ -223,7 +223,7 @@ def draw(curves: dict[str, list[Point]], path: Path) -> None:
         Curve(name, [p[0] for p in points], [p[1] for p in points], marker="o")
         for name, points in curves.items()
     ]
-    save_curves(lines, path, x="bytes an image", y="PSNR, dB", log_x=True)
+    save_curves(lines, path, x="bytes an image", y="PSNR, dB", logarithmic="x")
 
 
 def at_bytes(points: Sequence[Point], size: float) -> float:

@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentlab.charts import Curve, save_curves
 from latentlab.contracts import LatentlabError, Split, Task, to_float
 from latentlab.findings import Finding, Picture
 from latentlab.metrics.probe import probe_accuracy
 from latentlab.tasks import Context
-from latentlab.tasks.drawing import Curve, save_curves
 from latentlab.tasks.fitting import Bottleneck, draw_labelled, fit, fit_bottleneck
 
 Errors = dict[str, dict[int, Tensor]]  # method → labels → test error in % of each draw (R,)
@@ -160,4 +160,4 @@ def draw(errors: Errors, path: Path) -> None:
     for method, row in errors.items():
         mean, std = ([float(f(e)) for e in row.values()] for f in (torch.mean, torch.std))
         curves.append(Curve(method, list(row), mean, std, "o"))
-    save_curves(curves, path, x="labels", y="test error, %", log_x=True)
+    save_curves(curves, path, x="labels", y="test error, %", logarithmic="x")
