@@ -121,8 +121,13 @@ def test_a_signal_waits_until_the_checkpoint_is_whole(work, monkeypatch):
         save(*args)
 
     monkeypatch.setattr(module.torch, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(work, 200, content(200))
+    # a suite run in the background ignores Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write(work, 200, content(200))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert torch.equal(read(checkpoints(work)[-1])["weights"], torch.full((1000,), 200.0))
 
 

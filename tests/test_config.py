@@ -14,7 +14,7 @@ def test_an_experiment_is_what_its_files_say(project):
     experiment = load_experiment("vae", FACTS, project.root)
     assert type(experiment.model).__name__ == "VAE"
     assert experiment.model.latent_dim == 20
-    assert experiment.model.image_shape == (1, 8, 8)
+    assert experiment.model.decode(torch.zeros(2, 20)).shape == (2, 1, 8, 8)
     assert type(experiment.sampler).__name__ == "StandardNormal"
     assert experiment.trainer.batch_size == 128
     assert experiment.resolved["model"]["init_args"]["hidden"] == [400]

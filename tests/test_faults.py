@@ -303,7 +303,9 @@ def test_a_damaged_description_of_a_run(tiny, tmp_path, content):
 def results_of(project):
     models = dict.fromkeys(MODELS, "x")
     data = SimpleNamespace(name="digits")
-    return read_results(SimpleNamespace(root=project.root, seed=0, data=data, models=models))
+    return read_results(
+        SimpleNamespace(root=project.root, seed=0, data=data, models=models, tasks={})
+    )
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "card.json", "cost.json"])
@@ -353,7 +355,9 @@ def test_names_from_outside_are_text_on_the_page(fork):
     (root / "reference" / "card.json").write_text(json.dumps(reference))
     models = {name: "x", "dcgan": "x"}
     data = SimpleNamespace(name="digits")
-    shown = page(read_results(SimpleNamespace(root=fork.root, seed=0, data=data, models=models)))
+    shown = page(
+        read_results(SimpleNamespace(root=fork.root, seed=0, data=data, models=models, tasks={}))
+    )
     assert "<img src=x" not in shown
     assert shown.count("<script") == 1
     assert shown.count(html.escape(HOSTILE)) > 10
@@ -371,7 +375,7 @@ def test_a_cell_of_the_csv_is_never_a_formula(fork):
     data = SimpleNamespace(name="digits")
     models = {"=cmd|' -C calc'!A0": "x"}
     text = results_csv(
-        read_results(SimpleNamespace(root=fork.root, seed=0, data=data, models=models))
+        read_results(SimpleNamespace(root=fork.root, seed=0, data=data, models=models, tasks={}))
     )
     rows = list(csv.DictReader(text.splitlines()))
     assert rows[0]["model"] == "'=cmd|' -C calc'!A0"

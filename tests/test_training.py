@@ -254,7 +254,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_good_st
     assert stopped.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: the loss is not finite at step 37: loss = nan")
-    assert [path.name for path in (prepared.root / "runs").iterdir()] == ["judge"]
+    assert not (prepared.root / "runs").exists()
     *_, newest = prepared.root.glob(".checkpoints/toy/*/*.ckpt")
     good = read(newest)
     assert good["global_step"] == STEPS
@@ -403,7 +403,7 @@ def play(generator_loss="non_saturating"):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    training.loop._quiet()
+    training._quiet()
     trainer.fit(model, DataLoader(TensorDataset(x, torch.zeros(3)), batch_size=None))
     return start, x, codes, model
 

@@ -70,14 +70,15 @@ class SemiSupervisedGAN(LightningModule):
         self.head = nn.Linear(hidden[-1], num_classes)
         # not saved: the data and label_seed decide them
         count = labels_per_class * num_classes
-        x, y = torch.zeros(count, *image_shape, dtype=torch.uint8), torch.zeros(count).long()
+        # flat: what is laid out channels last cannot be broadcast to other processes
+        x, y = torch.zeros(count, pixels, dtype=torch.uint8), torch.zeros(count).long()
         self.register_buffer("labelled_x", x, persistent=False)
         self.register_buffer("labelled_y", y, persistent=False)
 
     def on_fit_start(self) -> None:
         split = self.trainer.datamodule.split("train")  # type: ignore[attr-defined]
         rows = few(split.labels, self.num_classes, self.labels_per_class, self.label_seed)
-        self.labelled_x = split.images[rows].to(self.device)
+        self.labelled_x = split.images[rows].flatten(1).to(self.device)
         self.labelled_y = split.labels[rows].to(self.device)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -95,7 +96,8 @@ class SemiSupervisedGAN(LightningModule):
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = self.decode(self.sample_prior(x))
         rows = torch.randint(len(self.labelled_x), (self.labelled_batch,))
-        x_few, y_few = to_float(self.labelled_x[rows]), self.labelled_y[rows]
+        x_few = to_float(self.labelled_x[rows]).unflatten(1, self.image_shape)
+        y_few = self.labelled_y[rows]
 
         few_logits, real, fake = self.classify(torch.cat([x_few, x, x_fake.detach()])).split(
             [len(x_few), len(x), len(x)]

@@ -122,8 +122,10 @@ class StyleGAN(LightningModule):
     def mixed_styles(self, like: Tensor) -> Tensor:
         """Styles of new codes; in a share of the batches those of other codes from some size on."""
         first = self.styles(self.sample_prior(like))
-        with torch.no_grad():
-            self.mean_style.lerp_(first[:, 0].mean(0), 0.005)
+        mean = first[:, 0].detach().mean(0)
+        if self._trainer is not None:  # one mean for all processes
+            mean = self.trainer.strategy.reduce(mean, reduce_op="mean")
+        self.mean_style.lerp_(mean, 0.005)
         if float(torch.rand(())) >= self.mixing:
             return first
         second = self.styles(self.sample_prior(like))
