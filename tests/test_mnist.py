@@ -48,12 +48,12 @@ def test_linear_ae_reaches_pca_and_its_subspace(prepared, tmp_path, project):
     assert float(angles.max()) < 0.2  # radians; a random subspace stands at π/2
 
 
-def test_half_a_training_of_the_judge_reads_98_percent_and_a_half(prepared, tmp_path, project):
-    model = trained("judge", 100_000, prepared, tmp_path, project)
+def test_a_quarter_of_the_judges_training_reads_98_percent(prepared, tmp_path, project):
+    model = trained("judge", 50_000, prepared, tmp_path, project)
     model.to(memory_format=torch.channels_last)
     test = read_split(prepared, "test")
     with torch.no_grad():
         logits = torch.cat([model(x) for x in test.batches(100)])
     accuracy = (logits.argmax(1) == test.labels).double().mean().item()
-    assert accuracy >= 0.985
+    assert accuracy >= 0.98
     assert model.features(torch.rand(2, 1, 28, 28)).shape == (2, 128)
