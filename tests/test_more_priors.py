@@ -1,4 +1,4 @@
-"""Samplers of the VAE family: classes, symbols, a second VAE; each survives a file."""
+"""Samplers of the VAE family: symbols, a second VAE; each survives a file."""
 
 import itertools
 import math
@@ -9,7 +9,6 @@ from scipy.stats import chisquare
 
 from latentlab.priors import (
     AutoregressiveSymbols,
-    ConditionalNormal,
     FittedGaussian,
     IndependentSymbols,
     TwoStage,
@@ -18,28 +17,6 @@ from latentlab.priors import (
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def onehot_codes():
-    y = torch.tensor([0, 1, 1, 2, 2, 2] * 50)
-    return torch.cat([torch.randn(300, 4), torch.nn.functional.one_hot(y, 3).float()], 1)
-
-
-def test_conditional_normal_finds_the_classes_and_draws_them_as_often():
-    prior = ConditionalNormal()
-    prior.fit(onehot_codes())
-    z = prior.sample((6000, 7), seeded())
-    counts = z[:, 4:].sum(0)
-    assert torch.equal(z[:, 4:].sum(1), torch.ones(6000))
-    assert chisquare(counts.numpy(), [1000, 2000, 3000]).pvalue > 0.01
-    torch.testing.assert_close(torch.cov(z[:, :4].T), torch.eye(4), atol=0.07, rtol=0)
-
-
-def test_conditional_normal_refuses_codes_without_a_class():
-    with pytest.raises(ValueError, match="do not end in a one-hot class"):
-        ConditionalNormal().fit(torch.randn(50, 4))
-    with pytest.raises(ValueError, match="of which 0 are known as classes"):
-        ConditionalNormal().sample((3, 4))
 
 
 def bent(count=2000):
@@ -128,7 +105,6 @@ def test_symbols_are_whole_numbers_of_the_fitted_length(kind):
 @pytest.mark.parametrize(
     ("make", "codes"),
     [
-        (ConditionalNormal, onehot_codes()),
         (lambda: TwoStage(hidden=8, steps=5), bent(300)),
         (IndependentSymbols, tiny_symbols()),
         (lambda: AutoregressiveSymbols(hidden=8, steps=5), tiny_symbols()),

@@ -20,7 +20,7 @@ from latentlab.models.iwae import IWAE
 from latentlab.models.vae import VAE
 from latentlab.models.vae_gan import VAEGAN
 from latentlab.models.vq_vae import VQVAE
-from latentlab.priors import StandardNormal
+from latentlab.priors import Conditional, StandardNormal
 
 SCALE = 0.5
 
@@ -318,3 +318,12 @@ def test_vq_vae_perplexity_counts_symbols_in_even_use():
     maps = maps.flatten(1).copy_((torch.arange(32) % 16 % 4).float()).view(3, 2, 4, 4)
     maps[:, 1] = 0
     assert float(model.loss(torch.rand(3, 1, 8, 8))["perplexity"].detach()) == pytest.approx(4)
+
+
+def test_a_conditional_vae_tells_its_sampler_the_classes_and_refuses_one_without():
+    prior = Conditional()
+    model = ConditionalVAE((1, 8, 8), 3, prior=prior, noise_dim=4)
+    z = prior.sample((50, model.latent_dim))
+    assert torch.equal(z[:, 4:].sum(1), torch.ones(50))
+    with pytest.raises(ValueError, match="StandardNormal, which draws no classes"):
+        ConditionalVAE((1, 8, 8), 3, prior=StandardNormal())

@@ -20,12 +20,13 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
-from latentlab.contracts import ImageShape
+from latentlab.contracts import ImageShape, Sampler
 from latentlab.losses.divergences import kl_standard_normal
 from latentlab.losses.pixels import PixelLikelihood
 from latentlab.losses.variational import draw_weighted, elbo_terms, reparameterize
 from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam_linear_decay
+from latentlab.priors import Conditional
 
 
 class ConditionalVAE(LightningModule):
@@ -41,6 +42,7 @@ class ConditionalVAE(LightningModule):
         image_shape: ImageShape,
         num_classes: int,
         *,
+        prior: Sampler | None = None,
         noise_dim: int = 20,
         hidden: Sequence[int] = (400,),
         activation: str = "relu",
@@ -53,6 +55,13 @@ class ConditionalVAE(LightningModule):
                 f"a conditional model needs labels of 2 classes or more, and the data have"
                 f" {num_classes}: take the model vae, or data with labels"
             )
+        if prior is not None and not isinstance(prior, Conditional):
+            raise ValueError(
+                f"the sampler is {type(prior).__name__}, which draws no classes: name"
+                " latentlab.priors.Conditional as the sampler's class_path"
+            )
+        if prior is not None:
+            prior.num_classes = num_classes
         self.image_shape, self.num_classes, self.lr = image_shape, num_classes, lr
         self.noise_dim, self.latent_dim = noise_dim, noise_dim + num_classes
         channels, height, width = image_shape

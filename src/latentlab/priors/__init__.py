@@ -5,7 +5,7 @@ is fitted to its training codes afterwards (ex-post density estimation; Ghosh et
 """
 
 from latentlab.priors.base import Prior, StandardNormal, Uniform
-from latentlab.priors.conditional import Coded, Conditional, ConditionalNormal, with_class
+from latentlab.priors.conditional import Coded, Conditional, with_class
 from latentlab.priors.fitted import FittedGaussian, FittedMixture
 from latentlab.priors.symbols import AutoregressiveSymbols, IndependentSymbols
 from latentlab.priors.two_stage import TwoStage
@@ -14,7 +14,6 @@ __all__ = [
     "AutoregressiveSymbols",
     "Coded",
     "Conditional",
-    "ConditionalNormal",
     "FittedGaussian",
     "FittedMixture",
     "IndependentSymbols",
