@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+import yaml
 
 from latentlab.config import build, find_root, load_experiment, load_project
 from latentlab.contracts import LatentlabError
@@ -118,3 +119,20 @@ def test_activations_error_lists_what_exists(project):
     project.edit("configs/stacked_ae.yaml", model__init_args__activation="relo")
     with pytest.raises(LatentlabError, match=r"relo.*gelu.*relu"):
         load_experiment("stacked_ae", FACTS, project.root)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("evaluation__probe_l2", "float"),
+        ("data__val_fraction", "float"),
+        ("trainer__images", "int"),
+    ],
+)
+def test_a_null_where_a_value_must_be_is_named(project, key, told):
+    section, name = key.split("__")
+    content = yaml.safe_load((project.root / "params.yaml").read_text())
+    content.setdefault(section, {})[name] = None
+    (project.root / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(LatentlabError, match=rf"{section}\.{name} is null: it must be {told}"):
+        load_project(project.root)

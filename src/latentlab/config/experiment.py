@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,6 +234,15 @@ def _project(root: Path, content: Mapping[str, Any], files: str) -> Project:
     for section, settings in sections.items():
         parser.add_class_arguments(settings, section)
     known = {key: content[key] for key in ("seed", "models", "tasks", *sections) if key in content}
+    for section, settings in sections.items():
+        for field in fields(settings):  # jsonargparse lets null pass for any type
+            given = known.get(section)
+            null = isinstance(given, Mapping) and given.get(field.name, 0) is None
+            if null and "None" not in str(field.type):
+                raise LatentlabError(
+                    f"{files}: {section}.{field.name} is null: it must be {field.type}; leave the"
+                    " key out for its default"
+                )
     made = parser.instantiate(parse(parser, known, files))
     if not 0 <= made.seed < 2**32:
         raise LatentlabError(f"{files}: seed is {made.seed}: it must be ≥ 0 and < 2^32")
