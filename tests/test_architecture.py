@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "latentlab"
-PLAIN_TORCH = {"corruption", "cures", "losses", "nets", "optimizers", "priors"}
+PLAIN_TORCH = {"corruption", "cures", "games", "losses", "nets", "optimizers", "priors"}
 BOTTOM = {"contracts", "files", "launcher", "memory", "plots", "tracking", *PLAIN_TORCH}
 MAY_IMPORT = {  # room → rooms; a room not named here may import everything but models
     **{room: {"contracts"} for room in BOTTOM},
@@ -20,6 +20,7 @@ MAY_IMPORT = {  # room → rooms; a room not named here may import everything bu
     "findings": {"contracts", "files"},
     "charts": {"files", "plots"},
     "cures": {"losses"},
+    "games": {"optimizers"},
     "config": {"contracts", "data"},
     "tracking": {"__init__", "contracts"},  # __init__: serving.py loads what was trained
 }

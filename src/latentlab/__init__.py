@@ -3,8 +3,8 @@
 The map, from the ground up:
 
 contracts   what a model, a sampler and a data split promise; the image convention; the error
-nets losses priors corruption cures optimizers   plain torch: networks, objectives, latent
-            samplers, x → x̃, what helps a sick game, step rules
+nets losses priors corruption cures games optimizers   plain torch: networks, objectives, latent
+            samplers, x → x̃, what helps a sick game, how its players take turns, step rules
 models      one LightningModule a file, read top to bottom like a paper's method section
 data        fetch, verify, split, write and load images
 metrics     the yardsticks: function(model or features, data) → numbers

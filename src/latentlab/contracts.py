@@ -56,6 +56,17 @@ class Split:
         rows = torch.randperm(len(self), generator=generator)[:most].sort().values
         return Split(self.images[rows], None if self.labels is None else self.labels[rows])
 
+    def balanced(self, count: int, *, seed: int) -> Split:
+        """`count` labelled images, with class counts as equal as there are images to draw from."""
+        assert self.labels is not None
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        turn = torch.empty(len(self), dtype=torch.int64)  # how many of its class came before
+        for kind in self.labels.unique():
+            own = (self.labels[order] == kind).nonzero().flatten()
+            turn[own] = torch.arange(len(own))
+        rows = order[turn.argsort(stable=True)[:count]]
+        return Split(self.images[rows], self.labels[rows])
+
     def batches(self, size: int = 500) -> Iterator[Tensor]:
         """Yield the images in order as float32 (≤ size, C, H, W) in [0, 1]."""
         for start in range(0, len(self.images), size):

@@ -2,14 +2,15 @@
 
 A GAN takes `cures: Cures` and asks it in five places: which images the discriminator is built for
 (`packed`), what is done to it once it is initialised (`equip`), what it sees of images (`view`),
-what is added to its loss (`penalty`), and which labels it learns (`real_label`, `fake_label`).
+what is added to its loss (`penalty`), and which labels it learns (`labels`); and it says which of
+them it cannot take (`without`).
 Two more need no switch here: the players' own learning rates (Heusel et al. 2017) are arguments of
 the models, and the average of the weights (Yazıcı et al. 2019) is `trainer.ema_decay`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,6 +65,22 @@ class Cures:
             known = ", ".join(AUGMENTATIONS)
             raise ValueError(f"unknown augmentation {unknown[0]!r}: choose of {known}")
 
+    def without(self, refused: Mapping[str, str], *, model: str) -> Cures:
+        """These cures, if none of the `refused` is on: {its name: why `model` cannot take it}.
+
+        Raises ValueError otherwise.
+        """
+        for name, why in refused.items():
+            if getattr(self, name) != getattr(Cures, name):
+                given = f"{name} is {getattr(self, name)}"
+                raise ValueError(f"{given}, which {model} cannot take: {why}; leave it out")
+        return self
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What D learns to say of images and of fakes, as `losses.adversarial` takes it."""
+        return {"real_label": self.real_label, "fake_label": self.fake_label}
+
     @property
     def batch_norm(self) -> bool:
         """Whether D may normalise over the batch: no, where its slope at one image is limited."""
@@ -74,10 +91,14 @@ class Cures:
         channels, height, width = image_shape
         return self.packing * channels, height, width
 
-    def equip(self, discriminator: nn.Module) -> nn.Module:
-        """Change D in place, once its weights are initialised. Its last layer is `head`, Linear."""
+    def equip(self, discriminator: nn.Module, *, head: str = "head") -> nn.Module:
+        """Change D in place, once its weights are initialised.
+
+        `head`: where D's last layers are, a Linear or a Sequential that begins with one.
+        """
         if self.minibatch_std:
-            discriminator.head = _reading_spread(discriminator.head)
+            last = discriminator.get_submodule(head)
+            discriminator.set_submodule(head, _reading_spread(last))
         if self.spectral_norm:
             for layer in list(discriminator.modules()):
                 if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -126,12 +147,14 @@ class MinibatchStd(nn.Module):
 
 def _reading_spread(head: Any) -> nn.Sequential:
     """`head`, with one more input that it ignores at first."""
-    wider = nn.Linear(head.in_features + 1, head.out_features)
+    layers: list[Any] = list(head) if isinstance(head, nn.Sequential) else [head]
+    first, *rest = layers
+    wider = nn.Linear(first.in_features + 1, first.out_features)
     with torch.no_grad():
         wider.weight.zero_()
-        wider.weight[:, :-1] = head.weight
-        wider.bias.copy_(head.bias)
-    return nn.Sequential(MinibatchStd(), wider)
+        wider.weight[:, :-1] = first.weight
+        wider.bias.copy_(first.bias)
+    return nn.Sequential(MinibatchStd(), wider, *rest)
 
 
 # Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training", section 3. What

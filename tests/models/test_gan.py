@@ -148,7 +148,7 @@ def test_the_penalised_critic_judges_each_image_alone():
 def test_packed_discriminators_see_packs_and_describe_single_images():
     model = DCGAN(SHAPE, prior=StandardNormal(), latent_dim=5, width=4, cures=Cures(packing=3))
     x = torch.rand(7, *SHAPE)
-    assert model.score(x).shape == (3,)
+    assert model.score_real(x, torch.zeros(7)).shape == (3,)
     assert len(model.features(x)) == 7
     play(model, torch.rand(2, 6, *SHAPE))
 

@@ -14,7 +14,7 @@ from latentlab.models.began import BEGAN
 from latentlab.models.bigan import BiGAN
 from latentlab.models.conditional_gan import ConditionalGAN
 from latentlab.models.infogan import InfoGAN
-from latentlab.models.semi_supervised_gan import SemiSupervisedGAN, few
+from latentlab.models.semi_supervised_gan import SemiSupervisedGAN
 from latentlab.nets.noisy import GaussianNoise
 from latentlab.priors import Coded, Conditional, StandardNormal, Uniform
 
@@ -152,26 +152,24 @@ def test_the_optimal_discriminator_of_k_plus_one_classes_is_the_ratio_of_densiti
     torch.testing.assert_close(logits.detach().exp(), p / p_g[:, None], rtol=1e-3, atol=1e-4)
 
 
-def test_few_takes_as_many_of_each_class_and_always_the_same():
-    labels = torch.arange(60) % 3
-    rows = few(labels, 3, 4, seed=1)
-    assert torch.bincount(labels[rows]).tolist() == [4, 4, 4]
-    assert len(rows.unique()) == 12
-    assert torch.equal(rows, few(labels, 3, 4, seed=1))
-    assert not torch.equal(rows, few(labels, 3, 4, seed=2))
-    with pytest.raises(LatentlabError, match="class 0 has 20 training images"):
-        few(labels, 3, 21, seed=1)
+def test_too_few_labels_of_a_class_are_refused():
+    images, labels = torch.zeros(60, *SHAPE, dtype=torch.uint8), torch.arange(60) % 3
+    labels[:3] = torch.tensor([1, 1, 2])
+    model = under_training(semi_supervised(labels_per_class=20), Split(images, labels))
+    with pytest.raises(LatentlabError, match="class 0 has 19 training images"):
+        model.on_fit_start()
 
 
 def test_only_the_chosen_labels_are_ever_looked_at():
     images = (255 * torch.rand(60, *SHAPE)).to(torch.uint8)
     labels = torch.arange(60) % 3
-    few_rows = few(labels, 3, 4, seed=0)
+    few = Split(images, labels).balanced(12, seed=0)
+    assert few.labels.bincount().tolist() == [4, 4, 4]
     weights = []
     for told in (labels, torch.full_like(labels, -1)):
         model = under_training(semi_supervised(labels_per_class=4), Split(images, labels))
         model.on_fit_start()
-        assert torch.equal(model.labelled_x, images[few_rows].flatten(1))
+        assert torch.equal(model.labelled_x, few.images.flatten(1))
         torch.manual_seed(5)
         for step in range(3):
             model.training_step((images[:20] / 255, told[:20]), step)
@@ -220,7 +218,7 @@ def test_began_measures_grey_levels_per_pixel():
     model = BEGAN(SHAPE, prior=Uniform(), latent_dim=3, hidden=[9]).eval()
     x = torch.rand(5, *SHAPE)
     rebuilt = model.discriminator(x.flatten(1)).sigmoid()
-    assert model.error(x).item() == pytest.approx(
+    assert model.errors(x).mean().item() == pytest.approx(
         ((x.flatten(1) - rebuilt).abs().sum() / (5 * 64)).item(), rel=1e-5
     )
     with pytest.raises(ValueError, match=r"gamma must lie in \(0, 1\]"):

@@ -8,7 +8,6 @@ from torch import nn
 
 from latentlab.contracts import LatentlabError, Split, to_float
 from latentlab.tasks.fitting import (
-    draw_labelled,
     fit,
     fit_bottleneck,
     linear_svm,
@@ -76,7 +75,7 @@ def test_labelled_draws_are_balanced_and_without_repetition(count):
     labels = torch.arange(10).repeat_interleave(torch.arange(10, 110, 10))
     rows = torch.arange(len(labels))
     split = Split(rows.view(-1, 1, 1, 1), labels)
-    draws = [draw_labelled(split, count, seed=seed) for seed in (0, 0, 1)]
+    draws = [split.balanced(count, seed=seed) for seed in (0, 0, 1)]
     sizes = torch.bincount(draws[0].labels, minlength=10)
     assert len(draws[0]) == count == len(draws[0].images.unique())
     assert int(sizes.max() - sizes.min()) <= 1
@@ -87,4 +86,4 @@ def test_labelled_draws_are_balanced_and_without_repetition(count):
 
 def test_a_class_that_runs_out_gives_its_place_to_others():
     split = Split(torch.zeros(30, 1, 1, 1), torch.tensor([0] * 2 + [1] * 28))
-    assert torch.bincount(draw_labelled(split, 20, seed=0).labels).tolist() == [2, 18]
+    assert torch.bincount(split.balanced(20, seed=0).labels).tolist() == [2, 18]

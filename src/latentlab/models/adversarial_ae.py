@@ -18,6 +18,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
+from latentlab.games import advance, still, told_apart, turn
 from latentlab.losses.adversarial import discriminator_loss, non_saturating
 from latentlab.losses.pixels import PixelLikelihood
 from latentlab.nets.mlp import mlp
@@ -82,25 +83,20 @@ class AdversarialAE(LightningModule):
         real_logits = self.discriminator(self.sample_prior(x)).squeeze(1)
         fake_logits = self.discriminator(z.detach()).squeeze(1)
         d_loss = discriminator_loss(real_logits, fake_logits)
-        opt_d.zero_grad()
-        self.manual_backward(d_loss)
-        opt_d.step()
+        turn(self, opt_d, d_loss)
 
-        self.discriminator.requires_grad_(False)  # the encoder's step needs no gradient of D's
-        nll_nats = self.pixels.nll(self.decode_logits(z), x).mean()
-        g_loss = non_saturating(self.discriminator(z).squeeze(1))
-        opt_ae.zero_grad()
-        self.manual_backward(nll_nats + self.adversarial_weight * g_loss)
-        opt_ae.step()
-        self.discriminator.requires_grad_(True)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+        with still(self.discriminator):
+            nll_nats = self.pixels.nll(self.decode_logits(z), x).mean()
+            loss = nll_nats + self.adversarial_weight * non_saturating(
+                self.discriminator(z).squeeze(1)
+            )
+            turn(self, opt_ae, loss)
+        advance(self)
         return {
-            "loss": nll_nats + self.adversarial_weight * g_loss,
+            "loss": loss,
             "nll_nats": nll_nats,
             "d_loss": d_loss,
-            "d_real": real_logits.sigmoid().mean(),
-            "d_fake": fake_logits.sigmoid().mean(),
+            **told_apart(real_logits, fake_logits),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -109,8 +105,7 @@ class AdversarialAE(LightningModule):
         z = self.encode(x)
         return {
             "nll_nats": self.pixels.nll(self.decode_logits(z), x).mean(),
-            "d_real": self.discriminator(self.sample_prior(x)).sigmoid().mean(),
-            "d_fake": self.discriminator(z).sigmoid().mean(),
+            **told_apart(self.discriminator(self.sample_prior(x)), self.discriminator(z)),
         }
 
     def sample_prior(self, like: Tensor) -> Tensor:

@@ -18,9 +18,16 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
+from latentlab.cures import Cures
+from latentlab.games import adam_each, advance, still, turn
 from latentlab.nets.mlp import mlp
 from latentlab.nets.noisy import softplus_mlp
-from latentlab.optimizers import adam, linear_decay
+
+NO_CURE = {
+    "real_label": "its D has no labels",
+    "fake_label": "its D has no labels",
+    "minibatch_std": "its D rebuilds images and has no last layer to add to",
+}
 
 
 class BEGAN(LightningModule):
@@ -33,6 +40,7 @@ class BEGAN(LightningModule):
     """
 
     family = "GAN"
+    border = None  # the errors of images and of fakes lie where γ puts them
     balance: Tensor  # k
 
     def __init__(
@@ -47,6 +55,7 @@ class BEGAN(LightningModule):
         balance_rate: float = 1e-2,
         lr: float = 5e-4,
         beta1: float = 0.5,
+        cures: Cures | None = None,
     ) -> None:
         super().__init__()
         if not 0 < gamma <= 1 or not balance_rate > 0:
@@ -57,12 +66,15 @@ class BEGAN(LightningModule):
         self.automatic_optimization = False
         self.prior, self.image_shape, self.latent_dim = prior, image_shape, latent_dim
         self.gamma, self.balance_rate, self.lr, self.beta1 = gamma, balance_rate, lr, beta1
+        self.cures = cures = (cures or Cures()).without(NO_CURE, model="BEGAN")
         pixels = image_shape[0] * image_shape[1] * image_shape[2]
-        down, up = [pixels, *hidden, latent_dim], [latent_dim, *reversed(hidden), pixels]
-        self.generator = softplus_mlp(up)
+        up, seen = [latent_dim, *reversed(hidden)], cures.packing * pixels
+        self.generator = softplus_mlp([*up, pixels])
         self.discriminator = torch.nn.Sequential(
-            mlp(down, activation=activation), mlp(up, activation=activation)
+            mlp([seen, *hidden, latent_dim], activation=activation),
+            mlp([*up, seen], activation=activation),
         )
+        cures.equip(self.discriminator)
         self.register_buffer("balance", torch.zeros(()))
 
     def decode(self, z: Tensor) -> Tensor:
@@ -70,35 +82,51 @@ class BEGAN(LightningModule):
 
     def features(self, x: Tensor) -> Tensor:
         """The code of the autoencoder inside D; it is not G's: decode cannot read it."""
-        return self.discriminator[0](x.flatten(1))
+        return self.discriminator[0](x.repeat(1, self.cures.packing, 1, 1).flatten(1))
 
-    def error(self, x: Tensor) -> Tensor:
-        """L(x): mean over batch and pixels of |x − D(x)|, in grey levels 0…1."""
+    def errors(self, x: Tensor) -> Tensor:
+        """L(x) of each image (B, C, H, W): mean over pixels of |x − D(x)|, in grey levels 0…1."""
         flat = x.flatten(1)
-        return (flat - self.discriminator(flat).sigmoid()).abs().mean()
+        return (flat - self.discriminator(flat).sigmoid()).abs().mean(1)
+
+    def view(self, x: Tensor, progress: float) -> Tensor:
+        """What D sees of images in [0, 1] under the cures, which know them in [−1, 1]."""
+        return (self.cures.view(2 * x - 1, progress) + 1) / 2
+
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
+        """−L(x) of images (B, C, H, W) in [0, 1], higher for real; one a pack."""
+        return -self.errors(self.cures.pack(x))
+
+    def score_fake(self, z: Tensor) -> Tensor:
+        """−L of the images made of codes (B, D); one a pack."""
+        return -self.errors(self.cures.pack(self.decode(z)))
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
+        real_error, fake_error = -self.score_real(x, y).mean(), -self.score_fake(z).mean()
+        return real_error - self.balance * fake_error, fake_error
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = batch[0]
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = self.decode(self.sample_prior(x))
+        progress = self.cures.progress(self.trainer)
 
-        real_error, fake_error = self.error(x), self.error(x_fake.detach())
-        opt_d.zero_grad()
-        self.manual_backward(real_error - self.balance * fake_error)
-        opt_d.step()
+        seen = self.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        real_errors = self.errors(seen)
+        real_error = real_errors.mean()
+        fake_error = self.errors(self.view(x_fake.detach(), progress)).mean()
+        penalty = self.cures.penalty(-real_errors, seen, batch_idx)
+        turn(self, opt_d, real_error - self.balance * fake_error + penalty)
 
-        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
-        g_loss = self.error(x_fake)
-        opt_g.zero_grad()
-        self.manual_backward(g_loss)
-        opt_g.step()
-        self.discriminator.requires_grad_(True)
+        with still(self.discriminator):
+            g_loss = self.errors(self.view(x_fake, progress)).mean()
+            turn(self, opt_g, g_loss)
 
         gap = self.gamma * real_error.detach() - g_loss.detach()
         gap = self.trainer.strategy.reduce(gap, reduce_op="mean")  # one k for all processes
         self.balance.add_(self.balance_rate * gap).clamp_(0, 1)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+        advance(self)
         return {
             "loss": real_error + g_loss,
             "real_error": real_error,
@@ -109,8 +137,8 @@ class BEGAN(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """L of held-out images and of fakes, and the convergence measure M of the two."""
-        x = batch[0]
-        real_error, fake_error = self.error(x), self.error(self.decode(self.sample_prior(x)))
+        real_error = -self.score_real(*batch).mean()
+        fake_error = -self.score_fake(self.sample_prior(batch[0])).mean()
         return {
             "real_error": real_error,
             "fake_error": fake_error,
@@ -121,9 +149,9 @@ class BEGAN(LightningModule):
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        players = [
-            adam(network.parameters(), self.lr, betas=(self.beta1, 0.999))
-            for network in (self.generator, self.discriminator)
-        ]
-        steps = int(self.trainer.estimated_stepping_batches)
-        return players, [linear_decay(optimizer, steps) for optimizer in players]
+        return adam_each(
+            (self.generator.parameters(), self.lr),
+            (self.discriminator.parameters(), self.lr),
+            betas=(self.beta1, 0.999),
+            steps=int(self.trainer.estimated_stepping_batches),
+        )

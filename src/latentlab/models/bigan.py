@@ -17,9 +17,12 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
-from latentlab.losses.adversarial import discriminator_loss
+from latentlab.cures import Cures
+from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.losses.adversarial import discriminator_loss, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.optimizers import adam, linear_decay
+
+NO_CURE = {"packing": "D is asked about one image and its code"}
 
 
 class BiGAN(LightningModule):
@@ -30,6 +33,7 @@ class BiGAN(LightningModule):
     """
 
     family = "GAN"
+    border = 0.0  # the logit at which D is undecided
 
     def __init__(
         self,
@@ -42,18 +46,21 @@ class BiGAN(LightningModule):
         lr: tuple[float, float] = (5e-4, 2e-4),
         beta1: float = 0.5,
         lr_decay: bool = True,
+        cures: Cures | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.latent_dim, self.prior = latent_dim, prior
         self.lr, self.beta1, self.lr_decay = lr, beta1, lr_decay
+        self.cures = cures = (cures or Cures()).without(NO_CURE, model="BiGAN")
+        self.d_loss, _ = players("non_saturating", **cures.labels)
         self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
         self.encoder = Discriminator(image_shape, width=width)  # its body, with a head of D numbers
         maps = self.encoder.head.in_features
         self.encoder.head = nn.Linear(maps, latent_dim)
         self.discriminator = nn.ModuleDict(
             {
-                "trunk": Discriminator(image_shape, width=width).trunk,
+                "trunk": Discriminator(image_shape, width=width, batch_norm=cures.batch_norm).trunk,
                 "joint": nn.Sequential(
                     nn.Linear(maps + latent_dim, joint),
                     nn.LeakyReLU(0.2),
@@ -64,6 +71,7 @@ class BiGAN(LightningModule):
             }
         )
         self.apply(init_dcgan)
+        cures.equip(self.discriminator, head="joint")
 
     def generate(self, z: Tensor) -> Tensor:
         """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
@@ -83,34 +91,44 @@ class BiGAN(LightningModule):
         maps = self.discriminator["trunk"](x).movedim(1, 3).flatten(1)
         return self.discriminator["joint"](torch.cat([maps, z], 1)).squeeze(1)
 
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
+        """D's logits of images (B, C, H, W) in [0, 1], each with its encoding."""
+        x = 2 * x - 1
+        return self.discriminate(x, self.encoder(x))
+
+    def score_fake(self, z: Tensor) -> Tensor:
+        """D's logits of codes (B, D) with the images made of them."""
+        return self.discriminate(self.generate(z), z)
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D, and G with E minimise of images x in [0, 1] and codes z, no cure's noise."""
+        encoded, generated = self.score_real(x, y), self.score_fake(z)
+        return self.d_loss(encoded, generated), discriminator_loss(generated, encoded)
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
         opt_ge, opt_d = self.optimizers()  # type: ignore[attr-defined]
         z = self.sample_prior(x)
         z_hat, x_fake = self.encoder(x), self.generate(z)
+        progress = self.cures.progress(self.trainer)
 
-        real_logits = self.discriminate(x, z_hat.detach())
-        fake_logits = self.discriminate(x_fake.detach(), z)
-        d_loss = discriminator_loss(real_logits, fake_logits)
-        opt_d.zero_grad()
-        self.manual_backward(d_loss)
-        opt_d.step()
+        seen = self.cures.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        real_logits = self.discriminate(seen, z_hat.detach())
+        fake_logits = self.discriminate(self.cures.view(x_fake.detach(), progress), z)
+        d_loss = self.d_loss(real_logits, fake_logits)
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
 
-        self.discriminator.requires_grad_(False)  # their step needs no gradient of D's weights
-        encoded, generated = self.discriminate(x, z_hat), self.discriminate(x_fake, z)
-        ge_loss = discriminator_loss(generated, encoded)  # with labels exchanged
-        opt_ge.zero_grad()
-        self.manual_backward(ge_loss)
-        opt_ge.step()
-        self.discriminator.requires_grad_(True)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+        with still(self.discriminator):
+            encoded = self.discriminate(self.cures.view(x, progress), z_hat)
+            generated = self.discriminate(self.cures.view(x_fake, progress), z)
+            ge_loss = discriminator_loss(generated, encoded)  # with labels exchanged
+            turn(self, opt_ge, ge_loss)
+        advance(self)
         return {
             "loss": d_loss + ge_loss,
             "d_loss": d_loss,
             "ge_loss": ge_loss,
-            "d_real": real_logits.sigmoid().mean(),
-            "d_fake": fake_logits.sigmoid().mean(),
+            **told_apart(real_logits, fake_logits),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -119,8 +137,7 @@ class BiGAN(LightningModule):
         z = self.sample_prior(x)
         z_hat, x_fake = self.encoder(x), self.generate(z)
         return {
-            "d_real": self.discriminate(x, z_hat).sigmoid().mean(),
-            "d_fake": self.discriminate(x_fake, z).sigmoid().mean(),
+            **told_apart(self.discriminate(x, z_hat), self.discriminate(x_fake, z)),
             "sse": (self.generate(z_hat) - x).square().flatten(1).sum(1).mean() / 4,
             "code_sse": (self.encoder(x_fake) - z).square().sum(1).mean(),
         }
@@ -129,10 +146,9 @@ class BiGAN(LightningModule):
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        both = [*self.generator.parameters(), *self.encoder.parameters()]
-        players = [
-            adam(weights, lr, betas=(self.beta1, 0.999))
-            for weights, lr in zip((both, self.discriminator.parameters()), self.lr, strict=True)
-        ]
-        steps = int(self.trainer.estimated_stepping_batches)
-        return players, [linear_decay(o, steps) for o in players] if self.lr_decay else []
+        return adam_each(
+            ([*self.generator.parameters(), *self.encoder.parameters()], self.lr[0]),
+            (self.discriminator.parameters(), self.lr[1]),
+            betas=(self.beta1, 0.999),
+            steps=int(self.trainer.estimated_stepping_batches) if self.lr_decay else None,
+        )

@@ -18,10 +18,13 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
-from latentlab.losses.adversarial import discriminator_loss, non_saturating
+from latentlab.cures import Cures
+from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.losses.adversarial import players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.optimizers import adam, linear_decay
 from latentlab.priors import Conditional, with_class
+
+NO_CURE = {"packing": "D is asked about one image and its class"}
 
 
 class ConditionalGAN(LightningModule):
@@ -33,6 +36,7 @@ class ConditionalGAN(LightningModule):
     """
 
     family = "GAN"
+    border = 0.0  # the logit at which D is undecided
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class ConditionalGAN(LightningModule):
         lr: tuple[float, float] = (2e-4, 2e-4),
         beta1: float = 0.5,
         lr_decay: bool = True,
+        cures: Cures | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -62,19 +67,17 @@ class ConditionalGAN(LightningModule):
         prior.num_classes = num_classes
         self.prior, self.num_classes, self.latent_dim = prior, num_classes, noise_dim + num_classes
         self.lr, self.beta1, self.lr_decay = lr, beta1, lr_decay
+        self.cures = cures = (cures or Cures()).without(NO_CURE, model="a conditional GAN")
+        self.d_loss, self.g_loss = players("non_saturating", **cures.labels)
         self.generator = Generator(image_shape, latent_dim=self.latent_dim, width=width)
-        convolutions = Discriminator(image_shape, width=width)
-        self.discriminator = nn.ModuleDict(
-            {
-                "trunk": convolutions.trunk,
-                "heads": nn.Sequential(
-                    nn.Linear(convolutions.head.in_features, hidden),
-                    nn.LeakyReLU(0.2),
-                    nn.Linear(hidden, num_classes),
-                ),
-            }
+        self.discriminator = Discriminator(image_shape, width=width, batch_norm=cures.batch_norm)
+        self.discriminator.head = nn.Sequential(  # a logit for each class
+            nn.Linear(self.discriminator.head.in_features, hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden, num_classes),
         )
         self.apply(init_dcgan)
+        cures.equip(self.discriminator)
 
     def condition(self, z: Tensor, y: Tensor) -> Tensor:
         """Codes (B, D) with their class replaced by y (B,), int64."""
@@ -89,47 +92,51 @@ class ConditionalGAN(LightningModule):
 
     def features(self, x: Tensor) -> Tensor:
         """D's last maps, which know no class, max-pooled to 4×4 (Radford 2016, section 5.1)."""
-        return F.adaptive_max_pool2d(self.discriminator["trunk"](2 * x - 1), 4).flatten(1)
+        return F.adaptive_max_pool2d(self.discriminator.trunk(2 * x - 1), 4).flatten(1)
 
     def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
         """Images in [−1, 1] and their classes (B,) → logits (B,)."""
-        maps = self.discriminator["trunk"](x).movedim(1, 3).flatten(1)
-        return self.discriminator["heads"](maps).gather(1, y[:, None]).squeeze(1)
+        return self.discriminator(x).gather(1, y[:, None]).squeeze(1)
+
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
+        """D's logits of images (B, C, H, W) in [0, 1] of classes (B,), above `border` for real."""
+        return self.discriminate(2 * x - 1, y)
+
+    def score_fake(self, z: Tensor) -> Tensor:
+        """D's logits of the images made of codes (B, D), asked about the codes' classes."""
+        return self.discriminate(self.generate(z), z[:, -self.num_classes :].argmax(1))
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
+        fake_logits = self.score_fake(z)
+        return self.d_loss(self.score_real(x, y), fake_logits), self.g_loss(fake_logits)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x, y = 2 * batch[0] - 1, batch[1]
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = self.generate(self.sample_prior(x, y))
+        progress = self.cures.progress(self.trainer)
 
-        real_logits = self.discriminate(x, y)
-        fake_logits = self.discriminate(x_fake.detach(), y)
-        d_loss = discriminator_loss(real_logits, fake_logits)
-        opt_d.zero_grad()
-        self.manual_backward(d_loss)
-        opt_d.step()
+        seen = self.cures.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        real_logits = self.discriminate(seen, y)
+        fake_logits = self.discriminate(self.cures.view(x_fake.detach(), progress), y)
+        d_loss = self.d_loss(real_logits, fake_logits)
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
 
-        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
-        g_loss = non_saturating(self.discriminate(x_fake, y))
-        opt_g.zero_grad()
-        self.manual_backward(g_loss)
-        opt_g.step()
-        self.discriminator.requires_grad_(True)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+        with still(self.discriminator):
+            g_loss = self.g_loss(self.discriminate(self.cures.view(x_fake, progress), y))
+            turn(self, opt_g, g_loss)
+        advance(self)
         return {
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            "d_real": real_logits.sigmoid().mean(),
-            "d_fake": fake_logits.sigmoid().mean(),
+            **told_apart(real_logits, fake_logits),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """How D tells held-out images from fakes of the same classes: 0.5 where it cannot."""
-        x, y = 2 * batch[0] - 1, batch[1]
-        real_logits = self.discriminate(x, y)
-        fake_logits = self.discriminate(self.generate(self.sample_prior(x, y)), y)
-        return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+        return told_apart(self.score_real(*batch), self.score_fake(self.sample_prior(*batch)))
 
     def sample_prior(self, like: Tensor, y: Tensor) -> Tensor:
         """Noise from the prior, the batch's own classes: y alone then tells D nothing."""
@@ -137,9 +144,9 @@ class ConditionalGAN(LightningModule):
         return self.condition(z, y)
 
     def configure_optimizers(self) -> Any:
-        players = [
-            adam(network.parameters(), lr, betas=(self.beta1, 0.999))
-            for network, lr in zip((self.generator, self.discriminator), self.lr, strict=True)
-        ]
-        steps = int(self.trainer.estimated_stepping_batches)
-        return players, [linear_decay(o, steps) for o in players] if self.lr_decay else []
+        return adam_each(
+            (self.generator.parameters(), self.lr[0]),
+            (self.discriminator.parameters(), self.lr[1]),
+            betas=(self.beta1, 0.999),
+            steps=int(self.trainer.estimated_stepping_batches) if self.lr_decay else None,
+        )

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
+from latentlab.games import adam_each, advance, still, told_apart, turn
 from latentlab.losses.adversarial import BORDERS, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.optimizers import adam, linear_decay
 
 Loss = Literal["minimax", "non_saturating", "maximum_likelihood", "least_squares", "hinge"]
 
@@ -54,9 +54,7 @@ class DCGAN(LightningModule):
         self.rates = (lr, lr if d_lr is None else d_lr)
         self.prior = prior
         self.cures = cures = cures or Cures()
-        self.d_loss, self.g_loss = players(
-            loss, real_label=cures.real_label, fake_label=cures.fake_label
-        )
+        self.d_loss, self.g_loss = players(loss, **cures.labels)
         self.border = BORDERS.get(loss, 0.0)
         self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
         self.discriminator = Discriminator(
@@ -77,14 +75,18 @@ class DCGAN(LightningModule):
         alike = (2 * x - 1).repeat(1, self.cures.packing, 1, 1)
         return F.adaptive_max_pool2d(self.discriminator.trunk(alike), 4).flatten(1)
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
         """D's logits of images (B, C, H, W) in [0, 1], above `border` for real; one a pack."""
         return self.discriminator(self.cures.pack(2 * x - 1))
 
-    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def score_fake(self, z: Tensor) -> Tensor:
+        """D's logits of the images made of codes (B, D); one a pack."""
+        return self.discriminator(self.cures.pack(self.generate(z)))
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
-        fake_logits = self.discriminator(self.cures.pack(self.generate(z)))
-        return self.d_loss(self.score(x), fake_logits), self.g_loss(fake_logits)
+        fake_logits = self.score_fake(z)
+        return self.d_loss(self.score_real(x, y), fake_logits), self.g_loss(fake_logits)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
@@ -96,39 +98,31 @@ class DCGAN(LightningModule):
         real_logits = self.discriminator(seen)
         fake_logits = self.discriminator(self.cures.view(x_fake.detach(), progress))
         d_loss = self.d_loss(real_logits, fake_logits)
-        opt_d.zero_grad()
-        self.manual_backward(d_loss + self.cures.penalty(real_logits, seen, batch_idx))
-        opt_d.step()
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
 
-        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
-        g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, progress)))
-        opt_g.zero_grad()
-        self.manual_backward(g_loss)
-        opt_g.step()
-        self.discriminator.requires_grad_(True)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+        with still(self.discriminator):
+            g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, progress)))
+            turn(self, opt_g, g_loss)
+        advance(self)
         return {
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            "d_real": real_logits.sigmoid().mean(),
-            "d_fake": fake_logits.sigmoid().mean(),
+            **told_apart(real_logits, fake_logits),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """How D tells held-out images from fakes: 0.5 and 0.5 where it cannot."""
-        real_logits = self.score(batch[0])
-        fake_logits = self.score(self.decode(self.sample_prior(batch[0])))
-        return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+        fake_logits = self.score_fake(self.sample_prior(batch[0]))
+        return told_apart(self.score_real(*batch), fake_logits)
 
     def sample_prior(self, like: Tensor) -> Tensor:
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        optimizers = [
-            adam(network.parameters(), lr, betas=(self.beta1, 0.999))
-            for network, lr in zip((self.generator, self.discriminator), self.rates, strict=True)
-        ]
-        steps = int(self.trainer.estimated_stepping_batches)
-        return optimizers, [linear_decay(o, steps) for o in optimizers] if self.lr_decay else []
+        return adam_each(
+            (self.generator.parameters(), self.rates[0]),
+            (self.discriminator.parameters(), self.rates[1]),
+            betas=(self.beta1, 0.999),
+            steps=int(self.trainer.estimated_stepping_batches) if self.lr_decay else None,
+        )

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
+from latentlab.games import adam_each, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.nets.flat import FlatDiscriminator, FlatGenerator
-from latentlab.optimizers import adam, linear_decay
 
 
 class GAN(LightningModule):
@@ -55,9 +55,7 @@ class GAN(LightningModule):
         self.rates = (lr, lr if d_lr is None else d_lr)
         self.prior = prior
         self.cures = cures = cures or Cures()
-        self.d_loss, self.g_loss = players(
-            loss, real_label=cures.real_label, fake_label=cures.fake_label
-        )
+        self.d_loss, self.g_loss = players(loss, **cures.labels)
         self.generator = FlatGenerator(image_shape, latent_dim=latent_dim, hidden=hidden)
         self.discriminator = FlatDiscriminator(cures.packed(image_shape), hidden=[*hidden][::-1])
         cures.equip(self.discriminator)
@@ -73,14 +71,18 @@ class GAN(LightningModule):
         """The discriminator's last hidden layer."""
         return self.discriminator.trunk((2 * x - 1).repeat(1, self.cures.packing, 1, 1))
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
         """D's logits of images (B, C, H, W) in [0, 1], above `border` for real; one a pack."""
         return self.discriminator(self.cures.pack(2 * x - 1))
 
-    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def score_fake(self, z: Tensor) -> Tensor:
+        """D's logits of the images made of codes (B, D); one a pack."""
+        return self.discriminator(self.cures.pack(self.generate(z)))
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
-        fake_logits = self.discriminator(self.cures.pack(self.generate(z)))
-        return self.d_loss(self.score(x), fake_logits), self.g_loss(fake_logits)
+        fake_logits = self.score_fake(z)
+        return self.d_loss(self.score_real(x, y), fake_logits), self.g_loss(fake_logits)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
@@ -100,42 +102,33 @@ class GAN(LightningModule):
         real_logits = self.discriminator(seen)
         fake_logits = self.discriminator(self.cures.view(x_fake, progress))
         d_loss = self.d_loss(real_logits, fake_logits)
-        opt_d.zero_grad()
-        self.manual_backward(d_loss + self.cures.penalty(real_logits, seen, batch_idx))
-        opt_d.step()
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
         g_loss = self.g_loss(fake_logits.detach())
         return {
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            "d_real": real_logits.sigmoid().mean(),
-            "d_fake": fake_logits.sigmoid().mean(),
+            **told_apart(real_logits, fake_logits),
         }
 
     def step_generator(self, x: Tensor, opt_g: Any) -> None:
-        seen = self.cures.view(
-            self.generate(self.sample_prior(x)), self.cures.progress(self.trainer)
-        )
-        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
-        opt_g.zero_grad()
-        self.manual_backward(self.g_loss(self.discriminator(seen)))
-        opt_g.step()
-        self.discriminator.requires_grad_(True)
+        x_fake = self.generate(self.sample_prior(x))
+        with still(self.discriminator):
+            seen = self.cures.view(x_fake, self.cures.progress(self.trainer))
+            turn(self, opt_g, self.g_loss(self.discriminator(seen)))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """How D tells held-out images from fakes: 0.5 and 0.5 where it cannot."""
-        real_logits = self.score(batch[0])
-        fake_logits = self.score(self.decode(self.sample_prior(batch[0])))
-        return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+        fake_logits = self.score_fake(self.sample_prior(batch[0]))
+        return told_apart(self.score_real(*batch), fake_logits)
 
     def sample_prior(self, like: Tensor) -> Tensor:
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        optimizers = [
-            adam(network.parameters(), lr, betas=(0.5, 0.999))
-            for network, lr in zip((self.generator, self.discriminator), self.rates, strict=True)
-        ]
         steps = int(self.trainer.estimated_stepping_batches)
-        turns = (max(1, steps // self.d_steps), steps)
-        return optimizers, [linear_decay(*pair) for pair in zip(optimizers, turns, strict=True)]
+        return adam_each(
+            (self.generator.parameters(), self.rates[0]),
+            (self.discriminator.parameters(), self.rates[1]),
+            steps=(max(1, steps // self.d_steps), steps),
+        )

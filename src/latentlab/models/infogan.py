@@ -16,12 +16,14 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
-from latentlab.losses.adversarial import discriminator_loss, non_saturating
+from latentlab.cures import Cures
+from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.losses.adversarial import players
 from latentlab.losses.information import categorical_information, uniform_information
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.optimizers import adam, linear_decay
 from latentlab.priors import Coded
 
+NO_CURE = {"packing": "Q reads the code of one image"}
 LOGVAR = (-6.0, 2.0)  # of Q(c|x): a surer Q would only chase rounding errors
 
 
@@ -34,6 +36,7 @@ class InfoGAN(LightningModule):
     """
 
     family = "GAN"
+    border = 0.0  # the logit at which D is undecided
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class InfoGAN(LightningModule):
         lr: tuple[float, float] = (1e-3, 2e-4),
         beta1: float = 0.5,
         lr_decay: bool = True,
+        cures: Cures | None = None,
     ) -> None:
         super().__init__()
         if categories < 2 or continuous < 0:
@@ -66,14 +70,14 @@ class InfoGAN(LightningModule):
         self.prior, self.categories, self.continuous = prior, categories, continuous
         self.latent_dim = noise_dim + continuous + categories
         self.weights, self.lr, self.beta1, self.lr_decay = weights, lr, beta1, lr_decay
+        self.cures = cures = (cures or Cures()).without(NO_CURE, model="InfoGAN")
+        self.d_loss, self.g_loss = players("non_saturating", **cures.labels)
         self.generator = Generator(image_shape, latent_dim=self.latent_dim, width=width)
-        convolutions = Discriminator(image_shape, width=width)
-        self.observers = nn.ModuleDict(
+        body = Discriminator(image_shape, width=width, batch_norm=cures.batch_norm)
+        body.head = nn.Sequential(nn.Linear(body.head.in_features, shared), nn.LeakyReLU(0.2))
+        self.discriminator = nn.ModuleDict(  # with Q, which costs next to nothing
             {
-                "trunk": convolutions.trunk,
-                "shared": nn.Sequential(
-                    nn.Linear(convolutions.head.in_features, shared), nn.LeakyReLU(0.2)
-                ),
+                "body": body,
                 "D": nn.Linear(shared, 1),
                 "Q": nn.Sequential(
                     nn.Linear(shared, 128, bias=False),
@@ -84,6 +88,7 @@ class InfoGAN(LightningModule):
             }
         )
         self.apply(init_dcgan)
+        cures.equip(self.discriminator, head="body.head")
 
     def generate(self, z: Tensor) -> Tensor:
         """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
@@ -94,13 +99,29 @@ class InfoGAN(LightningModule):
 
     def features(self, x: Tensor) -> Tensor:
         """The discriminator's last maps, max-pooled to 4×4 (Radford et al. 2016, section 5.1)."""
-        return F.adaptive_max_pool2d(self.observers["trunk"](2 * x - 1), 4).flatten(1)
+        return F.adaptive_max_pool2d(
+            self.discriminator.get_submodule("body.trunk")(2 * x - 1), 4
+        ).flatten(1)
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [−1, 1] → D's logits (B,), and what Q says (B, K + 2J), of the same layer."""
-        maps = self.observers["trunk"](x).movedim(1, 3).flatten(1)
-        seen = self.observers["shared"](maps)
-        return self.observers["D"](seen).squeeze(1), self.observers["Q"](seen)
+        seen = self.discriminator["body"](x)
+        return self.discriminator["D"](seen).squeeze(1), self.discriminator["Q"](seen)
+
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
+        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real."""
+        return self.look(2 * x - 1)[0]
+
+    def score_fake(self, z: Tensor) -> Tensor:
+        """D's logits of the images made of codes (B, D)."""
+        return self.look(self.generate(z))[0]
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D with Q, and G minimise of images x in [0, 1] and codes z, no cure's noise."""
+        fake_logits, said = self.look(self.generate(z))
+        known = self.weigh(*self.information(said, z))
+        d_loss = self.d_loss(self.score_real(x, y), fake_logits)
+        return d_loss - known, self.g_loss(fake_logits) - known
 
     def recognize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) → logits of Q(y|x) (B, K) and means of Q(c|x) (B, J)."""
@@ -122,24 +143,21 @@ class InfoGAN(LightningModule):
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         z = self.sample_prior(x)
         x_fake = self.generate(z)
+        progress = self.cures.progress(self.trainer)
 
-        real_logits, _ = self.look(x)
-        fake_logits, said = self.look(x_fake.detach())
-        d_loss = discriminator_loss(real_logits, fake_logits)
-        opt_d.zero_grad()
-        self.manual_backward(d_loss - self.weigh(*self.information(said, z)))
-        opt_d.step()
+        seen = self.cures.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        real_logits, _ = self.look(seen)
+        fake_logits, said = self.look(self.cures.view(x_fake.detach(), progress))
+        d_loss = self.d_loss(real_logits, fake_logits)
+        penalty = self.cures.penalty(real_logits, seen, batch_idx)
+        turn(self, opt_d, d_loss - self.weigh(*self.information(said, z)) + penalty)
 
-        self.observers.requires_grad_(False)  # G's step needs no gradient of D's and Q's weights
-        fake_logits, said = self.look(x_fake)
-        about_y, about_c = self.information(said, z)
-        g_loss = non_saturating(fake_logits)
-        opt_g.zero_grad()
-        self.manual_backward(g_loss - self.weigh(about_y, about_c))
-        opt_g.step()
-        self.observers.requires_grad_(True)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+        with still(self.discriminator):
+            fake_logits, said = self.look(self.cures.view(x_fake, progress))
+            about_y, about_c = self.information(said, z)
+            g_loss = self.g_loss(fake_logits)
+            turn(self, opt_g, g_loss - self.weigh(about_y, about_c))
+        advance(self)
         return {
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
@@ -158,8 +176,7 @@ class InfoGAN(LightningModule):
         fake_logits, said = self.look(self.generate(z))
         about_y, about_c = self.information(said, z)
         return {
-            "d_real": self.look(x)[0].sigmoid().mean(),
-            "d_fake": fake_logits.sigmoid().mean(),
+            **told_apart(self.look(x)[0], fake_logits),
             "category_nats": about_y,
             "continuous_nats": about_c,
         }
@@ -168,9 +185,9 @@ class InfoGAN(LightningModule):
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        players = [
-            adam(network.parameters(), lr, betas=(self.beta1, 0.999))
-            for network, lr in zip((self.generator, self.observers), self.lr, strict=True)
-        ]
-        steps = int(self.trainer.estimated_stepping_batches)
-        return players, [linear_decay(o, steps) for o in players] if self.lr_decay else []
+        return adam_each(
+            (self.generator.parameters(), self.lr[0]),
+            (self.discriminator.parameters(), self.lr[1]),
+            betas=(self.beta1, 0.999),
+            steps=int(self.trainer.estimated_stepping_batches) if self.lr_decay else None,
+        )

@@ -20,10 +20,16 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, LatentlabError, Sampler, to_float
-from latentlab.losses.adversarial import discriminator_loss
+from latentlab.cures import Cures
+from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.losses.adversarial import players
 from latentlab.losses.semi_supervised import feature_matching, real_logit
 from latentlab.nets.noisy import noisy_mlp, softplus_mlp
-from latentlab.optimizers import adam, linear_decay
+
+NO_CURE = {
+    "packing": "its D tells the class of one image",
+    "spectral_norm": "its D has weight normalisation",
+}
 
 
 class SemiSupervisedGAN(LightningModule):
@@ -34,6 +40,7 @@ class SemiSupervisedGAN(LightningModule):
     """
 
     family = "GAN"
+    border = 0.0  # the logit at which D is undecided
     labelled_x: Tensor  # (labels_per_class · K, C, H, W) uint8
     labelled_y: Tensor
 
@@ -52,6 +59,7 @@ class SemiSupervisedGAN(LightningModule):
         labelled_batch: int = 50,
         lr: float = 3e-3,
         beta1: float = 0.5,
+        cures: Cures | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2 or labels_per_class < 1:
@@ -63,11 +71,18 @@ class SemiSupervisedGAN(LightningModule):
         self.prior, self.num_classes, self.latent_dim = prior, num_classes, latent_dim
         self.labels_per_class, self.label_seed = labels_per_class, label_seed
         self.labelled_batch, self.lr, self.beta1 = labelled_batch, lr, beta1
+        self.cures = cures = (cures or Cures()).without(NO_CURE, model="a semi-supervised GAN")
+        self.d_loss, _ = players("non_saturating", **cures.labels)
         self.image_shape = image_shape
         pixels = image_shape[0] * image_shape[1] * image_shape[2]
         self.generator = softplus_mlp([latent_dim, *generator_hidden, pixels])
-        self.trunk = noisy_mlp([pixels, *hidden], noise=noise)
-        self.head = nn.Linear(hidden[-1], num_classes)
+        self.discriminator = nn.ModuleDict(
+            {
+                "trunk": noisy_mlp([pixels, *hidden], noise=noise),
+                "head": nn.Linear(hidden[-1], num_classes),
+            }
+        )
+        cures.equip(self.discriminator)
         # not saved: the data and label_seed decide them
         count = labels_per_class * num_classes
         # flat: what is laid out channels last cannot be broadcast to other processes
@@ -77,19 +92,38 @@ class SemiSupervisedGAN(LightningModule):
 
     def on_fit_start(self) -> None:
         split = self.trainer.datamodule.split("train")  # type: ignore[attr-defined]
-        rows = few(split.labels, self.num_classes, self.labels_per_class, self.label_seed)
-        self.labelled_x = split.images[rows].flatten(1).to(self.device)
-        self.labelled_y = split.labels[rows].to(self.device)
+        few = split.balanced(self.labels_per_class * self.num_classes, seed=self.label_seed)
+        counts = few.labels.bincount(minlength=self.num_classes)
+        if (least := int(counts.min())) < self.labels_per_class:
+            raise LatentlabError(
+                f"class {int(counts.argmin())} has {least} training images, and labels_per_class is"
+                f" {self.labels_per_class}: lower it"
+            )
+        self.labelled_x = few.images.flatten(1).to(self.device)
+        self.labelled_y = few.labels.to(self.device)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.generator(z).sigmoid().unflatten(1, self.image_shape)  # (B, C, H, W)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.trunk(x.flatten(1))  # (B, F)
+        return self.discriminator["trunk"](x.flatten(1))  # (B, F)
 
     def classify(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) → logits of the real classes (B, K)."""
-        return self.head(self.features(x))
+        return self.discriminator["head"](self.features(x))
+
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
+        """log D(x) / (1 − D(x)) of images (B, C, H, W) in [0, 1], above `border` for real."""
+        return real_logit(self.classify(x))
+
+    def score_fake(self, z: Tensor) -> Tensor:
+        """The same of the images made of codes (B, D)."""
+        return real_logit(self.classify(self.decode(z)))
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """D's part in the game, without the labelled images, and what G minimises."""
+        d_loss = self.d_loss(self.score_real(x, y), self.score_fake(z))
+        return d_loss, feature_matching(self.features(x), self.features(self.decode(z)))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = batch[0]  # the labels of the batch are not looked at
@@ -99,23 +133,22 @@ class SemiSupervisedGAN(LightningModule):
         x_few = to_float(self.labelled_x[rows]).unflatten(1, self.image_shape)
         y_few = self.labelled_y[rows]
 
-        few_logits, real, fake = self.classify(torch.cat([x_few, x, x_fake.detach()])).split(
-            [len(x_few), len(x), len(x)]
-        )
-        class_loss = F.cross_entropy(few_logits, y_few)
-        d_loss = discriminator_loss(real_logit(real), real_logit(fake))
-        opt_d.zero_grad()
-        self.manual_backward(class_loss + d_loss)
-        opt_d.step()
+        progress = self.cures.progress(self.trainer)
 
-        self.trunk.requires_grad_(False)  # G's step needs no gradient of D's weights
-        g_loss = feature_matching(self.features(x), self.features(x_fake))
-        opt_g.zero_grad()
-        self.manual_backward(g_loss)
-        opt_g.step()
-        self.trunk.requires_grad_(True)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
+        seen = self.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        everything = torch.cat([x_few, seen, self.view(x_fake.detach(), progress)])
+        few_logits, real, fake = self.classify(everything).split([len(x_few), len(x), len(x)])
+        class_loss = F.cross_entropy(few_logits, y_few)
+        real_logits, fake_logits = real_logit(real), real_logit(fake)
+        d_loss = self.d_loss(real_logits, fake_logits)
+        penalty = self.cures.penalty(real_logits, seen, batch_idx)
+        turn(self, opt_d, class_loss + d_loss + penalty)
+
+        with still(self.discriminator):
+            seen, fake_seen = self.view(x, progress), self.view(x_fake, progress)
+            g_loss = feature_matching(self.features(seen), self.features(fake_seen))
+            turn(self, opt_g, g_loss)
+        advance(self)
         return {
             "loss": class_loss + d_loss + g_loss,
             "class_loss": class_loss,
@@ -123,42 +156,26 @@ class SemiSupervisedGAN(LightningModule):
             "g_loss": g_loss,
         }
 
+    def view(self, x: Tensor, progress: float) -> Tensor:
+        """What D sees of images in [0, 1] under the cures, which know them in [−1, 1]."""
+        return (self.cures.view(2 * x - 1, progress) + 1) / 2
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """The classifier's error on held-out images, and how real they and fakes look to D."""
         x, y = batch
         logits, fake = self.classify(x), self.classify(self.decode(self.sample_prior(x)))
         return {
             "classifier_error": (logits.argmax(1) != y).float().mean(),
-            "d_real": real_logit(logits).sigmoid().mean(),
-            "d_fake": real_logit(fake).sigmoid().mean(),
+            **told_apart(real_logit(logits), real_logit(fake)),
         }
 
     def sample_prior(self, like: Tensor) -> Tensor:
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        d_weights = [*self.trunk.parameters(), *self.head.parameters()]
-        players = [
-            adam(weights, self.lr, betas=(self.beta1, 0.999))
-            for weights in (self.generator.parameters(), d_weights)
-        ]
-        steps = int(self.trainer.estimated_stepping_batches)
-        return players, [linear_decay(optimizer, steps) for optimizer in players]
-
-
-def few(labels: Tensor, num_classes: int, per_class: int, seed: int) -> Tensor:
-    """Rows (per_class · K,) with as many of each class, in the order that `seed` shuffles them to.
-
-    Raises LatentlabError if a class has fewer.
-    """
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    chosen = []
-    for k in range(num_classes):
-        rows = order[labels[order] == k][:per_class]
-        if len(rows) < per_class:
-            raise LatentlabError(
-                f"class {k} has {len(rows)} training images, and labels_per_class is {per_class}:"
-                " lower it"
-            )
-        chosen.append(rows)
-    return torch.cat(chosen)
+        return adam_each(
+            (self.generator.parameters(), self.lr),
+            (self.discriminator.parameters(), self.lr),
+            betas=(self.beta1, 0.999),
+            steps=int(self.trainer.estimated_stepping_batches),
+        )

@@ -19,11 +19,19 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
-from latentlab.losses.adversarial import discriminator_loss, non_saturating
+from latentlab.cures import Cures
+from latentlab.games import still, told_apart, turn
+from latentlab.losses.adversarial import players
 from latentlab.losses.penalties import r1_penalty
 from latentlab.nets.style import Mapping, StyleDiscriminator, StyleGenerator
 from latentlab.optimizers import adam
 
+NO_CURE = {
+    "r1": "its own r1_weight sets it",
+    "r1_every": "R1 is taken every 16th step",
+    "minibatch_std": "its D has it",
+    "spectral_norm": "its weights are scaled at run time",
+}
 LAZY = 16  # R1 is computed in every 16th step, with 16 times its weight
 
 
@@ -48,6 +56,7 @@ class StyleGAN(LightningModule):
         r1_weight: float = 1.0,
         mixing: float = 0.5,
         lr: float = 2e-3,
+        cures: Cures | None = None,
     ) -> None:
         super().__init__()
         if r1_weight < 0 or not 0 <= mixing <= 1:
@@ -57,9 +66,11 @@ class StyleGAN(LightningModule):
         self.automatic_optimization = False
         self.latent_dim, self.r1_weight, self.mixing, self.lr = latent_dim, r1_weight, mixing, lr
         self.prior = prior
+        self.cures = cures = (cures or Cures()).without(NO_CURE, model="StyleGAN")
+        self.d_loss, self.g_loss = players("non_saturating", **cures.labels)
         self.mapping = Mapping(latent_dim)
         self.generator = StyleGenerator(image_shape, style_dim=latent_dim, width=width)
-        self.discriminator = StyleDiscriminator(image_shape, width=width)
+        self.discriminator = StyleDiscriminator(cures.packed(image_shape), width=width)
         self.register_buffer("mean_style", torch.zeros(latent_dim))
 
     def styles(self, z: Tensor, *, truncation: float = 1.0) -> Tensor:
@@ -79,44 +90,45 @@ class StyleGAN(LightningModule):
 
     def features(self, x: Tensor) -> Tensor:
         """The discriminator's last maps, max-pooled to 4×4."""
-        return F.adaptive_max_pool2d(self.discriminator.trunk(2 * x - 1), 4).flatten(1)
+        alike = (2 * x - 1).repeat(1, self.cures.packing, 1, 1)
+        return F.adaptive_max_pool2d(self.discriminator.trunk(alike), 4).flatten(1)
 
-    def score(self, x: Tensor) -> Tensor:
-        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real ones."""
-        return self.discriminator(2 * x - 1)
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
+        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real; one a pack."""
+        return self.discriminator(self.cures.pack(2 * x - 1))
 
-    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What D and G minimise of images x in [0, 1] and codes z, R1 aside."""
-        fake_logits = self.score(self.decode(z))
-        return discriminator_loss(self.score(x), fake_logits), non_saturating(fake_logits)
+    def score_fake(self, z: Tensor) -> Tensor:
+        """D's logits of the images made of codes (B, D); one a pack."""
+        return self.discriminator(self.cures.pack(2 * self.decode(z) - 1))
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What D and G minimise of images x in [0, 1] and codes z, R1 and cures aside."""
+        fake_logits = self.score_fake(z)
+        return self.d_loss(self.score_real(x, y), fake_logits), self.g_loss(fake_logits)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = 2 * self.draw(self.mixed_styles(x), fresh_noise=True) - 1
+        progress = self.cures.progress(self.trainer)
 
         lazy = self.r1_weight > 0 and batch_idx % LAZY == 0
-        real_logits = self.discriminator(x.requires_grad_(lazy))
-        fake_logits = self.discriminator(x_fake.detach())
-        d_loss = discriminator_loss(real_logits, fake_logits)
-        r1 = r1_penalty(real_logits, x) if lazy else torch.zeros_like(d_loss)
-        opt_d.zero_grad()
-        self.manual_backward(d_loss + LAZY * self.r1_weight * r1)
-        opt_d.step()
+        seen = self.cures.view(x, progress).requires_grad_(lazy)
+        real_logits = self.discriminator(seen)
+        fake_logits = self.discriminator(self.cures.view(x_fake.detach(), progress))
+        d_loss = self.d_loss(real_logits, fake_logits)
+        r1 = r1_penalty(real_logits, seen) if lazy else torch.zeros_like(d_loss)
+        turn(self, opt_d, d_loss + LAZY * self.r1_weight * r1)
 
-        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
-        g_loss = non_saturating(self.discriminator(x_fake))
-        opt_g.zero_grad()
-        self.manual_backward(g_loss)
-        opt_g.step()
-        self.discriminator.requires_grad_(True)
+        with still(self.discriminator):
+            g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, progress)))
+            turn(self, opt_g, g_loss)
         return {
             "loss": d_loss.detach() + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
             "r1": r1 * LAZY,  # its mean over a window is that of the steps that had it
-            "d_real": real_logits.sigmoid().mean(),
-            "d_fake": fake_logits.sigmoid().mean(),
+            **told_apart(real_logits, fake_logits),
         }
 
     def mixed_styles(self, like: Tensor) -> Tensor:
@@ -134,9 +146,8 @@ class StyleGAN(LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """How D tells held-out images from fakes: 0.5 and 0.5 where it cannot."""
-        real_logits = self.score(batch[0])
-        fake_logits = self.score(self.decode(self.sample_prior(batch[0])))
-        return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+        fake_logits = self.score_fake(self.sample_prior(batch[0]))
+        return told_apart(self.score_real(*batch), fake_logits)
 
     def sample_prior(self, like: Tensor) -> Tensor:
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)

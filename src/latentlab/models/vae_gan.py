@@ -22,13 +22,13 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape
+from latentlab.games import adam_each, advance, still, told_apart, turn
 from latentlab.losses.adversarial import discriminator_loss, non_saturating
 from latentlab.losses.divergences import kl_standard_normal
 from latentlab.losses.likelihoods import squared_error
 from latentlab.losses.variational import reparameterize
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 from latentlab.nets.pyramids import PyramidEncoder
-from latentlab.optimizers import adam, linear_decay
 
 
 class VAEGAN(LightningModule):
@@ -85,21 +85,15 @@ class VAEGAN(LightningModule):
         x_fake = self.decode(torch.cat([z.detach(), torch.randn_like(z)]))
 
         d_loss, d_terms = self.judge(x, x_fake.detach())
-        opt_d.zero_grad()
-        self.manual_backward(d_loss)
-        opt_d.step()
+        turn(self, opt_d, d_loss)
 
-        self.discriminator.requires_grad_(False)  # no gradient of D's weights from here on
-        kl_nats = kl_standard_normal(mu, logvar).mean()
-        likeness = self.likeness(x_hat, x).mean()
-        g_loss = non_saturating(self.discriminator(x_fake))
-        opt_vae.zero_grad()
-        self.manual_backward(kl_nats + likeness + self.game_weight * g_loss)
-        opt_vae.step()
-        self.discriminator.requires_grad_(True)
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]
-        loss = kl_nats + likeness + self.game_weight * g_loss
+        with still(self.discriminator):
+            kl_nats = kl_standard_normal(mu, logvar).mean()
+            likeness = self.likeness(x_hat, x).mean()
+            g_loss = non_saturating(self.discriminator(x_fake))
+            loss = kl_nats + likeness + self.game_weight * g_loss
+            turn(self, opt_vae, loss)
+        advance(self)
         terms = {"loss": loss, "kl_nats": kl_nats, "likeness": likeness, "g_loss": g_loss}
         return {**terms, **d_terms}
 
@@ -130,14 +124,12 @@ class VAEGAN(LightningModule):
         """D's loss on images and fakes, and what it reports."""
         real_logits, fake_logits = self.discriminator(x), self.discriminator(x_fake)
         d_loss = discriminator_loss(real_logits, fake_logits)
-        d_real, d_fake = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
-        return d_loss, {"d_loss": d_loss, "d_real": d_real, "d_fake": d_fake}
+        return d_loss, {"d_loss": d_loss, **told_apart(real_logits, fake_logits)}
 
     def configure_optimizers(self) -> Any:
-        vae = [*self.encoder.parameters(), *self.generator.parameters()]
-        players = [
-            adam(network, self.lr, betas=(self.beta1, 0.999))
-            for network in (vae, self.discriminator.parameters())
-        ]
-        steps = int(self.trainer.estimated_stepping_batches)
-        return players, [linear_decay(player, steps) for player in players]
+        return adam_each(
+            ([*self.encoder.parameters(), *self.generator.parameters()], self.lr),
+            (self.discriminator.parameters(), self.lr),
+            betas=(self.beta1, 0.999),
+            steps=int(self.trainer.estimated_stepping_batches),
+        )

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
+from latentlab.games import adam_each, still, turn
 from latentlab.losses.adversarial import gradient_penalty, wasserstein, wasserstein_critic
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.optimizers import adam, linear_decay
+
+NO_CURE = {"real_label": "a critic has no labels", "fake_label": "a critic has no labels"}
 
 
 class WGAN(LightningModule):
@@ -58,9 +60,7 @@ class WGAN(LightningModule):
             raise ValueError(f"clip is {clip}: it must be > 0, or null for the gradient penalty")
         if gp_weight < 0:
             raise ValueError(f"gp_weight is {gp_weight}: it must be ≥ 0")
-        self.cures = cures = cures or Cures()
-        if (cures.real_label, cures.fake_label) != (1.0, 0.0):
-            raise ValueError("label smoothing with a critic, which has no labels: leave them out")
+        self.cures = cures = (cures or Cures()).without(NO_CURE, model="WGAN")
         self.automatic_optimization = False
         self.latent_dim, self.n_critic, self.betas = latent_dim, n_critic, betas
         self.clip, self.gp_weight = clip, gp_weight
@@ -87,14 +87,18 @@ class WGAN(LightningModule):
         alike = (2 * x - 1).repeat(1, self.cures.packing, 1, 1)
         return F.adaptive_max_pool2d(self.discriminator.trunk(alike), 4).flatten(1)
 
-    def score(self, x: Tensor) -> Tensor:
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
         """The critic's scores of images (B, C, H, W) in [0, 1], higher for real; one a pack."""
         return self.discriminator(self.cures.pack(2 * x - 1))
 
-    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def score_fake(self, z: Tensor) -> Tensor:
+        """The critic's scores of the images made of codes (B, D); one a pack."""
+        return self.discriminator(self.cures.pack(self.generate(z)))
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """What the players minimise of images x in [0, 1] and codes z, the penalty aside."""
-        fake_scores = self.discriminator(self.cures.pack(self.generate(z)))
-        return wasserstein_critic(self.score(x), fake_scores), wasserstein(fake_scores)
+        fake_scores = self.score_fake(z)
+        return wasserstein_critic(self.score_real(x, y), fake_scores), wasserstein(fake_scores)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
@@ -118,9 +122,7 @@ class WGAN(LightningModule):
         if self.clip is None:
             terms["penalty"] = gradient_penalty(self.discriminator, seen, x_fake)
             loss = loss + self.gp_weight * terms["penalty"]
-        opt_d.zero_grad()
-        self.manual_backward(loss)
-        opt_d.step()
+        turn(self, opt_d, loss)
         if self.clip is not None:
             with torch.no_grad():
                 for weight in self.discriminator.parameters():
@@ -128,28 +130,24 @@ class WGAN(LightningModule):
         return {"loss": loss, **terms}
 
     def step_generator(self, x: Tensor, opt_g: Any) -> None:
-        seen = self.cures.view(
-            self.generate(self.sample_prior(x)), self.cures.progress(self.trainer)
-        )
-        self.discriminator.requires_grad_(False)  # G's step needs no gradient of D's weights
-        opt_g.zero_grad()
-        self.manual_backward(wasserstein(self.discriminator(seen)))
-        opt_g.step()
-        self.discriminator.requires_grad_(True)
+        x_fake = self.generate(self.sample_prior(x))
+        with still(self.discriminator):
+            seen = self.cures.view(x_fake, self.cures.progress(self.trainer))
+            turn(self, opt_g, wasserstein(self.discriminator(seen)))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """The same estimate on held-out images: the two part where the critic overfits."""
-        fake_scores = self.score(self.decode(self.sample_prior(batch[0])))
-        return {"wasserstein": self.score(batch[0]).mean() - fake_scores.mean()}
+        fake_scores = self.score_fake(self.sample_prior(batch[0]))
+        return {"wasserstein": self.score_real(*batch).mean() - fake_scores.mean()}
 
     def sample_prior(self, like: Tensor) -> Tensor:
         return self.prior.sample((len(like), self.latent_dim)).to(like.device)
 
     def configure_optimizers(self) -> Any:
-        optimizers = [
-            adam(network.parameters(), lr, betas=self.betas)
-            for network, lr in zip((self.generator, self.discriminator), self.rates, strict=True)
-        ]
         steps = int(self.trainer.estimated_stepping_batches)
-        turns = (max(1, steps // self.n_critic), steps)
-        return optimizers, [linear_decay(*pair) for pair in zip(optimizers, turns, strict=True)]
+        return adam_each(
+            (self.generator.parameters(), self.rates[0]),
+            (self.discriminator.parameters(), self.rates[1]),
+            betas=self.betas,
+            steps=(max(1, steps // self.n_critic), steps),
+        )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -63,6 +64,8 @@ class Discriminator(nn.Module):
     LeakyReLU 0.2 everywhere, batch normalisation but on the first layer (Radford 2016, section 3),
     or nowhere: where D's slope at one image is limited, no image may depend on the others.
     """
+
+    head: Any  # one Linear, or what a model puts in its place
 
     def __init__(
         self, image_shape: tuple[int, int, int], *, width: int, batch_norm: bool = True

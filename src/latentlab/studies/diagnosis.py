@@ -35,19 +35,22 @@ VANISHED = 1e-3  # norm of G's gradient
 
 @runtime_checkable
 class TwoPlayers(Protocol):
-    """`score`: D's logits of images in [0, 1], at which `border` parts real from fake.
+    """`score_real`, `score_fake`: D's logits, at which `border` parts real from fake.
 
-    A critic without such a border has None: the middle of its two mean scores is taken. `losses`:
-    what D and G minimise, of images (B, C, H, W) in [0, 1] and codes (B, D).
+    They are asked of images x (B, C, H, W) in [0, 1] with their labels y (B,), int64, which a
+    conditional D needs, and of the images made of codes z (B, D). A critic without a border has
+    None: the middle of its two mean scores is taken. `losses`: what D and G minimise.
     """
 
     generator: nn.Module
     discriminator: nn.Module
     border: float | None
 
-    def score(self, x: Tensor) -> Tensor: ...
+    def score_real(self, x: Tensor, y: Tensor) -> Tensor: ...
 
-    def losses(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]: ...
+    def score_fake(self, z: Tensor) -> Tensor: ...
+
+    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 def applies(model: Any) -> bool:
@@ -57,20 +60,18 @@ def applies(model: Any) -> bool:
 def study(trained: Trained, yard: Yardsticks) -> Finding:
     """Histogram of classes, D's scores of three kinds of images, gradients of both players."""
     count = min(IMAGES, len(yard.test))
-    fakes = trained.sample(count, seed=yard.settings.seed)
+    model, fakes = trained.module, trained.sample(count, seed=yard.settings.seed)
+    codes = trained.draw(count, seed=yard.settings.seed)
     with torch.inference_mode():
         scores = {
-            kind: torch.cat([trained.module.score(x) for x in batches])
-            for kind, batches in (
-                ("test", yard.test.first(count).batches()),
-                ("train", yard.train.first(count).batches()),
-                ("fake", fakes.split(500)),
-            )
+            "test": score_split(model, yard.test.first(count)),
+            "train": score_split(model, yard.train.first(count)),
+            "fake": torch.cat([model.score_fake(z) for z in codes.split(500)]),
         }
     cover, shares = coverage(yard, fakes)
     numbers = {
         **cover,
-        **discrimination(scores, trained.module.border),
+        **discrimination(scores, model.border),
         **gradients(trained, yard.train.first(GRADIENT_IMAGES), yard.settings.seed),
     }
     pictures = [Picture("scores", "What D says of images", partial(draw_scores, scores))]
@@ -127,11 +128,23 @@ def discrimination(scores: dict[str, Tensor], border: float | None) -> dict[str,
     }
 
 
+def score_split(model: TwoPlayers, split: Split) -> Tensor:
+    """D's logits of a split's images; without labels, all are of class 0."""
+    labels = _labels(split).split(500)
+    return torch.cat(
+        [model.score_real(x, y) for x, y in zip(split.batches(500), labels, strict=True)]
+    )
+
+
+def _labels(split: Split) -> Tensor:
+    return torch.zeros(len(split), dtype=torch.int64) if split.labels is None else split.labels
+
+
 @torch.enable_grad()
 def gradients(trained: Trained, real: Split, seed: int) -> dict[str, float]:
     """Norm of each player's gradient at the end of training, on one batch."""
     model, x = trained.module, to_float(real.images)
-    d_loss, g_loss = model.losses(x, trained.draw(len(x), seed=seed))
+    d_loss, g_loss = model.losses(x, _labels(real), trained.draw(len(x), seed=seed))
     return {
         f"{player}_gradient_norm": _norm(loss, network)
         for player, loss, network in (

@@ -146,16 +146,3 @@ def linear_svm(
     with torch.no_grad():
         optimizer.step(objective)
     return lambda inputs: inputs.double() @ weight[:-1] + weight[-1]
-
-
-def draw_labelled(split: Split, count: int, *, seed: int) -> Split:
-    """`count` images drawn without replacement, with class counts as equal as there are images."""
-    assert split.labels is not None
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(split), generator=generator)
-    turn = torch.empty(len(split), dtype=torch.int64)  # how many of its class came before
-    for kind in split.labels.unique():
-        own = (split.labels[order] == kind).nonzero().flatten()
-        turn[own] = torch.arange(len(own))
-    rows = order[turn.argsort(stable=True)[:count]]
-    return Split(split.images[rows], split.labels[rows])

@@ -29,7 +29,7 @@ from latentlab.contracts import LatentlabError, Split, Task, to_float
 from latentlab.findings import Finding, Picture
 from latentlab.metrics.probe import probe_accuracy
 from latentlab.tasks import Context
-from latentlab.tasks.fitting import Bottleneck, draw_labelled, fit, fit_bottleneck
+from latentlab.tasks.fitting import Bottleneck, fit, fit_bottleneck
 
 Errors = dict[str, dict[int, Tensor]]  # method → labels → test error in % of each draw (R,)
 PIXELS, SCRATCH = "pixels, linear probe", "from scratch"
@@ -81,7 +81,7 @@ class Pretraining(Task):
         }
         errors: Errors = {method: {} for method in (PIXELS, SCRATCH, PRETRAINED, FROZEN)}
         for n in counts:
-            drawn = [draw_labelled(train, n, seed=context.seed + i) for i in range(self.draws)]
+            drawn = [train.balanced(n, seed=context.seed + i) for i in range(self.draws)]
             scores = [self.scores(starts, few, test, classes) for few in drawn]
             for method, row in errors.items():
                 row[n] = torch.tensor([each[method] for each in scores])
