@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentlab.priors.base import Prior, device_of
+from latentlab.priors.learning import check_learning, learn, seeded
 
 
 class IndependentSymbols(Prior):
@@ -61,12 +62,9 @@ class AutoregressiveSymbols(Prior):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if min(hidden, steps, batch_size) < 1 or lr <= 0:
-            raise ValueError(
-                f"hidden {hidden}, steps {steps}, batch_size {batch_size} and lr {lr} must be > 0"
-            )
-        self.hidden, self.steps, self.batch_size = hidden, steps, batch_size
-        self.lr, self.seed = lr, seed
+        check_learning(hidden=hidden, steps=steps, batch_size=batch_size, lr=lr)
+        self.hidden, self.seed = hidden, seed
+        self.settings: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr}
         self._build(0, 0)
 
     def _build(self, places: int, kinds: int) -> None:
@@ -90,19 +88,13 @@ class AutoregressiveSymbols(Prior):
 
     def fit(self, codes: Tensor) -> None:
         """Maximise the likelihood of codes (N, S); the same weights for the same codes and seed."""
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             symbols = _symbols(codes.detach().cpu()).clone()
             self._build(symbols.shape[1], int(symbols.max()) + 1)
-            optimizer = torch.optim.Adam(self.parameters(), self.lr)
-            for step in range(self.steps):
-                batch = symbols[torch.randint(len(symbols), (self.batch_size,))]
-                optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
-                optimizer.zero_grad()
-                (-self.log_prob(batch).mean() / self.places).backward()
-                nn.utils.clip_grad_norm_(self.parameters(), 1.0)
-                optimizer.step()
-        self.requires_grad_(False)
+            learn(self, self._loss, symbols, clip=1.0, **self.settings)
+
+    def _loss(self, symbols: Tensor) -> Tensor:
+        return -self.log_prob(symbols).mean() / self.places
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """log p(s) of codes (N, S), nats, (N,)."""

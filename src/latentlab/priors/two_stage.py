@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from latentlab.priors.base import Prior, device_of
+from latentlab.priors.learning import check_learning, learn, seeded
 
 START = math.log(0.1)  # of γ: from 1, the codes of the second VAE would first fall into disuse
 
@@ -40,12 +41,9 @@ class TwoStage(Prior):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if min(hidden, steps, batch_size) < 1 or lr <= 0:
-            raise ValueError(
-                f"hidden {hidden}, steps {steps}, batch_size {batch_size} and lr {lr} must be > 0"
-            )
-        self.hidden, self.steps, self.batch_size = hidden, steps, batch_size
-        self.lr, self.seed = lr, seed
+        check_learning(hidden=hidden, steps=steps, batch_size=batch_size, lr=lr)
+        self.hidden, self.seed = hidden, seed
+        self.settings: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr}
         self._build(0)
 
     def _build(self, dim: int) -> None:
@@ -69,21 +67,13 @@ class TwoStage(Prior):
 
     def fit(self, codes: Tensor) -> None:
         """Train the second VAE on codes (N, D); the same weights for the same codes and seed."""
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             codes = codes.detach().cpu().float().clone()
             self._build(codes.shape[1])
             self.mean = codes.mean(0)
             self.spread = codes.var(0).mean().sqrt().clamp_min(1e-6)
             scaled = (codes - self.mean) / self.spread
-            optimizer = torch.optim.Adam(self.parameters(), self.lr)
-            for step in range(self.steps):
-                z = scaled[torch.randint(len(scaled), (self.batch_size,))]
-                optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
-                optimizer.zero_grad()
-                self.negative_elbo(z).mean().backward()
-                optimizer.step()
-        self.requires_grad_(False)
+            learn(self, lambda z: self.negative_elbo(z).mean(), scaled, **self.settings)
 
     def negative_elbo(self, z: Tensor) -> Tensor:
         """An upper bound of −log p(z) of scaled codes (B, D), one draw, nats, (B,)."""

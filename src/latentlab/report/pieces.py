@@ -1,0 +1,88 @@
+"""Pieces of the page: a family's dot, a picture inside the file, a finding with its table."""
+
+from __future__ import annotations
+
+import base64
+import math
+from html import escape
+from pathlib import Path
+
+from latentlab.contracts import LatentlabError
+from latentlab.findings import Shown
+from latentlab.plots import is_plot, unscaled
+
+
+def dot(family: str) -> str:
+    """A spot of the family's colour."""
+    return f'<i class="dot" data-family="{escape(family)}"></i>'
+
+
+def picture_html(path: Path, alt: str) -> str:
+    """A picture as a data URI in a button that enlarges it, or a remark where it is absent."""
+    if not path.exists():
+        return '<p class="absent">no picture</p>'
+    try:
+        png, width, height = unscaled(path.read_bytes())
+    except (LatentlabError, OSError) as error:
+        place, name = "/".join(path.parts[-3:]), path.parent.name
+        stage = "judge" if name == "reference" else f"evaluate@{name}"
+        raise LatentlabError(f"{place} cannot be shown: {error}: `dvc repro {stage}`") from None
+    # Pixel art up to this width is enlarged crisply by whole factors; a plot is scaled smoothly.
+    kind = "map" if is_plot(png) else "pixels" if width <= 330 else "photo"
+    source = "data:image/png;base64," + base64.b64encode(png).decode()
+    return (
+        f'<button type="button" class="zoom" style="--w:{width}px" aria-label="Enlarge: '
+        f'{escape(alt)}"><img class="{kind}" width="{width}" height="{height}" '
+        f'alt="{escape(alt)}" src="{source}"></button>'
+    )
+
+
+def finding_html(shown: Shown, *, level: int = 4) -> str:
+    """A study or a task: its words, alarms, table, lone numbers and pictures."""
+    flags = "".join(f'<p class="flag">{escape(flag)}</p>' for flag in shown.flags)
+    pictures = "".join(
+        f"<figure>{picture_html(path, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, path in shown.pictures
+    )
+    # what the table shows is not said twice
+    told = {value for row in shown.table.values() for value in row.values()}
+    numbers = {k: v for k, v in shown.numbers.items() if v not in told}
+    lone = "".join(
+        f"<div><dt>{escape(key.replace('_', ' '))}</dt><dd>{_short(value)}</dd></div>"
+        for key, value in numbers.items()
+    )
+    return (
+        f'<section class="finding" id="{escape(shown.name)}"><h{level}>{escape(shown.title)}'
+        f"</h{level}>{flags}<p>{escape(shown.text)}</p>"
+        + (f'<div class="scroll">{_finding_table(shown)}</div>' if shown.table else "")
+        + (f'<dl class="told">{lone}</dl>' if lone else "")
+        + (f'<div class="pictures">{pictures}</div>' if pictures else "")
+        + "</section>"
+    )
+
+
+def _finding_table(shown: Shown) -> str:
+    columns = list(dict.fromkeys(key for row in shown.table.values() for key in row))
+    heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{_short(row.get(column))}</td>" for column in columns)
+        + "</tr>"
+        for name, row in shown.table.items()
+    )
+    return (
+        f'<table class="numbers compared"><thead><tr><td></td>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def _short(value: float | None) -> str:
+    """Four significant digits, thousands separated, whole numbers whole."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}".replace("-", "−")
+    places = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 8)}f}".replace("-", "−")
