@@ -33,7 +33,7 @@ KINDS = {
     ConditionalGAN: {"prior": Conditional(), "num_classes": 3, "noise_dim": 5, "width": 4},
     InfoGAN: {"prior": Coded(), "categories": 3, "noise_dim": 5, "width": 4, "shared": 8},
     BiGAN: {**SMALL, "joint": 8},
-    BEGAN: {"latent_dim": 5, "hidden": [12]},
+    BEGAN: SMALL,
     SemiSupervisedGAN: {
         "num_classes": 3,
         "hidden": [12, 6],

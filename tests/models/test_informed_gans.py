@@ -201,7 +201,7 @@ def test_a_semi_supervised_gan_needs_labels():
 
 def test_began_moves_its_balance_by_proportional_control():
     torch.manual_seed(0)
-    settings = {"latent_dim": 3, "hidden": [9], "gamma": 0.5, "balance_rate": 0.2}
+    settings = {"latent_dim": 3, "width": 4, "gamma": 0.5, "balance_rate": 0.2}
     model = under_training(BEGAN(SHAPE, prior=Uniform(), **settings))
     k = 0.0
     for step in range(5):
@@ -215,11 +215,11 @@ def test_began_moves_its_balance_by_proportional_control():
 
 
 def test_began_measures_grey_levels_per_pixel():
-    model = BEGAN(SHAPE, prior=Uniform(), latent_dim=3, hidden=[9]).eval()
+    model = BEGAN(SHAPE, prior=Uniform(), latent_dim=3, width=4).eval()
     x = torch.rand(5, *SHAPE)
-    rebuilt = model.discriminator(x.flatten(1)).sigmoid()
+    rebuilt = model.discriminator(x).sigmoid()
     assert model.errors(x).mean().item() == pytest.approx(
-        ((x.flatten(1) - rebuilt).abs().sum() / (5 * 64)).item(), rel=1e-5
+        ((x - rebuilt).abs().sum() / (5 * 64)).item(), rel=1e-5
     )
     with pytest.raises(ValueError, match=r"gamma must lie in \(0, 1\]"):
         BEGAN(SHAPE, prior=Uniform(), gamma=1.5)
