@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from latentlab import plots
 from latentlab.contracts import LatentlabError
+from latentlab.findings import Finding, write_finding
 from latentlab.report.columns import BY_KEY, best_of
 from latentlab.report.page import page as render
 from latentlab.report.results import format_table, read_results
@@ -263,6 +264,17 @@ def test_values_that_are_not_finite_are_shown_as_such_and_are_never_best(root):
     assert re.search(r"vae +VAE +∞ ", format_table(results))
     assert best_of(BY_KEY["fid"], results.rows) == 16.4
     assert "Linear autoencoder</a> <small>FID 16.4" in render(results)
+
+
+def test_a_leader_that_was_flagged_leads_with_its_flag(root):
+    told = "Deep convolutional GAN</a> <small>FID 4.1, where real images reach"
+    before = render(read_results(project(root)))
+    assert told in before
+    assert "flagged" not in before
+    finding = Finding(title="Copying", text="", flags=["copies noise"])
+    write_finding(finding, root / "results" / "dcgan" / "studies" / "copying")
+    after = render(read_results(project(root)))
+    assert re.search(told + " [0-9.]+; flagged: copies noise</small>", after)
 
 
 def test_what_is_missing_or_damaged_is_named_with_the_command_that_mends_it(root):

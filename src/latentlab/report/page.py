@@ -105,6 +105,7 @@ def _findings(results: Results) -> str:
         ("reconstruction_mse", "Truest reconstructions", "mean squared error {0} per pixel"),
         ("probe_accuracy", "Plainest features", "{0} % by a linear probe; raw pixels {2} %"),
     )
+    flags = {e.row.name: [f for s in e.studies for f in s.flags] for e in results.entries}
     lines = []
     for key, title, phrase in asked:
         found = [
@@ -120,6 +121,8 @@ def _findings(results: Results) -> str:
             _value(results, "real", "fid"),
             _value(results, "pixels", key),
         )
+        flagged = flags.get(best.name)
+        told += f"; flagged: {', '.join(flagged)}" if flagged else ""
         lines.append(
             f'<li><span>{title}</span> <a href="#model-{escape(best.name)}">{escape(best.title)}'
             f"</a> <small>{escape(told)}</small></li>"
