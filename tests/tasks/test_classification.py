@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from latentlab.contracts import LatentlabError
-from latentlab.tasks.classification import Classification, misread, standardised
+from latentlab.tasks.classification import Classification, misread
+from latentlab.tasks.fitting import standardised
 
 TASK = Classification(network=32, network_steps=200, hidden=32, steps=80, components=10)
 

@@ -37,6 +37,7 @@ from latentlab.tasks.fitting import (
     linear_svm,
     of_class,
     pca_errors,
+    standardised,
 )
 
 SHOWN = 12  # misread images that are drawn
@@ -138,13 +139,6 @@ class Classification(Task):
 
 def underscored(method: str) -> str:
     return method.replace(",", "").replace(" ", "_")
-
-
-def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both (N, F) minus the training mean, over the training deviation (1 where it is 0)."""
-    scale, mean = torch.std_mean(train, 0)
-    scale = torch.where(scale > 0, scale, 1)
-    return (train - mean) / scale, (test - mean) / scale
 
 
 @torch.inference_mode()

@@ -117,6 +117,13 @@ def pca_errors(train: Split, components: int, x: Tensor) -> Tensor:
     return squared_error(pca.decode(pca.encode(x)), x)
 
 
+def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Both (N, F) minus the training mean, over the training deviation (1 where it is 0)."""
+    scale, mean = torch.std_mean(train, 0)
+    scale = torch.where(scale > 0, scale, 1)
+    return (train - mean) / scale, (test - mean) / scale
+
+
 def linear_svm(
     x: Tensor, labels: Tensor, classes: int, *, c: float, iterations: int = 100
 ) -> Callable[[Tensor], Tensor]:
