@@ -20,7 +20,7 @@ MAY_IMPORT = {  # room → rooms; a room not named here may import everything bu
     "findings": {"contracts", "files"},
     "charts": {"files", "plots"},
     "cures": {"losses"},
-    "games": {"optimizers"},
+    "games": {"losses", "optimizers"},
     "config": {"contracts", "data"},
     "tracking": {"__init__", "contracts"},  # __init__: serving.py loads what was trained
 }

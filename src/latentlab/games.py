@@ -6,21 +6,27 @@ A batch of a two-player game then reads as an algorithm box:
     with still(self.discriminator):
         turn(self, opt_g, g_loss)          # G's, against a D that does not move
     advance(self)                          # both rates fall
+
+`play` is a whole game outside Lightning, for tasks that play many small ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
+from latentlab.losses.adversarial import players
 from latentlab.optimizers import adam, linear_decay
 
 if TYPE_CHECKING:
     from lightning import LightningModule
+
+    from latentlab.cures import Cures
 
 Player = tuple[Iterable[Parameter], float]  # what it moves, and its learning rate
 
@@ -69,3 +75,43 @@ def advance(model: LightningModule) -> None:
 def told_apart(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
     """Mean D(x) of images and of fakes, D = σ(logit): 0.5 and 0.5 where D cannot tell."""
     return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}
+
+
+def play(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    real: Callable[[], Tensor],
+    codes: Callable[[], Tensor],
+    *,
+    loss: str,
+    cures: Cures,
+    steps: int,
+    lr: float,
+) -> None:
+    """`steps` of both players on the same fakes, by Adam from `lr` linearly to 0, in place.
+
+    `real` draws a batch of images (B, C, H, W) in [−1, 1], `codes` one of codes (B, D), which the
+    generator makes into such images; `loss` is named as in `losses.adversarial`. The discriminator
+    is built for `cures.packed` images and equipped.
+    """
+    d_loss, g_loss = players(loss, **cures.labels)
+    both = [(network.parameters(), lr) for network in (generator, discriminator)]
+    (opt_g, opt_d), schedules = adam_each(*both, steps=steps)
+    for step in range(steps):
+        progress = step / steps
+        x, fake = real(), generator(codes())
+        seen = cures.view(x, progress).requires_grad_(cures.r1 > 0)
+        real_logits = discriminator(seen)
+        fake_logits = discriminator(cures.view(fake.detach(), progress))
+        penalty = cures.penalty(real_logits, seen, step)
+        _descend(opt_d, d_loss(real_logits, fake_logits) + penalty)
+        with still(discriminator):
+            _descend(opt_g, g_loss(discriminator(cures.view(fake, progress))))
+        for schedule in schedules:
+            schedule.step()
+
+
+def _descend(optimizer: Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

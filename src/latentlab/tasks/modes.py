@@ -23,10 +23,9 @@ from latentlab.contracts import LatentlabError, Task
 from latentlab.cures import Cures
 from latentlab.files import write_atomic
 from latentlab.findings import Finding, Picture
-from latentlab.losses.adversarial import players
+from latentlab.games import play
 from latentlab.nets.flat import FlatDiscriminator
 from latentlab.nets.mlp import mlp
-from latentlab.optimizers import adam, linear_decay
 from latentlab.plots import PALETTE
 from latentlab.tasks import Context
 
@@ -138,24 +137,16 @@ class Modes(Task):
         generator = nn.Sequential(mlp([LATENT_DIM, *hidden, 2]), nn.Unflatten(1, shape))
         discriminator = FlatDiscriminator(cures.packed(shape), hidden=hidden)
         cures.equip(discriminator)
-        d_loss, g_loss = players(loss)
-        optimizers = [
-            adam(n.parameters(), self.lr, betas=(0.5, 0.999)) for n in (generator, discriminator)
-        ]
-        opt_g, opt_d = optimizers
-        schedules = [linear_decay(optimizer, self.steps) for optimizer in optimizers]
-        for step in range(self.steps):
-            progress = step / self.steps
-            x = (mixture.sample(self.batch_size) / size)[:, :, None, None]
-            fake = generator(torch.randn(self.batch_size, LATENT_DIM))
-            seen = cures.view(x, progress).requires_grad_(cures.r1 > 0)
-            real_logits = discriminator(seen)
-            fake_logits = discriminator(cures.view(fake.detach(), progress))
-            penalty = cures.penalty(real_logits, seen, step)
-            _descend(opt_d, d_loss(real_logits, fake_logits) + penalty)
-            _descend(opt_g, g_loss(discriminator(cures.view(fake, progress))))
-            for schedule in schedules:
-                schedule.step()
+        play(
+            generator,
+            discriminator,
+            lambda: (mixture.sample(self.batch_size) / size)[:, :, None, None],
+            lambda: torch.randn(self.batch_size, LATENT_DIM),
+            loss=loss,
+            cures=cures,
+            steps=self.steps,
+            lr=self.lr,
+        )
         with torch.inference_mode():
             generator.eval()
             return generator(torch.randn(SAMPLES, LATENT_DIM)).flatten(1) * size
@@ -163,12 +154,6 @@ class Modes(Task):
 
 def _key(cure: str) -> str:
     return cure.replace(",", "").replace(" ", "_").lower()
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 def draw(mixture: Mixture, clouds: Mapping[tuple[str, str], Tensor], path: Path) -> None:
