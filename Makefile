@@ -40,8 +40,8 @@ zoo: $(READY) ## every model and task of zoo.yaml: lists them in params.yaml, th
 	dvc repro
 	@latentlab results
 
-test: $(READY) ## run the tests
-	python -m pytest
+test: $(READY) ## run the tests, on up to four cores
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(READY) ## lint, format and types
 	ruff check .
