@@ -5,7 +5,7 @@
     encode(x) = S encoder(all patches),   decode(z) = σ(R(z)) patch by patch
 
 The encoder spends nothing on what is hidden, and the decoder is light: a learned mask token stands
-where nothing was seen. Features are the mean of the encoder's tokens for the whole image.
+where nothing was seen. Features are the encoder's tokens of the whole image, averaged to 4×4.
 
 Nobody asks that decoder for a patch that was seen, so it cannot draw a whole image from a code.
 To stand under the same yardstick as every autoencoder there is a readout beside it: S keeps a few
@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ class MaskedAE(LightningModule):
         channels, height, columns = image_shape
         self.side = side = patch_side(image_shape, patch)
         grid = (height // side, columns // side)
-        self.image_shape, self.lr = image_shape, lr
+        self.image_shape, self.grid, self.lr = image_shape, grid, lr
         self.patches = grid[0] * grid[1]  # N
         self.visible = _visible(self.patches, mask_ratio)  # V
         numbers, width = channels * side * side, width or 16 * side  # P, W
@@ -93,7 +94,9 @@ class MaskedAE(LightningModule):
         return self.to_image(patches)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.encoder(self.to_patches(x)).mean(1)  # (B, W)
+        """Tokens keep their places, as a discriminator's maps do; one mean over all lost 5 %."""
+        tokens = self.encoder(self.to_patches(x)).transpose(1, 2)  # (B, W, N)
+        return F.adaptive_avg_pool2d(tokens.unflatten(2, self.grid), 4).flatten(1)  # (B, 16 W)
 
     def draw_visible(self, x: Tensor) -> Tensor:
         """Places (B, V) of the patches left visible, a random set for each image, uniformly."""
