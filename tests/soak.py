@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -53,6 +54,8 @@ def open_case(folder: Path, name: str) -> ProjectFolder:
     for file, values in CASES[name].items():
         project.edit(file, **values)
     project.stage("prepare")
+    if name == "dcgan":  # which keeps its best weights by the judge's features
+        project.stage("judge")
     return project
 
 
@@ -107,8 +110,9 @@ def files(project: ProjectFolder, name: str) -> dict[str, str]:
 
 def forget(project: ProjectFolder) -> None:
     """Let the next training of this project start anew."""
-    for path in sorted(project.root.glob("runs/**/*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    for run in project.root.glob("runs/*"):
+        if run.name != "judge":
+            shutil.rmtree(run)
     assert not list(project.root.glob(".checkpoints/*/*/*")), "a finished training left checkpoints"
 
 

@@ -110,6 +110,8 @@ def test_names_that_are_unknown_or_untrained_list_what_exists(tiny):
 def test_nothing_trained_says_so(project):
     with pytest.raises(LatentlabError, match=r"unknown model 'x': trained: none yet"):
         latentlab.load("x", project=project.root)
+    with pytest.raises(LatentlabError, match="'judge' is not trained yet: `dvc repro judge`"):
+        latentlab.load("judge", project=project.root)
 
 
 def test_a_classifier_describes_but_does_not_draw(tiny, x):

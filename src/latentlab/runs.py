@@ -135,5 +135,6 @@ def find_run(name: str, root: Path) -> Path:
     known = sorted(p.stem for p in root.glob("configs/*.yaml"))
     have = f"trained: {', '.join(trained) or 'none yet'}"
     if name in known:
-        raise LatentlabError(f"{name!r} is not trained yet: `dvc repro train@{name}`; {have}")
+        stage = name if name == "judge" else f"train@{name}"
+        raise LatentlabError(f"{name!r} is not trained yet: `dvc repro {stage}`; {have}")
     raise LatentlabError(f"unknown model {name!r}: {have}; configs: {', '.join(known)}")
