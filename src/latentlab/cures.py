@@ -113,6 +113,10 @@ class Cures:
             x = x + self.instance_noise * (1 - progress) * torch.randn_like(x)
         return self.pack(x)
 
+    def view_unit(self, x: Tensor, progress: float = 0.0) -> Tensor:
+        """`view` of images in [0, 1], for a D that knows them so."""
+        return (self.view(2 * x - 1, progress) + 1) / 2
+
     def pack(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (⌈B/m⌉, m·C, H, W); the first images fill up the last pack."""
         if self.packing == 1:

@@ -86,10 +86,6 @@ class BEGAN(LightningModule):
         """L(x) of each image (B, C, H, W): mean over pixels of |x − D(x)|, in grey levels 0…1."""
         return (x - self.discriminator(x).sigmoid()).abs().mean((1, 2, 3))
 
-    def view(self, x: Tensor, progress: float) -> Tensor:
-        """What D sees of images in [0, 1] under the cures, which know them in [−1, 1]."""
-        return (self.cures.view(2 * x - 1, progress) + 1) / 2
-
     def score_real(self, x: Tensor, y: Tensor) -> Tensor:
         """−L(x) of images (B, C, H, W) in [0, 1], higher for real; one a pack."""
         return -self.errors(self.cures.pack(x))
@@ -109,12 +105,12 @@ class BEGAN(LightningModule):
         x_fake = self.decode(self.sample_prior(x))
         progress = self.cures.progress(self.trainer)
 
-        real_error = self.errors(self.view(x, progress)).mean()
-        fake_error = self.errors(self.view(x_fake.detach(), progress)).mean()
+        real_error = self.errors(self.cures.view_unit(x, progress)).mean()
+        fake_error = self.errors(self.cures.view_unit(x_fake.detach(), progress)).mean()
         turn(self, opt_d, real_error - self.balance * fake_error)
 
         with still(self.discriminator):
-            g_loss = self.errors(self.view(x_fake, progress)).mean()
+            g_loss = self.errors(self.cures.view_unit(x_fake, progress)).mean()
             turn(self, opt_g, g_loss)
 
         gap = self.gamma * real_error.detach() - g_loss.detach()

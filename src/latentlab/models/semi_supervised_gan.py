@@ -135,8 +135,8 @@ class SemiSupervisedGAN(LightningModule):
 
         progress = self.cures.progress(self.trainer)
 
-        seen = self.view(x, progress).requires_grad_(self.cures.r1 > 0)
-        everything = torch.cat([x_few, seen, self.view(x_fake.detach(), progress)])
+        seen = self.cures.view_unit(x, progress).requires_grad_(self.cures.r1 > 0)
+        everything = torch.cat([x_few, seen, self.cures.view_unit(x_fake.detach(), progress)])
         few_logits, real, fake = self.classify(everything).split([len(x_few), len(x), len(x)])
         class_loss = F.cross_entropy(few_logits, y_few)
         real_logits, fake_logits = real_logit(real), real_logit(fake)
@@ -145,7 +145,10 @@ class SemiSupervisedGAN(LightningModule):
         turn(self, opt_d, class_loss + d_loss + penalty)
 
         with still(self.discriminator):
-            seen, fake_seen = self.view(x, progress), self.view(x_fake, progress)
+            seen, fake_seen = (
+                self.cures.view_unit(x, progress),
+                self.cures.view_unit(x_fake, progress),
+            )
             g_loss = feature_matching(self.features(seen), self.features(fake_seen))
             turn(self, opt_g, g_loss)
         advance(self)
@@ -155,10 +158,6 @@ class SemiSupervisedGAN(LightningModule):
             "d_loss": d_loss,
             "g_loss": g_loss,
         }
-
-    def view(self, x: Tensor, progress: float) -> Tensor:
-        """What D sees of images in [0, 1] under the cures, which know them in [−1, 1]."""
-        return (self.cures.view(2 * x - 1, progress) + 1) / 2
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """The classifier's error on held-out images, and how real they and fakes look to D."""

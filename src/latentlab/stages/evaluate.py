@@ -75,7 +75,9 @@ def measure(trained: Trained, yard: Yardsticks, real: Tensor, pca: PCA) -> dict[
     }
     if (trained.folder / "weights_last.pt").exists():
         metrics["selected"] = json.loads((trained.folder / "selected.json").read_text())
-        metrics["last"] = yard.score_samples(last_of(trained).sample(yard.num_samples), real)
+        metrics["last"] = yard.score_samples(
+            last_of(trained).sample(yard.num_samples, seed=settings.seed), real
+        )
     if trained.has_encoder:
         code_size = min(trained.module.latent_dim, pca.components.shape[1])
         metrics["pca"] = yard.score_pca(pca, code_size, real)
