@@ -55,15 +55,13 @@ def turn(model: LightningModule, optimizer: Any, loss: Tensor) -> None:
 
 
 @contextmanager
-def still(*opponents: nn.Module) -> Iterator[None]:
-    """Gradients pass through the opponents, and none is computed for their weights."""
-    for network in opponents:
-        network.requires_grad_(False)
+def still(opponent: nn.Module) -> Iterator[None]:
+    """Gradients pass through the opponent, and none is computed for its weights."""
+    opponent.requires_grad_(False)
     try:
         yield
     finally:
-        for network in opponents:
-            network.requires_grad_(True)
+        opponent.requires_grad_(True)
 
 
 def advance(model: LightningModule) -> None:
@@ -104,14 +102,15 @@ def play(
         real_logits = discriminator(seen)
         fake_logits = discriminator(cures.view(fake.detach(), progress))
         penalty = cures.penalty(real_logits, seen, step)
-        _descend(opt_d, d_loss(real_logits, fake_logits) + penalty)
+        descend(opt_d, d_loss(real_logits, fake_logits) + penalty)
         with still(discriminator):
-            _descend(opt_g, g_loss(discriminator(cures.view(fake, progress))))
+            descend(opt_g, g_loss(discriminator(cures.view(fake, progress))))
         for schedule in schedules:
             schedule.step()
 
 
-def _descend(optimizer: Optimizer, loss: Tensor) -> None:
+def descend(optimizer: Optimizer, loss: Tensor) -> None:
+    """A step of the optimizer down the gradient of `loss`, outside Lightning."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

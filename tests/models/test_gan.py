@@ -154,28 +154,15 @@ def test_packed_discriminators_see_packs_and_describe_single_images():
 
 
 @pytest.mark.parametrize("kind", [GAN, DCGAN, WGAN])
-def test_all_cures_at_once_train_and_what_they_add_is_finite(kind):
-    labels = {} if kind is WGAN else {"real_label": 0.9, "fake_label": 0.1}
-    cures = Cures(
-        **labels,
-        instance_noise=0.1,
-        minibatch_std=True,
-        packing=2,
-        spectral_norm=True,
-        r1=1.0,
-        r1_every=2,
-        augment=("brightness", "contrast", "translation", "cutout"),
-    )
-    model = small(kind, cures=cures)
-    seen = []
+def test_instance_noise_falls_with_the_batches(kind):
+    cures = Cures(instance_noise=0.1)
+    model, seen = small(kind, cures=cures), []
     view = type(cures).view
     spy = copy.copy(cures)
     object.__setattr__(spy, "view", lambda x, p: seen.append(p) or view(cures, x, p))
     model.cures = spy
-    moves = play(model, torch.rand(4, 6, *SHAPE))
-    assert {player for player, *_ in moves} == ({"D"} if kind is WGAN else {"D", "G"})
-    assert all(weight.isfinite().all() for weight in model.state_dict().values())
-    assert sorted(set(seen)) == [0, 0.25, 0.5, 0.75], "the noise falls with the batches"
+    play(model, torch.rand(4, 6, *SHAPE))
+    assert sorted(set(seen)) == [0, 0.25, 0.5, 0.75]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class MaskedAE(LightningModule):
         return self.to_image(patches)
 
     def features(self, x: Tensor) -> Tensor:
-        """Tokens keep their places, as a discriminator's maps do; one mean over all lost 5 %."""
+        """Tokens with their places: one mean over all cost 6 points of the probe on MNIST."""
         tokens = self.encoder(self.to_patches(x)).transpose(1, 2)  # (B, W, N)
         return F.adaptive_avg_pool2d(tokens.unflatten(2, self.grid), 4).flatten(1)  # (B, 16 W)
 

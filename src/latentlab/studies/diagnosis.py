@@ -60,8 +60,8 @@ def applies(model: Any) -> bool:
 def study(trained: Trained, yard: Yardsticks) -> Finding:
     """Histogram of classes, D's scores of three kinds of images, gradients of both players."""
     count = min(IMAGES, len(yard.test))
-    model, fakes = trained.module, trained.sample(count, seed=yard.settings.seed)
-    codes = trained.draw(count, seed=yard.settings.seed)
+    model, codes = trained.module, trained.draw(count, seed=yard.settings.seed)
+    fakes = trained.decode(codes)
     with torch.inference_mode():
         scores = {
             "test": score_split(model, yard.test.first(count)),

@@ -23,6 +23,7 @@ from torch.distributions import Normal
 from latentlab.contracts import LatentlabError, Task
 from latentlab.files import write_atomic
 from latentlab.findings import Finding, Picture
+from latentlab.games import descend
 from latentlab.losses.adversarial import players
 from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam, linear_decay
@@ -116,21 +117,15 @@ class OneDimension(Task):
             for _ in range(self.d_steps):
                 x = self.mean + self.scale * torch.randn(self.batch_size, 1)
                 fake = generator(torch.randn(self.batch_size, 1)).detach()
-                _descend(opt_d, d_loss(discriminator(x), discriminator(fake)))
+                descend(opt_d, d_loss(discriminator(x), discriminator(fake)))
             if step in shown:
                 frames.append(_frame(step, generator, discriminator))
             if step < self.steps:
                 fake = generator(torch.randn(self.batch_size, 1))
-                _descend(opt_g, g_loss(discriminator(fake)))
+                descend(opt_g, g_loss(discriminator(fake)))
                 for schedule in schedules:
                     schedule.step()
         return frames
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 @torch.no_grad()
