@@ -3,10 +3,14 @@
     LATENTLAB_DATA=… make mnist                           # the models of params.yaml
     python bench/mnist.py --models vae wgan --seeds 0      # some
     python bench/mnist.py --models all --seeds 0           # every model of zoo.yaml
+    OMP_NUM_THREADS=1 python bench/mnist.py --cpu-minutes 2    # the same time for each model
 
 Works in .bench/mnist, so the project's own results stay. Split and judge are those of the first
 seed for all, since Fréchet distances of two feature spaces do not compare; what varies is the
 training. What is already measured is not measured again: remove .bench to start anew.
+
+With `--cpu-minutes`, each model trains for as many whole epochs as come nearest to that time of one
+core, by a trial of some seconds; the rest of its config stays. It works in a folder of its own.
 """
 
 from __future__ import annotations
@@ -14,10 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +34,6 @@ import yaml
 from latentlab.config import load_project
 
 ROOT = Path(__file__).resolve().parents[1]
-WORK = ROOT / ".bench" / "mnist"
 SHARED = ("data/prepared", "data/reference", "runs/judge", "results/reference")
 COLUMNS = {  # header → (key, digits, factor)
     "FID": ("fid", 1, 1),
@@ -38,7 +45,12 @@ COLUMNS = {  # header → (key, digits, factor)
     "probe %": ("probe_accuracy", 2, 100),
     "judge %": ("judge_accuracy", 2, 100),
     "train s": ("train_seconds", 0, 1),
+    "CPU s": ("cpu_seconds", 0, 1),  # the whole process of training, its start and tracking too
+    "images": ("images_seen", 0, 1),
 }
+EPOCH = 54_000
+TRIAL = 5120  # images
+TRIAL_SECONDS = 8.0
 
 
 def main() -> None:
@@ -47,23 +59,32 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=list(load_project(ROOT).models))
+    parser.add_argument("--cpu-minutes", type=float, help="of training for each model")
+    parser.add_argument("--rate", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.rate:
+        print(images_per_second(*args.rate))
+        return
     if args.models == ["all"]:
         args.models = list(yaml.safe_load((ROOT / "zoo.yaml").read_text())["models"])
+    minutes = args.cpu_minutes
+    work = ROOT / ".bench" / (f"mnist-{minutes:g}min" if minutes else "mnist")
     for seed in args.seeds:
-        folder = project(seed, args.seeds[0])
+        folder = project(work, seed, args.seeds[0])
         if seed == args.seeds[0]:
             run(folder, "prepare", folder / "data/prepared")
             run(folder, "judge", folder / "results/reference")
         for name in args.models:
+            if minutes:
+                fit_to(folder, name, 60 * minutes)
             run(folder, "train", folder / "runs" / name, name)
             run(folder, "evaluate", folder / "results" / name, name)
-    print_tables(args.seeds, args.models)
+    print_tables(work, args.seeds, args.models)
 
 
-def project(seed: int, first: int) -> Path:
+def project(work: Path, seed: int, first: int) -> Path:
     """A project folder for one seed, on the first one's data and judge."""
-    folder = WORK / f"seed-{seed}"
+    folder = work / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["seed"], params["data"]["name"] = seed, "mnist"
@@ -74,7 +95,7 @@ def project(seed: int, first: int) -> Path:
             link = folder / name
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
-                link.symlink_to(WORK / f"seed-{first}" / name)
+                link.symlink_to(work / f"seed-{first}" / name)
     return folder
 
 
@@ -82,16 +103,75 @@ def run(folder: Path, stage: str, out: Path, *names: str) -> None:
     """Run a stage in `folder`, unless what it makes is there."""
     if out.exists():
         return
-    data = os.environ.get("LATENTLAB_DATA", "data/raw")
-    environment = {**os.environ, "LATENTLAB_DATA": str((ROOT / data).resolve())}
     command = [sys.executable, "-m", "latentlab.stages", stage, *names]
     print(f"# {folder.name}: {stage} {' '.join(names)}", file=sys.stderr, flush=True)
-    subprocess.run(command, cwd=folder, env=environment, check=True)
+    before = cpu_seconds()
+    subprocess.run(command, cwd=folder, env=environment(), check=True)
+    if stage == "train":
+        (folder / f"{names[0]}.cpu.json").write_text(
+            json.dumps({"cpu_seconds": cpu_seconds() - before})
+        )
 
 
-def print_tables(seeds: list[int], models: list[str]) -> None:
+def environment() -> dict[str, str]:
+    data = os.environ.get("LATENTLAB_DATA", "data/raw")
+    return {**os.environ, "LATENTLAB_DATA": str((ROOT / data).resolve())}
+
+
+def cpu_seconds() -> float:
+    """What all ended child processes have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def fit_to(folder: Path, name: str, seconds: float) -> None:
+    """Write into the folder's config of `name` the whole epochs that fill `seconds` of one core."""
+    path, note = folder / "configs" / f"{name}.yaml", folder.parent / f"{name}.rate.json"
+    config = yaml.safe_load(path.read_text())
+    if not note.exists():
+        command = [sys.executable, __file__, "--rate", name, str(folder / "data/prepared")]
+        found = subprocess.run(command, env=environment(), check=True, stdout=subprocess.PIPE)
+        note.write_text(json.dumps(float(found.stdout)))
+    epochs = max(1, round(seconds * json.loads(note.read_text()) / EPOCH))
+    batch = config["trainer"]["batch_size"]
+    config["trainer"]["images"] = epochs * (EPOCH // batch) * batch
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def images_per_second(name: str, prepared: str) -> float:
+    """Images per second of one core that `name` trains with, selection left out."""
+    from latentlab.config import load_experiment
+    from latentlab.data.module import ImageDataModule
+    from latentlab.data.prepared import read_meta, write_prepared
+    from latentlab.data.settings import DataSettings
+    from latentlab.data.sources import Images, open_source
+    from latentlab.startup import lean
+    from latentlab.training import fit
+    from latentlab.training.checkpoints import clear
+
+    lean()
+    settings = DataSettings(name="mnist")
+    source = open_source(settings, ROOT)
+    some = slice(0, round(TRIAL / 0.9) + 1)
+    few = Images(source.train.pixels[some], source.train.labels[some], range(60_000)[some])
+    facts, images, seconds = read_meta(Path(prepared)).facts, TRIAL, 0.0
+    with tempfile.TemporaryDirectory() as root:
+        folder, work = Path(root) / "prepared", Path(root) / "work"
+        write_prepared(replace(source, train=few), settings, 0, folder)
+        while seconds < TRIAL_SECONDS:
+            experiment = load_experiment(name, facts, ROOT)
+            trainer = replace(experiment.trainer, images=images, validations=1)
+            data = ImageDataModule(folder, batch_size=trainer.batch_size, seed=0)
+            start = time.process_time()
+            fit(replace(experiment, trainer=trainer), data, work=work)
+            seconds, images = time.process_time() - start, 2 * images
+            clear(work)
+    return images / 2 / seconds
+
+
+def print_tables(work: Path, seeds: list[int], models: list[str]) -> None:
     """Markdown: mean ± standard deviation, median seconds; then each model's own terms."""
-    results = [WORK / f"seed-{seed}" / "results" for seed in seeds]
+    results = [work / f"seed-{seed}" / "results" for seed in seeds]
     print(f"| model | {' | '.join(COLUMNS)} |")
     print(f"|---|{'---:|' * len(COLUMNS)}")
     for name in models:
@@ -121,6 +201,9 @@ def load(folder: Path) -> dict[str, Any]:
     for group in ("test", "pca"):
         for key, value in metrics.pop(group, {}).items():
             metrics[f"{group}_{key}"] = value
+    metrics["images_seen"] = json.loads((folder / "card.json").read_text())["num_images_seen"]
+    cpu = folder.parents[1] / f"{folder.name}.cpu.json"
+    metrics |= json.loads(cpu.read_text()) if cpu.exists() else {}
     return metrics | json.loads((folder / "cost.json").read_text())
 
 
@@ -133,7 +216,7 @@ def cells(rows: list[dict[str, Any]]) -> list[str]:
 
 def spread(rows: list[dict[str, Any]], key: str, digits: int, factor: float = 1) -> str:
     values = [row[key] * factor for row in rows]
-    if key.endswith("_seconds"):
+    if key.endswith(("_seconds", "_seen")):
         return f"{statistics.median(values):.{digits}f}"  # a busy machine skews means
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"

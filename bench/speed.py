@@ -4,11 +4,12 @@
     python bench/speed.py --cases vae-128 dcgan-28 --rounds 7
 
 `--against pythae` and `--against naive` (vae-128 only) take another's trainer for the bare loop.
-Two processes stay alive and take turns, each on an otherwise idle machine: one runs the bare loop
-of bench/bare.py as any script would, the other trains through latentlab with everything on (data
-module, uint8 images, seeds per batch, curves to MLflow every 50 steps, a progress bar, one
-validation and one checkpoint at the end, inside its clock). Ratios are of throughput (images/s),
-pair by pair: above 1 where the pipeline is faster.
+Each pair is two new processes that take turns, so that the place in memory that one of them got
+does not decide: one runs the bare loop of bench/bare.py as any script would, the other trains
+through latentlab with everything on (data module, uint8 images, seeds per batch, curves to MLflow
+every 50 steps, a progress bar, one validation and one checkpoint at the end, inside its clock).
+Each runs once to warm up, once for the number. Ratios are of throughput (images/s), pair by pair:
+above 1 where the pipeline is faster.
 """
 
 from __future__ import annotations
@@ -186,12 +187,16 @@ class Worker:
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of processes (5)")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--against", choices=["bare", "pythae", "naive"], default="bare")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
@@ -200,22 +205,29 @@ def main() -> None:
         work(args.work[0], Path(args.work[1]))
         return
     with tempfile.TemporaryDirectory() as root:
-        sides = [Worker(side, Path(root)) for side in (args.against, "latentlab")]
         print(f"{'case':18} {args.against:>9} {'latentlab':>9}  ratio (lowest … highest)  aim")
         for name in args.cases:
-            compare(name, sides, args.rounds)
-        for side in sides:
-            side.process.kill()
+            report(name, [pair(name, args.against, Path(root)) for _ in range(args.rounds)])
 
 
-def compare(name: str, sides: list[Worker], rounds: int) -> None:
-    pairs = [[side.measure(name) for side in sides] for _ in range(rounds + 1)][1:]  # 1 warms up
-    ratios = [ours / bare for bare, ours in pairs]
-    bare, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
+def pair(name: str, against: str, root: Path) -> list[float]:
+    """Images/s of the other side and of latentlab, in two new processes."""
+    sides = [Worker(side, root) for side in (against, "latentlab")]
+    for side in sides:
+        side.measure(name)  # warms up
+    speeds = [side.measure(name) for side in sides]
+    for side in sides:
+        side.stop()
+    return speeds
+
+
+def report(name: str, pairs: list[list[float]]) -> None:
+    ratios = [ours / theirs for theirs, ours in pairs]
+    theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
     spread = f"({min(ratios):.2f} … {max(ratios):.2f})"
     aim = f"{CASES[name].target:.2f}" if CASES[name].target else "–"
     ratio = statistics.median(ratios)
-    print(f"{name:18} {bare:9.0f} {ours:9.0f}  {ratio:.3f} {spread:19}  {aim}", flush=True)
+    print(f"{name:18} {theirs:9.0f} {ours:9.0f}  {ratio:.3f} {spread:19}  {aim}", flush=True)
 
 
 if __name__ == "__main__":
