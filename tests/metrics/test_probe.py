@@ -65,7 +65,7 @@ def test_a_constant_feature_counts_for_nothing(constant):
     x, labels = _classes(200, 5, 3, 2)
     padded = torch.cat([x, torch.full((200, 1), constant)], dim=1)
     with_it, without = (Probe.fit(z, labels, 3, tolerance=1e-11) for z in (padded, x))
-    torch.testing.assert_close(with_it.weight[:5], without.weight, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(with_it.weight[:5], without.weight, rtol=1e-6, atol=1e-6)
     assert with_it.weight[5].abs().max() < 1e-6
     assert torch.equal(with_it.predict(padded), without.predict(x))
 

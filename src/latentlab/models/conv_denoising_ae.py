@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
@@ -33,13 +32,13 @@ from latentlab.optimizers import adam, linear_decay
 
 
 class ConvDenoisingAE(LightningModule):
-    """The U works at half the image's sides, on 2 × 2 pixels as channels; `channels` per level.
+    """`channels` of each level of the U, finest first.
 
     `noise` with its `strength`: sigma of the Gaussians, the share of numbers hit by masking and
     salt_and_pepper. `hidden`: width of the code's decoder. `code_weight` is w, `clean_share` the
     share of unspoilt images. `low_precision`: the U in bfloat16, twice as fast where the CPU has
     it. `lr`: Adam's rate, falling linearly to 0. Raises ValueError for an impossible strength or
-    share, and for images of odd sides.
+    share.
     """
 
     family = "AE"
@@ -51,18 +50,16 @@ class ConvDenoisingAE(LightningModule):
         noise: Literal["gaussian", "clipped_gaussian", "masking", "salt_and_pepper"],
         strength: float,
         latent_dim: int = 64,
-        channels: Sequence[int] = (32, 96),
+        channels: Sequence[int] = (16, 32, 64),
         hidden: int = 512,
         code_weight: float = 1.0,
-        clean_share: float = 0.25,
+        clean_share: float = 0.125,
         low_precision: bool = False,
-        lr: float = 1e-3,
+        lr: float = 3e-3,
     ) -> None:
         super().__init__()
         self.corrupt = corruption(noise, strength)
         colours, height, width = image_shape
-        if height % 2 or width % 2:
-            raise ValueError(f"{height}×{width} pixels: both sides must be even: set data.size")
         if not 0 <= clean_share < 1:
             raise ValueError(f"clean_share is a part of each batch, in [0, 1), got {clean_share}")
         if code_weight < 0:
@@ -70,8 +67,7 @@ class ConvDenoisingAE(LightningModule):
         self.image_shape, self.latent_dim, self.lr = image_shape, latent_dim, lr
         self.code_weight, self.clean_share = code_weight, clean_share
         self.low_precision = low_precision
-        size = {"height": height // 2, "width": width // 2}
-        self.unet = UNet(4 * colours, 4 * colours, **size, channels=channels)
+        self.unet = UNet(colours, colours, height=height, width=width, channels=channels)
         k, h, w = self.unet.bottom
         self.to_code = nn.Linear(k * h * w, latent_dim)
         self.from_code = nn.Linear(latent_dim, k * h * w)
@@ -80,8 +76,8 @@ class ConvDenoisingAE(LightningModule):
     def describe(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """The maps on the way down, finest first, and the code (B, D)."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
-            maps = self.unet.down(F.pixel_unshuffle(x - 0.5, 2))
-        return maps, self.to_code(maps[-1].to(x.dtype).relu().movedim(1, 3).flatten(1))
+            maps = self.unet.down(x)
+        return maps, self.to_code(maps[-1].to(x.dtype).movedim(1, 3).flatten(1))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.describe(x)[1]
@@ -94,8 +90,7 @@ class ConvDenoisingAE(LightningModule):
         k, h, w = self.unet.bottom
         known = self.from_code(z).unflatten(1, (h, w, k)).movedim(3, 1)
         with torch.autocast(z.device.type, torch.bfloat16, enabled=self.low_precision):
-            out = self.unet.up([*maps[:-1], maps[-1] + known])
-        return F.pixel_shuffle(out.to(z.dtype), 2)  # (B, C, H, W)
+            return self.unet.up([*maps[:-1], maps[-1] + known]).to(z.dtype)  # (B, C, H, W)
 
     def denoise(self, x_tilde: Tensor) -> Tensor:
         return self.repair(*self.describe(x_tilde)).clamp(0, 1)

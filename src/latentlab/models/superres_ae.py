@@ -66,7 +66,7 @@ class SuperResolutionAE(LightningModule):
     def enlarge_freely(self, small: Tensor) -> Tensor:
         """x̂ as the objective sees it: it shrinks to `small`, and may leave [0, 1]."""
         with torch.autocast(small.device.type, torch.bfloat16, enabled=self.low_precision):
-            detail = self.unet(small - 0.5)
+            detail = self.unet(small)
         detail = F.pixel_shuffle(detail.to(small.dtype), self.scale)  # (B, C, H, W)
         return detail + repeat(small - self.shrink(detail), self.scale)
 

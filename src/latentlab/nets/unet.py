@@ -1,7 +1,8 @@
 """A U-shaped network: down to a coarse view of the image, and up again past what was seen.
 
-Ronneberger et al. 2015, "U-Net", with residual blocks (He et al. 2016, "Identity mappings") and
-skips that are added. There is no normalisation: every block starts as the identity.
+Ronneberger et al. 2015, "U-Net: convolutional networks for biomedical image segmentation", figure
+1, with padded convolutions and batch normalisation (Ioffe & Szegedy 2015): without it the net is
+slow to learn what to do with its skips.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,18 +27,13 @@ def grids(height: int, width: int, *, levels: int) -> list[tuple[int, int]]:
     return found
 
 
-class Residual(nn.Module):
-    """x + W₂ relu(W₁ relu(x)), both 3×3: (B, K, h, w) → the same; the identity at first."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(F.relu(x))))
+def block(fan_in: int, fan_out: int) -> nn.Sequential:
+    """Twice: 3×3 convolution, batch normalisation, ReLU. (B, fan_in, h, w) → (B, fan_out, h, w)."""
+    layers: list[nn.Module] = []
+    for k in (fan_in, fan_out):
+        layers += [nn.Conv2d(k, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out)]
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
 
 
 class UNet(nn.Module):
@@ -55,27 +52,26 @@ class UNet(nn.Module):
         channels = list(channels)[: len(sides)]
         self.bottom = (channels[-1], *sides[-1])
         steps = list(itertools.pairwise(channels))
-        self.stem = nn.Conv2d(fan_in, channels[0], 3, padding=1)
-        self.before = nn.ModuleList(Residual(k) for k in channels)
-        self.shrink = nn.ModuleList(nn.Conv2d(fine, k, 2, stride=2) for fine, k in steps)
+        self.before = nn.ModuleList(
+            itertools.starmap(block, itertools.pairwise([fan_in, *channels]))
+        )
         self.grow = nn.ModuleList(nn.ConvTranspose2d(k, fine, 2, stride=2) for fine, k in steps)
-        self.after = nn.ModuleList(Residual(k) for k in channels)
-        self.head = nn.Conv2d(channels[0], fan_out, 3, padding=1)
+        self.after = nn.ModuleList(block(2 * fine, fine) for fine, _ in steps)
+        self.head = nn.Conv2d(channels[0], fan_out, 1)
 
     def down(self, x: Tensor) -> list[Tensor]:
-        """The maps (B, K, h, w) of each level, finest first."""
-        maps = [self.before[0](self.stem(x))]
-        for shrink, block in zip(self.shrink, self.before[1:], strict=True):
-            maps.append(block(shrink(maps[-1])))
+        """The maps (B, K, h, w) of each level, finest first, none negative."""
+        maps = [self.before[0](x)]
+        for see in self.before[1:]:
+            maps.append(see(F.max_pool2d(maps[-1], 2)))
         return maps
 
     def up(self, maps: Sequence[Tensor]) -> Tensor:
         """The maps of `down`, the coarsest maybe changed → (B, fan_out, h, w)."""
         *skips, h = maps
-        h = self.after[-1](h)
         for level in reversed(range(len(skips))):
-            h = self.after[level](self.grow[level](h) + skips[level])
-        return self.head(F.relu(h))
+            h = self.after[level](torch.cat([self.grow[level](h), skips[level]], 1))
+        return self.head(h)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.up(self.down(x))
