@@ -34,6 +34,7 @@ import yaml
 from latentlab.config import load_project
 
 ROOT = Path(__file__).resolve().parents[1]
+WORK = ROOT / ".bench" / "mnist"
 SHARED = ("data/prepared", "data/reference", "runs/judge", "results/reference")
 COLUMNS = {  # header → (key, digits, factor)
     "FID": ("fid", 1, 1),
@@ -68,12 +69,13 @@ def main() -> None:
     if args.models == ["all"]:
         args.models = list(yaml.safe_load((ROOT / "zoo.yaml").read_text())["models"])
     minutes = args.cpu_minutes
-    work = ROOT / ".bench" / (f"mnist-{minutes:g}min" if minutes else "mnist")
+    work = WORK.with_name(f"mnist-{minutes:g}min") if minutes else WORK
     for seed in args.seeds:
         folder = project(work, seed, args.seeds[0])
         if seed == args.seeds[0]:
             run(folder, "prepare", folder / "data/prepared")
-            run(folder, "judge", folder / "results/reference")
+            run(folder, "judge", folder / "runs/judge")
+            run(folder, "reference", folder / "results/reference")
         for name in args.models:
             if minutes:
                 fit_to(folder, name, 60 * minutes)

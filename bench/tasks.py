@@ -32,7 +32,8 @@ def main() -> None:
         parser.error(f"unknown task {unknown[0]!r}: choose from {', '.join(zoo['tasks'])}")
     folder = project(zoo)
     mnist.run(folder, "prepare", folder / "data/prepared")
-    mnist.run(folder, "judge", folder / "results/reference")
+    mnist.run(folder, "judge", folder / "runs/judge")
+    mnist.run(folder, "reference", folder / "results/reference")
     for model in {zoo["tasks"][name]["model"] for name in names} - {"judge"}:
         mnist.run(folder, "train", folder / "runs" / model, model)
     for name in names:
@@ -44,7 +45,7 @@ def main() -> None:
 
 def project(zoo: dict[str, Any]) -> Path:
     """mnist.py's folder of seed 0; its params.yaml lists everything there is."""
-    folder = mnist.project(0, 0)
+    folder = mnist.project(mnist.WORK, 0, 0)
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | zoo, sort_keys=False))
     return folder

@@ -166,6 +166,7 @@ def tiny(tmp_path_factory) -> ProjectFolder:
             patch.delenv(name, raising=False)
         project.stage("prepare")
         project.stage("judge")
+        project.stage("reference")
         for name in TINY_MODELS:
             project.stage("train", name)
             project.stage("evaluate", name)

@@ -123,7 +123,7 @@ def reachable(path: Path) -> frozenset[Path]:
     return frozenset(seen)
 
 
-STAGES = ["prepare", "judge", "train", "evaluate", "tasks", "report"]
+STAGES = ["prepare", "judge", "reference", "train", "evaluate", "tasks", "report"]
 ITEM = {"${item}": "vae", "${item.task}": "reduction"}
 
 

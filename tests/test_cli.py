@@ -109,6 +109,7 @@ def test_the_project_and_run_folders_can_be_named(tiny, tmp_path, monkeypatch, c
         (["sample", "vae", "--device", "warp"], "error: device 'warp' cannot be used"),
         (["sample", "vae", "-o", "runs"], "error: "),
         (["sample", "vae", "-n", "0"], "must be ≥ 1, got 0"),
+        (["sample", "vae", "--seed", str(2**63)], "--seed: must be in 0 … 2^63 - 1, got 9223372"),
         (["sample", "vae", "--cout", "3"], "unrecognized arguments: --cout"),
         (["encode", "vae", "absent.png"], "absent.png"),
         (["encode", "vae", "params.yaml"], "params.yaml"),

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning import Callback, LightningDataModule, Trainer
+from torch.utils.data import DataLoader, TensorDataset
 
 from latentlab.config import load_experiment, load_task
-from latentlab.contracts import Autoencoder, Model
+from latentlab.contracts import Autoencoder, Model, Split
 
 REPO = Path(__file__).resolve().parents[1]
 NAMES = sorted(p.stem for p in (REPO / "configs").glob("*.yaml"))
@@ -68,6 +70,67 @@ def test_every_model_builds_steps_and_keeps_the_contract(name, shape):
         images = model.decode(codes)
     assert images.shape == x.shape
     assert 0 <= float(images.min()) <= float(images.max()) <= 1
+
+
+class TwentyAtATime(LightningDataModule):
+    """Random images of ten classes, as many batches of twenty as asked for."""
+
+    def __init__(self, batches):
+        super().__init__()
+        count = 20 * max(batches, 6)  # labels enough for a model that learns from a few
+        self.images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8)
+        self.labels, self.batches = torch.arange(count) % 10, batches
+
+    def split(self, name):
+        return Split(self.images, self.labels)
+
+    def train_dataloader(self):
+        count = 20 * self.batches
+        images, labels = self.images[:count] / 255, self.labels[:count]
+        return DataLoader(TensorDataset(images, labels), batch_size=20)
+
+
+class Told(Callback):
+    """What the steps say of themselves."""
+
+    def __init__(self):
+        self.terms = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.terms += outputs.values()
+
+
+def in_bfloat16(name, accelerator):
+    """(what a model's first steps say, its weights before and after them)."""
+    model = load_experiment(name, {"image_shape": (1, 8, 8), "num_classes": 10}, REPO).model
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    # as many batches as there are until every player has moved
+    batches = max(getattr(model, turn, 1) for turn in ("n_critic", "d_steps"))
+    told, place = Told(), {"accelerator": accelerator, "devices": 1}
+    silent = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    quiet = {"callbacks": [told], **dict.fromkeys(silent, False)}
+    trainer = Trainer(max_epochs=1, precision="bf16-mixed", **place, **quiet)
+    trainer.fit(model, datamodule=TwentyAtATime(batches))
+    return told.terms, before, {key: value.cpu() for key, value in model.state_dict().items()}
+
+
+def trains(terms, before, after):
+    finite = all(value.isfinite().all() for value in (*terms, *after.values()))
+    return finite and terms and any(not value.equal(before[key]) for key, value in after.items())
+
+
+@pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+@pytest.mark.parametrize("name", [*sorted(MODELS), "judge"])
+def test_every_model_trains_in_bfloat16(name):
+    assert trains(*in_bfloat16(name, "cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+def test_every_model_trains_in_bfloat16_on_a_gpu():
+    """CUDA refuses other operations under autocast than a CPU does."""
+    assert [name for name in sorted(MODELS) if not trains(*in_bfloat16(name, "gpu"))] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

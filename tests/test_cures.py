@@ -74,6 +74,18 @@ def test_gradient_penalty_of_a_linear_critic(norm):
     assert float(got) == pytest.approx((norm - 1) ** 2, abs=1e-5)
 
 
+def test_gradient_penalty_takes_fakes_of_half_precision():
+    """What a generator makes under autocast, beside images in float32; bfloat16 holds a half."""
+    real, fake = torch.rand(5, *SHAPE), torch.full((5, *SHAPE), 0.5, dtype=torch.bfloat16)
+    penalties = []
+    for made in (fake, fake.float()):
+        torch.manual_seed(0)
+        bowl = adversarial.gradient_penalty(lambda x: x.square().sum((1, 2, 3)), real, made)
+        penalties.append(bowl)
+    assert penalties[0].dtype == torch.float32
+    assert torch.equal(*penalties)
+
+
 def test_gradient_penalty_looks_between_the_pairs():
     seen = []
     real, fake = torch.zeros(2000, 1, 1, 1), torch.ones(2000, 1, 1, 1)

@@ -1,6 +1,7 @@
 """One yardstick: its numbers are those of scikit-learn, scipy and counting by hand."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from latentlab.contracts import Split, to_float
 from latentlab.data.prepared import Meta
 from latentlab.evaluation import Yardsticks, load_reference, save_reference
 from latentlab.metrics.pca import PCA
+from latentlab.stages.evaluate import objective
 
 SHAPE = (1, 6, 6)
 CLASSES = 3
@@ -135,11 +137,40 @@ def test_without_labels_the_label_metrics_are_absent(yard):
     assert inception.eyes_name == "inception"
 
 
+def test_wide_features_are_probed_on_fewer_images(yard, monkeypatch):
+    """Memory bounds the numbers that the probe reads: images times features."""
+    monkeypatch.setattr("latentlab.evaluation.MOST_PROBED", 70)
+    rows = []
+
+    def counted(x):
+        rows.append(len(x))
+        return thirds(x)
+
+    width = thirds(to_float(yard.test.images[:1])).shape[1]
+    yard.score_features(counted)
+    assert sum(rows) == 1 + 70 // width + len(yard.test)
+
+
 @pytest.mark.parametrize(("wanted", "got"), [(None, 60), (20, 20), (1000, 60)])
 def test_as_many_samples_as_there_are_test_images_at_most(yard, wanted, got):
     yard = dataclasses.replace(yard, settings=EvaluationSettings(num_samples=wanted))
     assert yard.num_samples == got
     assert len(yard.real_features()) == got
+
+
+def test_a_models_own_terms_are_measured_where_it_is(yard):
+    """On a GPU the batches go there; here "meta" stands for it."""
+    seen = []
+
+    class Elsewhere:
+        device = torch.device("meta")
+
+        def validation_step(self, batch, index):
+            seen.extend(part.device.type for part in batch)
+            return {"loss": torch.tensor(float(index))}
+
+    objective(SimpleNamespace(module=Elsewhere()), yard.test, 0)
+    assert set(seen) == {"meta"}
 
 
 def test_the_reference_reads_back_bit_by_bit(yard, tmp_path):

@@ -325,7 +325,7 @@ def test_truncated_results_name_the_file_and_the_command(fork, capsys, name, kee
 
 @pytest.mark.parametrize("keep", [0, 20, 60, 300])
 @pytest.mark.parametrize(
-    ("file", "stage"), [("vae/map.png", "evaluate@vae"), ("reference/originals.png", "judge")]
+    ("file", "stage"), [("vae/map.png", "evaluate@vae"), ("reference/originals.png", "reference")]
 )
 def test_a_truncated_picture_names_the_file_and_the_command(fork, file, stage, keep):
     path = fork.root / "results" / file

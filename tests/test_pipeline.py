@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from latentlab.contracts import LatentlabError
+from latentlab.stages.__main__ import main as door
 from latentlab.stages.__main__ import run as entry
 
 MODELS = ("linear_ae", "vae", "dcgan")
@@ -78,8 +79,8 @@ def of(stage, *names):
 
 
 def test_only_what_a_change_can_reach_runs_again(small, repro):
-    everything = [*of("train", *MODELS), *of("evaluate", *MODELS), "prepare", "judge", "report"]
-    assert repro() == sorted(everything)
+    models = [*of("train", *MODELS), *of("evaluate", *MODELS)]
+    assert repro() == sorted(["prepare", "judge", "reference", *models, "report"])
     small.edit("params.yaml", hardware__devices=4, hardware__loader="stream")
     assert repro() == [], "a bigger machine retrains nothing"
     small.edit("configs/vae.yaml", model__init_args__beta=2.0)
@@ -88,7 +89,8 @@ def test_only_what_a_change_can_reach_runs_again(small, repro):
         file.write("# another equation\n")
     assert repro() == ["evaluate@dcgan", "report", "train@dcgan"]
     small.edit("params.yaml", evaluation__seed=1)
-    assert repro() == sorted(["judge", *of("evaluate", *MODELS), "report"]), "and trains nothing"
+    measured = ["reference", *of("evaluate", *MODELS), "report"]
+    assert repro() == sorted(measured), "and trains nothing, nor the judge"
     add_model(small)
     assert repro() == ["evaluate@new", "report", "train@new"]
 
@@ -173,6 +175,7 @@ def test_nothing_half_written_is_left(tiny):
 def test_two_runs_from_scratch_measure_the_same_to_the_last_bit(tiny, small):
     small.stage("prepare")
     small.stage("judge")
+    small.stage("reference")
     for name in ("linear_ae", "dcgan"):
         small.stage("train", name)
         small.stage("evaluate", name)
@@ -201,6 +204,7 @@ def test_images_without_labels_go_all_the_way(small):
     small.edit("configs/linear_ae.yaml", sampler={"class_path": "latentlab.priors.FittedGaussian"})
     small.stage("prepare")
     small.stage("judge")
+    small.stage("reference")
     for name in ("linear_ae", "dcgan"):
         small.stage("train", name)
         small.stage("evaluate", name)
@@ -264,9 +268,38 @@ def test_models_that_are_unknown_or_have_no_yaml(fork, exit_code_2):
 def test_a_misspelt_key_stops_every_stage_and_changes_nothing(fork, exit_code_2):
     before = snapshot(fork)
     fork.edit("params.yaml", data__sise=3)
-    for argv in (["prepare"], ["judge"], ["train", "vae"], ["evaluate", "vae"], ["report"]):
+    for argv in (
+        ["prepare"],
+        ["judge"],
+        ["reference"],
+        ["train", "vae"],
+        ["evaluate", "vae"],
+        ["report"],
+    ):
         assert re.match(r"error: params.yaml.*'sise'", exit_code_2(*argv))
     assert snapshot(fork) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["train"], "train takes the name of a model or task, got: none"),
+        (["evaluate", "vae", "dcgan"], "evaluate takes the name of a model or task, got: vae dc"),
+        (["judge", "vae"], "judge takes nothing, got: vae"),
+    ],
+)
+def test_a_stage_with_too_few_or_too_many_names(argv, said, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["stages", *argv])
+    with pytest.raises(SystemExit) as stopped:
+        door()
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_reference_that_is_missing_at_evaluate(fork, exit_code_2):
+    (fork.root / "data" / "reference" / "reference.pt").unlink()
+    said = exit_code_2("evaluate", "vae")
+    assert re.match(r"error: .*reference.pt is missing: run `dvc repro reference`", said)
 
 
 def test_a_batch_larger_than_the_data(fork, exit_code_2):

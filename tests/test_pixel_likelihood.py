@@ -53,6 +53,25 @@ def test_gaussian_is_the_one_of_torch_distributions():
     torch.testing.assert_close(pixels.nll(logits, x), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_gaussian_outputs_of_half_precision_do_not_round_the_scale():
+    pixels = PixelLikelihood("gaussian", scale=0.1)
+    outputs, x = torch.randn(3, 1, 8, 8).bfloat16(), torch.rand(3, 1, 8, 8)
+    expected = -Normal(outputs.double().sigmoid(), 0.1).log_prob(x.double()).sum((1, 2, 3))
+    torch.testing.assert_close(pixels.nll(outputs, x).double(), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_the_mean_of_many_pixels_is_made_in_parts():
+    pixels = PixelLikelihood("categorical")
+    outputs, sizes = torch.randn(2, 3 * pixels.outputs, 60, 80), []
+    pixels.scores.register_forward_hook(lambda _, inputs, scores: sizes.append(scores.numel()))
+    with torch.inference_mode():
+        got = pixels.mean(outputs)
+    assert max(sizes) <= 2**21, "8 MiB of scores at a time"
+    hidden = torch.nn.functional.gelu(outputs.view(2, 3, 8, 60, 80).permute(0, 1, 3, 4, 2))
+    odds = Categorical(logits=hidden @ pixels.scores.weight.T + pixels.scores.bias).probs
+    torch.testing.assert_close(got, (odds * torch.arange(256) / 255).sum(-1).detach())
+
+
 def test_binary_observations_are_drawn_anew_with_the_grey_level_as_odds():
     pixels = PixelLikelihood("bernoulli", binary=True)
     x = torch.tensor([0.0, 0.2, 0.9, 1.0]).expand(20_000, 4)

@@ -2,10 +2,12 @@
 
 import copy
 import os
+import shutil
 import signal
 import sqlite3
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,7 +202,49 @@ def test_the_fingerprint_sees_configuration_and_data():
     )
 
 
+def test_the_fingerprint_sees_the_code_of_every_model(tmp_path, monkeypatch):
+    from latentlab.training import checkpoints
+
+    folder = tmp_path / "latentlab"
+    shutil.copytree(checkpoints.PACKAGE, folder)
+    monkeypatch.setattr(checkpoints, "PACKAGE", folder)
+    seen = {fingerprint({}, "x")}
+    for name in ("models/vae.py", "losses/variational.py", "data/order.py", "games.py"):
+        with (folder / name).open("a") as file:
+            file.write("# another equation\n")
+        seen.add(fingerprint({}, "x"))
+    assert len(seen) == 5
+
+
+def test_a_resumed_training_tells_the_time_of_all_its_parts(prepared):
+    """Its cost is that of the whole, not of what was left to do."""
+    fit_one(prepared, "vae", "timed")
+    experiment, data = open_experiment(prepared, "vae")
+    work = prepared.root / ".checkpoints" / "timed"
+    state = resumable(work)
+    assert state.seconds > 0
+    late = replace(state, seconds=state.seconds + 1000)
+    cost = fit(experiment, data, work=work, resume=late, score=first_number).cost
+    assert 1000 < cost["train_seconds"] < 1100
+    seen = cost["images_per_second"] * cost["train_seconds"]
+    assert seen == pytest.approx(STEPS * BATCH, rel=0.01)
+
+
 # --- how it stops ---
+
+
+@pytest.mark.parametrize("asked", [{"accelerator": "gpus"}, {"strategy": "dpd"}])
+def test_devices_that_are_not_there_are_said_with_the_setting(prepared, asked):
+    prepared.edit("params.yaml", **{f"hardware__{key}": value for key, value in asked.items()})
+    with pytest.raises(LatentlabError, match=r"`hardware` of params.yaml .* auto takes what"):
+        fit_one(prepared, "vae", "a")
+
+
+def test_the_best_is_not_sought_with_a_sampler_that_is_fitted_afterwards(prepared):
+    prepared.edit("configs/linear_ae.yaml", trainer__select="best")
+    with pytest.raises(LatentlabError, match=r"select is best.*sampler is fitted after it"):
+        prepared.stage("train", "linear_ae")
+    assert not (prepared.root / "runs").exists()
 
 
 class Toy(LightningModule):
@@ -218,6 +262,8 @@ class Toy(LightningModule):
         if self.global_step == STEPS:  # 36 steps are done: this is the 37th
             if self.fails == "memory":
                 raise torch.OutOfMemoryError("tried to allocate 4 TiB")
+            if self.fails == "cpu_memory":
+                torch.empty(10**14)  # a plain RuntimeError on a CPU
             loss = loss * torch.nan
         return {"loss": loss}
 
@@ -282,8 +328,9 @@ def test_a_gan_that_explodes_is_stopped(prepared):
     assert not checkpoints(prepared.root / ".checkpoints" / "a")
 
 
-def test_too_little_memory_is_said_with_what_to_lower(prepared):
-    write_toy(prepared, "memory")
+@pytest.mark.parametrize("fails", ["memory", "cpu_memory"])
+def test_too_little_memory_is_said_with_what_to_lower(prepared, fails):
+    write_toy(prepared, fails)
     experiment, data = open_experiment(prepared, "toy")
     with pytest.raises(LatentlabError, match=r"out of memory with batches of 128: lower trainer.b"):
         fit(experiment, data, work=prepared.root / "work")

@@ -16,7 +16,7 @@ trained     what `load` returns: encode, decode, sample, reconstruct, features
 evaluation  what every model is asked        studies   what one model is about
 tasks       what models are for              findings  what studies and tasks found
 compression   codes → a file of few bytes, and back      outliers   which images are strange
-stages      prepare → judge → train → evaluate, tasks → report, as dvc.yaml calls them
+stages      prepare → judge → reference, train → evaluate, tasks → report: dvc.yaml
 cli         `latentlab`: use what was trained
 """
 

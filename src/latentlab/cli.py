@@ -25,14 +25,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     from latentlab.contracts import LatentlabError
+    from latentlab.memory import of_memory
 
     try:
         args.run(args)
     except (LatentlabError, OSError) as error:  # OSError: an input or output that is not there
         _stop(str(error))
     except (MemoryError, RuntimeError) as error:
-        told = str(error)
-        if isinstance(error, RuntimeError) and "memory" not in told:
+        if not of_memory(error):
             raise  # a mistake of ours, to be seen in full
         _stop("too little memory: ask for fewer images at once, or another --device")
     except KeyboardInterrupt:
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     new = command(sample, "draw new images", "samples.png")
     new.add_argument("-n", "--count", type=_positive, default=64, help="how many (64)")
     new.add_argument("--columns", type=_positive, help="of the grid (default: about square)")
-    new.add_argument("--seed", type=int, default=0)
+    new.add_argument("--seed", type=_seed, default=0, help="of the draws, 0 … 2^63 − 1 (0)")
     for function, help_, output in (
         (reconstruct, "encode and decode images", "reconstructions.png"),
         (encode, "images to codes", "codes.npz"),
@@ -244,6 +244,13 @@ def _step(text: str) -> float:
     number = float(text)
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"must be in 0 … 2^63 - 1, got {number}")
     return number
 
 

@@ -116,6 +116,13 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
+class ClassSampler(Sampler, Protocol):
+    """A sampler whose codes name a class, drawn as often as among the training labels (N,)."""
+
+    def fit_classes(self, labels: Tensor) -> None: ...
+
+
 class Task(ABC):
     """A question with an answer in numbers and pictures: `tasks/` has one a file, as dataclasses.
 

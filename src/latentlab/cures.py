@@ -128,7 +128,9 @@ class Cures:
     def penalty(self, real_logits: Tensor, seen: Tensor, step: int) -> Tensor:
         """R1 where this step has it, else 0; `real_logits` are D's of `seen`, a `view` of images.
 
-        `seen` must require gradients: `.requires_grad_(cures.r1 > 0)` before D sees it.
+        `seen` must require gradients: `.requires_grad_(cures.r1 > 0)` before D sees it. `step`
+        counts over the whole training: began it anew at each epoch, R1 would come more often than
+        its weight allows for.
         """
         if not self.r1 or step % self.r1_every:
             return real_logits.new_zeros(())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from latentlab.config import EvaluationSettings, Project
-from latentlab.contracts import Split
+from latentlab.contracts import LatentlabError, Split
 from latentlab.data.prepared import Meta, read_meta, read_split
 from latentlab.metrics.features import InceptionFeatures, extract
 from latentlab.metrics.fid import GaussianStatistics, frechet_distance
@@ -30,6 +30,7 @@ from latentlab.spread import Spread, devices_of
 
 Function = Callable[[Tensor], Tensor]
 MOST_SAMPLES = 50_000  # unless the settings say more; what FIDs are usually measured with
+MOST_PROBED = 150_000_000  # numbers that the probe reads: some 28 bytes each while it is fitted
 BATCH = 500
 
 
@@ -91,9 +92,12 @@ class Yardsticks:
 
     def score_features(self, features: Function) -> dict[str, float]:
         """Accuracy of a linear classifier on frozen features; nothing where there are no labels."""
-        train = self.train.some(self.settings.probe_images, seed=self.settings.seed)
-        if self.judge is None or train.labels is None or self.test.labels is None:
+        if self.judge is None or self.train.labels is None or self.test.labels is None:
             return {}
+        width = extract(features, self.test.first(1)).shape[1]
+        most = min(self.settings.probe_images, max(MOST_PROBED // width, 2))
+        train = self.train.some(most, seed=self.settings.seed)
+        assert train.labels is not None
         return probe_accuracy(
             extract(features, train),
             train.labels,
@@ -155,5 +159,7 @@ def save_reference(path: Path, real: Tensor, pca: PCA) -> None:
 
 def load_reference(path: Path) -> tuple[Tensor, PCA]:
     """Features of the real test images (N, F), and the PCA of the training images."""
+    if not path.is_file():
+        raise LatentlabError(f"{path} is missing: run `dvc repro reference`, which measures it")
     tensors = torch.load(path, weights_only=True)
     return tensors["real"], PCA(tensors["mean"], tensors["components"], tensors["variances"])

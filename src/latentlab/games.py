@@ -70,6 +70,11 @@ def advance(model: LightningModule) -> None:
         schedule.scheduler.step()  # type: ignore[call-arg]
 
 
+def batch_number(model: LightningModule) -> int:
+    """0, 1, … over the whole training: unlike `batch_idx`, it goes on from epoch to epoch."""
+    return int(model.trainer.fit_loop.total_batch_idx)
+
+
 def told_apart(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
     """Mean D(x) of images and of fakes, D = σ(logit): 0.5 and 0.5 where D cannot tell."""
     return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}

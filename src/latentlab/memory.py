@@ -1,10 +1,11 @@
-"""Keep freed memory for the next step instead of handing it back to the kernel."""
+"""Memory: keep what was freed for the next step; know an error that says there was too little."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
+TOO_LITTLE = ("can't allocate memory", "not enough memory", "out of memory")  # torch's words
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc refuses more
 
@@ -26,3 +27,10 @@ def keep_freed_memory() -> bool:
         M_TOP_PAD: 64 * 2**20,
     }
     return all(mallopt(name, value) == 1 for name, value in settings.items())
+
+
+def of_memory(error: BaseException) -> bool:
+    """Whether `error` says that there was too little memory, on a GPU, in Python or in torch."""
+    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in TOO_LITTLE)
+    # torch.OutOfMemoryError is known by its name: this module costs no import of torch
+    return told or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from latentlab.config import Experiment, build
-from latentlab.contracts import Autoencoder, LatentlabError, Split
+from latentlab.contracts import Autoencoder, ClassSampler, LatentlabError, Split
 from latentlab.files import fresh_folder, write_json
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 
 def fit_sampler(experiment: Experiment, train: Split) -> None:
-    """Fit the experiment's sampler to the training codes, if the model has any."""
+    """Fit the experiment's sampler to the training codes and classes, if there are any."""
+    fit_classes(experiment, train)
     model, sampler = experiment.model.eval().cpu(), experiment.sampler
     learns = sampler is not None and getattr(sampler, "learns", True)
     if not learns or not isinstance(model, Autoencoder):
@@ -35,8 +37,21 @@ def fit_sampler(experiment: Experiment, train: Split) -> None:
     encode: Callable[[Tensor], Tensor] = model.encode
     with torch.inference_mode():
         codes = torch.cat([encode(x) for x in train.batches()])
-    try:
+    with _fitting(experiment):
         sampler.fit(codes)
+
+
+def fit_classes(experiment: Experiment, train: Split) -> None:
+    """Tell the experiment's sampler how frequent each class is, if its codes name one."""
+    if isinstance(experiment.sampler, ClassSampler) and train.labels is not None:
+        with _fitting(experiment):
+            experiment.sampler.fit_classes(train.labels)
+
+
+@contextmanager
+def _fitting(experiment: Experiment) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, torch.linalg.LinAlgError) as error:
         raise LatentlabError(f"{experiment.name}: its sampler cannot be fitted: {error}") from None
 

@@ -194,7 +194,7 @@ def test_a_copy_of_the_project_finds_the_images_of_the_original(
     tmp_path, images, monkeypatch
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "images").mkdir(parents=True)  # git keeps the empty folder
     assert len(load(tmp_path / "copy").train.names) == 4
 
 

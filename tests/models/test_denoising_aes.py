@@ -50,7 +50,7 @@ def test_conv_objective_is_the_mean_log_error_of_both_ways_out(clean):
     x_tilde = model.corrupt(x)
     got = model.loss(x, x_tilde, clean=clean)
     repaired = model.repair(*model.describe(x_tilde))
-    x_hat = model.decode(model.encode(x_tilde))
+    x_hat = model.draw(model.encode(x_tilde))
     psnr = peak_signal_noise_ratio(repaired[clean:], x[clean:], data_range=1.0, dim=(1, 2, 3))
     repair_sse = (repaired - x).square().sum((1, 2, 3))[clean:]
     code_sse = (x_hat - x).square().sum((1, 2, 3))

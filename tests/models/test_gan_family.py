@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import sys
 from dataclasses import fields
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from latentlab import models
+from latentlab import cures, models
 from latentlab.contracts import Split
 from latentlab.cures import Cures
 from latentlab.models.began import BEGAN
@@ -86,10 +87,31 @@ class Data(LightningDataModule):
         return DataLoader(TensorDataset(self.images / 255, self.labels), batch_size=6)
 
 
-def train(model):
+def train(model, epochs=2, **how):
     silent = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    trainer = Trainer(accelerator="cpu", max_epochs=2, **dict.fromkeys(silent, False))
-    trainer.fit(model, datamodule=Data())
+    trainer = Trainer(accelerator="cpu", max_epochs=epochs, **dict.fromkeys(silent, False))
+    trainer.fit(model, datamodule=Data(), **how)
+    return trainer
+
+
+def steps_with_r1(model, monkeypatch, first=0):
+    """[at which batches of the training, counted from `first`, R1 is asked for], filled by it."""
+    found, done, step, r1 = [], [], model.training_step, cures.r1_penalty
+
+    def counted(batch, batch_idx):
+        done.append(batch_idx)
+        return step(batch, batch_idx)
+
+    def noted(real_logits, seen):
+        found.append(first + len(done) - 1)
+        return r1(real_logits, seen)
+
+    model.training_step = counted
+    monkeypatch.setattr(cures, "r1_penalty", noted)
+    if isinstance(model, StyleGAN):
+        monkeypatch.setattr(sys.modules[StyleGAN.__module__], "r1_penalty", noted)
+        monkeypatch.setattr(sys.modules[StyleGAN.__module__], "LAZY", 3)
+    return found
 
 
 def test_no_gan_is_forgotten_here():
@@ -118,6 +140,25 @@ def test_all_cures_that_it_takes_train_at_once_and_move_both_players(kind):
             if name.startswith(player)
         ]
         assert any(moved), player
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k is not BEGAN], ids=lambda k: k.__name__)
+def test_lazy_r1_goes_on_counting_where_an_epoch_ends(kind, monkeypatch):
+    """Every third batch of eight, so that three times the weight is γ; an epoch has two."""
+    own = kind is StyleGAN
+    model = small(kind, **({} if own else {"cures": Cures(r1=1.0, r1_every=3)}))
+    found = steps_with_r1(model, monkeypatch)
+    train(model, epochs=4)
+    assert found == [0, 3, 6]
+
+
+def test_lazy_r1_goes_on_counting_where_a_training_is_resumed(monkeypatch, tmp_path):
+    lazy = Cures(r1=1.0, r1_every=3)
+    train(small(DCGAN, cures=lazy), epochs=1).save_checkpoint(tmp_path / "two")
+    model = small(DCGAN, cures=lazy)
+    found = steps_with_r1(model, monkeypatch, first=2)
+    train(model, epochs=4, ckpt_path=tmp_path / "two", weights_only=True)
+    assert found == [3, 6]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def under_training(model, split=None):
     model._trainer = SimpleNamespace(
         estimated_stepping_batches=10,
         lr_scheduler_configs=[],
+        fit_loop=SimpleNamespace(total_batch_idx=0),
         datamodule=SimpleNamespace(split=lambda name: split),
         strategy=SimpleNamespace(
             backward=lambda loss, optimizer: loss.backward(),

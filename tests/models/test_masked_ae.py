@@ -120,6 +120,15 @@ def test_decoder_puts_codes_in_their_places_and_the_mask_token_elsewhere():
     assert torch.allclose(tokens, expected, atol=1e-6)
 
 
+def test_codes_of_half_precision_find_their_places_too():
+    torch.manual_seed(0)
+    decoder = PatchDecoder((2, 3), 4, 5, 16, depth=1, positions="sincos")
+    codes, places = torch.randn(3, 2, 4), torch.tensor([[4, 1], [0, 2], [5, 3]])
+    with torch.autocast("cpu", torch.bfloat16):
+        got = decoder(codes, places)
+    assert torch.allclose(got.float(), decoder(codes, places), atol=0.05)
+
+
 def test_every_patch_is_visible_equally_often_and_none_twice():
     model, trials = small(), 4000
     visible = model.draw_visible(torch.zeros(trials, *SHAPE))

@@ -46,6 +46,14 @@ def test_fista_in_single_precision_finds_it_too(problem, x):
     assert torch.allclose(z.double(), lasso(problem.dictionary, x, problem.l1), atol=1e-4)
 
 
+def test_half_precision_codes_come_near_it(problem, x):
+    half = SparseProblem(problem.dictionary.bfloat16(), problem.l1)
+    z = fista(half, x.bfloat16(), zeros().bfloat16(), steps=200).double()
+    expected = lasso(problem.dictionary, x, problem.l1)
+    least, found = (problem.energy(x, codes) for codes in (expected, z))
+    assert torch.allclose(found, least, rtol=0.02)
+
+
 def test_a_prediction_pulls_as_more_rows_of_the_lasso_would(problem, x):
     """α/2 ‖z − p‖² is the error of √α I z against √α p, so stacking both gives a plain lasso."""
     pull = 0.7

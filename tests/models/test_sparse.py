@@ -38,6 +38,14 @@ def test_target_penalty_stays_finite_for_saturated_units():
     assert z.grad.isfinite().all()
 
 
+def test_target_penalty_of_half_precision_units_has_the_same_limit():
+    z = torch.ones(9, 4, dtype=torch.bfloat16)  # 1 − 1e-6 is 1 in bfloat16
+    limit = torch.full((4,), 1 - 1e-6, dtype=torch.float64)
+    coin = Bernoulli(torch.tensor(0.05, dtype=torch.float64))
+    expected = kl_divergence(coin, Bernoulli(limit)).sum()
+    assert bernoulli_kl(0.05, z).item() == pytest.approx(expected.item(), rel=0.01)
+
+
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_top_k_keeps_what_numpy_sorts_last_and_lets_only_its_gradient_pass(k):
     z = torch.randn(6, 8, requires_grad=True)

@@ -96,6 +96,16 @@ def test_importance_sampling_converges_to_the_exact_likelihood(monkeypatch):
     assert max(widest) <= 400
 
 
+def test_memory_of_importance_sampling_counts_the_scores_of_every_pixel():
+    torch.manual_seed(0)
+    model = VAE((1, 8, 8), latent_dim=2, hidden=[8], likelihood="categorical").eval()
+    sizes = []
+    model.pixels.scores.register_forward_hook(lambda _, inputs, made: sizes.append(made.numel()))
+    log_likelihood(model, torch.rand(6, 1, 8, 8), torch.zeros(6), samples=200, seed=0)
+    assert sum(sizes) == 6 * 200 * 64 * 256
+    assert max(sizes) <= 2**21
+
+
 def test_weights_of_drawn_codes_are_prior_over_posterior():
     mu, logvar = torch.randn(5, 3), torch.randn(5, 3)
     z, log_ratio = draw_weighted(mu, logvar, 4)

@@ -300,7 +300,7 @@ def test_what_is_missing_or_damaged_is_named_with_the_command_that_mends_it(root
     with pytest.raises(LatentlabError, match="not a readable PNG"):
         render(read_results(project(root)))
     (root / "results" / "reference" / "metrics.json").unlink()
-    refused(r"reference is not measured yet; run `dvc repro judge`")
+    refused(r"reference is not measured yet; run `dvc repro reference`")
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

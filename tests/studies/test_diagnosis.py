@@ -1,5 +1,6 @@
 """The diagnosis against scipy, scikit-learn and games whose state is known by construction."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -107,6 +108,23 @@ def test_a_class_is_covered_from_a_tenth_of_its_share_on():
     labels = torch.tensor([0] * 57 + [1] * 30 + [2] * 3)
     found, _ = diagnosis.coverage(yard(), images(labels, 3).float() / 255)
     assert found["classes_covered"] == 3
+
+
+def test_a_class_that_the_data_lack_need_not_be_covered(tmp_path):
+    labels = torch.arange(90) % 2
+    lacking = dataclasses.replace(yard(), test=Split(images(labels, 1), labels))
+    trained = SimpleNamespace(
+        module=Linear(),
+        draw=lambda count, seed: torch.ones(count, 1),
+        decode=lambda z: images(torch.arange(len(z)) % 2, 0).float() / 255,
+    )
+    finding = diagnosis.study(trained, lacking)
+    assert finding.numbers["classes_covered"] == 2
+    assert finding.flags == []
+    trained.decode = lambda z: images(torch.arange(len(z)) % 2 * 2, 0).float() / 255
+    finding = diagnosis.study(trained, lacking)
+    assert finding.numbers["classes_covered"] == 1, "the third class is none of the data's"
+    assert "collapse: 1 of 2 classes" in finding.flags
 
 
 def test_spread_is_the_ratio_of_total_variances_and_needs_no_classes():

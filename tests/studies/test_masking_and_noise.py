@@ -87,6 +87,13 @@ def test_masking_study_compares_with_the_mean_image(yard, tmp_path):
         assert picture.size == ((10 * 9 - 1) * 8, (3 * 9 - 1) * 8)
 
 
+def test_masking_is_drawn_for_as_many_images_as_there_are(yard, tmp_path):
+    few = Yardsticks(yard.meta, yard.train, yard.test.first(4), None, None, SETTINGS)
+    masking.study(trained(masked(), tmp_path), few).pictures[0].draw(tmp_path / "masking.png")
+    with Image.open(tmp_path / "masking.png") as picture:
+        assert picture.size == ((4 * 9 - 1) * 8, (3 * 9 - 1) * 8)
+
+
 def test_marginal_is_the_histogram_of_each_pixel():
     train, x = images(50, 3) // 64 * 64, to_float(images(4, 4) // 64 * 64)
     expected = torch.zeros(4)

@@ -1,5 +1,6 @@
 """The plane, copying and memory: numbers against scikit-learn and by construction."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,15 @@ def test_memory_shows_both_errors_and_two_rivals(yard):
     around = (kept.flatten(1) - kept.flatten(1).mean(0)).square().sum(1).mean().item()
     assert finding.table["the mean seen image"]["seen"] == pytest.approx(around, rel=1e-4)
     assert finding.flags == ["memorizes"]
+
+
+def test_memory_is_tried_on_the_first_test_images(yard, monkeypatch):
+    module = Remembers(to_float(yard.train.images[:20]))
+    few = dataclasses.replace(yard, test=yard.test.first(30))
+    expected = memory.study(trained(module), few)
+    monkeypatch.setattr(memory, "MOST_TEST_IMAGES", 30)
+    found = memory.study(trained(module), yard)
+    assert (found.numbers, found.text) == (expected.numbers, expected.text)
 
 
 def test_no_alarm_where_test_images_fare_as_well(yard):

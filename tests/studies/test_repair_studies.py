@@ -37,9 +37,9 @@ class Oracle(nn.Module):
         return self.answer[self.place - len(small) : self.place]
 
 
-def yard_of(count=60, side=8):
+def yard_of(count=60, side=8, train=4000):
     g = torch.Generator().manual_seed(0)
-    images = [torch.rand(n, 1, side, side, generator=g) for n in (4000, count)]
+    images = [torch.rand(n, 1, side, side, generator=g) for n in (train, count)]
     train, test = (Split((255 * x).round().to(torch.uint8)) for x in images)
     return SimpleNamespace(train=train, test=test, settings=SimpleNamespace(seed=0))
 
@@ -70,6 +70,48 @@ def test_denoising_says_when_a_model_does_nothing():
     yard = yard_of()
     finding = denoising.study(SimpleNamespace(module=Oracle(yard.test, worse=True)), yard)
     assert finding.flags == ["denoises no better than a linear map"]
+
+
+def test_denoising_of_large_images_does_without_the_linear_row(tmp_path):
+    """65×65 = 4225 pixels of noise: no median repairs these, so doing nothing is the rival."""
+    yard = yard_of(count=12, side=65, train=4)
+    finding = denoising.study(SimpleNamespace(module=Oracle(yard.test)), yard)
+    assert list(finding.table) == ["noisy", "median 3×3", "median 5×5", "model"]
+    assert "linear_psnr_db" not in finding.numbers
+    assert "above 4096 numbers an image" in finding.text
+    gain = 100 - finding.table["noisy"]["PSNR dB"]
+    assert f"{gain:+.2f} dB from doing nothing" in finding.text
+    assert not finding.flags
+    finding.pictures[0].draw(tmp_path / "denoised.png")
+    blank = Oracle(yard.test)
+    blank.denoise = torch.zeros_like
+    worse = denoising.study(SimpleNamespace(module=blank), yard)
+    assert worse.flags == ["denoises no better than doing nothing"]
+
+
+def test_superresolution_of_large_images_does_without_the_linear_row(tmp_path):
+    yard = yard_of(count=12, side=130, train=4)  # 65×65 small pixels
+    oracle = Oracle(yard.test)
+    finding = superresolution.study(SimpleNamespace(module=oracle), yard)
+    assert list(finding.table) == ["nearest", "bicubic", "model"]
+    assert "linear_psnr_db" not in finding.numbers
+    best = max(finding.table[mode]["PSNR dB"] for mode in ("nearest", "bicubic"))
+    assert f"{100 - best:+.2f} dB from " in finding.text
+    assert not finding.flags
+    finding.pictures[0].draw(tmp_path / "enlarged.png")
+    oracle.enlarge = lambda small: torch.zeros(len(small), 1, 130, 130)
+    flags = superresolution.study(SimpleNamespace(module=oracle), yard).flags
+    assert flags == ["enlarges no better than repeated pixels"]
+
+
+@pytest.mark.parametrize("study", [denoising, superresolution])
+def test_no_more_than_the_first_test_images_are_held(study, monkeypatch):
+    yard = yard_of()
+    few = SimpleNamespace(**{**vars(yard), "test": yard.test.first(25)})
+    expected = study.study(SimpleNamespace(module=Oracle(few.test)), few)
+    monkeypatch.setattr(study, "MOST_TEST_IMAGES", 25)
+    found = study.study(SimpleNamespace(module=Oracle(yard.test)), yard)
+    assert (found.table, found.text) == (expected.table, expected.text)
 
 
 @pytest.mark.parametrize("side", [3, 5])

@@ -15,6 +15,7 @@ from latentlab.models.contractive_ae import ContractiveAE
 from latentlab.models.k_sparse_ae import KSparseAE
 from latentlab.models.psd import PSD
 from latentlab.models.vae import VAE
+from latentlab.models.vq_vae import VQVAE
 from latentlab.studies import contraction, inference, sparsity
 from latentlab.studies import tangents as tangent_planes
 from latentlab.trained import Trained
@@ -76,6 +77,10 @@ def test_an_encoder_of_the_datas_directions_contracts_all_others(yard, tmp_path)
     assert finding.numbers["contraction_ratio_of_pairs"] == pytest.approx(1, rel=1e-4)
     assert 0.05 < finding.numbers["relative_contraction"] < 0.45  # E|u_1| on the sphere is 0.2
     assert set(draw_all(finding, tmp_path)) == {"contraction"}
+
+
+def test_names_of_symbols_have_no_distance_to_contract():
+    assert not contraction.applies(VQVAE((1, 8, 8), width=2))
 
 
 def test_tangents_of_a_linear_map_are_its_right_singular_vectors():

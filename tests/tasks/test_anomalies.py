@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from latentlab.contracts import LatentlabError
+from latentlab.contracts import LatentlabError, Split
 from latentlab.tasks.anomalies import Anomalies, areas, extremes, roc
 
 
@@ -38,6 +38,17 @@ def test_drawn_are_the_worst_of_the_class_and_the_best_of_the_others(context):
     torch.testing.assert_close(rows, test.images[own.flip(0)[:10]].float())
     rows = extremes(scores, test, normal=False)[0] * 255
     torch.testing.assert_close(rows, test.images[others[:10]].float())
+
+
+def test_a_class_of_few_images_is_not_filled_up_with_others(context):
+    labels = context.yard.test.labels.clone()
+    rare = (labels == 0).nonzero().flatten()
+    labels[rare[4:]] = 1
+    test = Split(context.yard.test.images, labels)
+    rows = extremes(torch.arange(len(test)).float()[:, None], test, normal=True)[0] * 255
+    torch.testing.assert_close(rows[:4], test.images[rare[:4].flip(0)].float())
+    assert rows.shape[0] == 10
+    assert not rows[4:].any()
 
 
 def test_a_perfect_ranking_is_drawn_as_a_corner():

@@ -67,6 +67,19 @@ def test_a_store_that_cannot_be_opened_is_told_while_the_training_logs(tmp_path,
 
 
 @pytest.mark.slow
+def test_a_name_that_mlflow_refuses_is_told_at_the_first_window(tmp_path, hired):
+    run = tracking.open_run(tmp_path, **DESCRIBED)
+    with pytest.raises(LatentlabError, match=r"'train/d\(x\)' cannot name a metric"):
+        run.log({"train/loss": 0.5, "train/d(x)": 0.1}, 10)
+    hired.tell("log", metrics={"train/d(x)": 0.1}, step=10)  # past the check: the next answer tells
+    hired.tell("flush")
+    with pytest.raises(LatentlabError, match="cannot name a metric"):
+        run.set_tags({"device": "cpu"})
+    assert run.set_tags({"device": "cpu"}), "one mistake, one answer"
+    assert run.finish("FINISHED")
+
+
+@pytest.mark.slow
 def test_a_clerk_that_is_killed_stops_nobody(tmp_path, hired, capfd):
     run = tracking.open_run(tmp_path, **DESCRIBED)
     assert run.id

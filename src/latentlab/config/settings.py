@@ -70,14 +70,15 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         least = {"inversion_images": 1, "inversion_draws": 1, "inversion_steps": 0, "seed": 0}
         least["probe_images"] = 2
-        for key, low in {**least, "num_samples": 2}.items():
+        least["num_samples"] = 6  # precision and recall look for five neighbours of each
+        for key, low in least.items():
             value = getattr(self, key)
             if value is not None and not low <= value < 2**32:
                 raise LatentlabError(f"evaluation.{key} is {value}: it must be ≥ {low} and < 2^32")
         if not 0 < self.inversion_lr < math.inf:
             raise LatentlabError(f"evaluation.inversion_lr is {self.inversion_lr}: it must be > 0")
-        if not 0 <= self.probe_l2 < math.inf:
-            raise LatentlabError(f"evaluation.probe_l2 is {self.probe_l2}: it must be ≥ 0")
+        if not 0 < self.probe_l2 < math.inf:  # without it, separable classes have no optimum
+            raise LatentlabError(f"evaluation.probe_l2 is {self.probe_l2}: it must be > 0")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ import csv
 import hashlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -30,6 +28,7 @@ from latentlab.data.rows import ImageRows
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source
 from latentlab.data.splits import SPLITS, draw_splits
+from latentlab.files import fresh_folder
 
 CHUNK_BYTES = 32 * 2**20  # of images held in memory while writing
 
@@ -78,19 +77,8 @@ def write_prepared(source: Source, settings: DataSettings, seed: int, folder: Pa
         LatentlabError: too few images for three parts, or the folder cannot be written.
     """
     parts = _deal(source, settings, seed)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left behind
-    try:
-        partial.mkdir(parents=True)
-        meta = _fill(partial, source, parts, settings, seed)
-        _swap(partial, folder)
-    except OSError as error:
-        raise LatentlabError(
-            f"{folder} cannot be written ({error}); make room there and make it writable."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return meta
+    with fresh_folder(folder) as fresh:
+        return _fill(fresh, source, parts, settings, seed)
 
 
 def read_meta(folder: Path) -> Meta:
@@ -232,27 +220,3 @@ def _write_images(
             digest.update(content)
             bar.update(len(chunk))
     return channels, height, width
-
-
-def _swap(partial: Path, folder: Path) -> None:
-    """Make `partial` the folder; a folder cannot be replaced in one step, so the old one moves."""
-    for path in partial.iterdir():
-        _sync(path)
-    _sync(partial)
-    old = folder.with_name(f".{folder.name}.old.partial")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

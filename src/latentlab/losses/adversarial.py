@@ -87,7 +87,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], x_real: Tensor, x_fake:
     `critic`: images (B, C, H, W) → scores (B,), each of its own image alone: no batch statistics.
     """
     t = torch.rand(len(x_real), *[1] * (x_real.ndim - 1), device=x_real.device, dtype=x_real.dtype)
-    x_hat = torch.lerp(x_real.detach(), x_fake.detach(), t).requires_grad_()
+    x_hat = torch.lerp(x_real.detach(), x_fake.detach().to(x_real), t).requires_grad_()
     (slope,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
     return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 

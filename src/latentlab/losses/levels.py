@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from latentlab.losses.precision import at_least_single
+
 LEVELS = 256
 
 
@@ -113,6 +115,8 @@ def gaussian_log_mass(mean: Tensor, log_scale: Tensor, levels: Tensor) -> Tensor
     The bins of 0 and 255 take the tails, so that Σ_k P(k) = 1 (Ho et al. 2020, "Denoising
     diffusion probabilistic models", eq. 13; Salimans et al. 2017, eq. 2, for logistics).
     """
+    # bfloat16 holds 8 bits: 255 μ would be off by half a level, and log Φ is not there for it
+    mean, log_scale = at_least_single(mean), at_least_single(log_scale)
     bin_width = torch.exp(-log_scale) / (LEVELS - 1)  # in standard deviations
     centre = (levels - (LEVELS - 1) * mean) * bin_width
     low, high = centre - bin_width / 2, centre + bin_width / 2

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latentlab.losses.likelihoods import bernoulli_nll, gaussian_nll
+from latentlab.losses.precision import at_least_single
 
 KINDS = ("bernoulli", "gaussian", "categorical")
 LEVELS = 256  # grey levels of a stored image
 WIDTH = 8  # numbers per value from which the 256 scores are made
+AT_ONCE = 2**13  # values whose 256 scores `mean` has in memory together: 8 MiB
 
 
 def categorical_nll(scores: Tensor, x: Tensor) -> Tensor:
@@ -24,6 +26,8 @@ def categorical_nll(scores: Tensor, x: Tensor) -> Tensor:
 
 class PixelLikelihood(nn.Module):
     """p(x|z) from what a decoder puts out: `outputs` numbers per value of the image.
+
+    `numbers`: how many it holds per value of the image, which decides its memory.
 
     bernoulli: the output is a logit, p(x = 1). gaussian: mean σ(output) and one standard deviation
     for all pixels, `scale`, learned where `scale` is None (Rybkin et al. 2021, "Simple and
@@ -52,7 +56,7 @@ class PixelLikelihood(nn.Module):
                 " binarize out"
             )
         self.kind, self.binary = kind, binary
-        self.outputs = WIDTH if kind == "categorical" else 1
+        self.outputs, self.numbers = (WIDTH, LEVELS) if kind == "categorical" else (1, 1)
         if kind == "gaussian":
             start = torch.tensor(math.log(0.1 if scale is None else scale))
             self.log_scale = nn.Parameter(start, requires_grad=scale is None)
@@ -68,16 +72,21 @@ class PixelLikelihood(nn.Module):
         if self.kind != "categorical":
             return outputs.sigmoid()
         levels = torch.linspace(0, 1, LEVELS, device=outputs.device, dtype=outputs.dtype)
-        return (self._scores(outputs).softmax(-1) @ levels).clamp(0, 1)
+        hidden = _per_value(outputs)
+        parts = hidden.flatten(0, -2).split(AT_ONCE)
+        means = [self.scores(part).softmax(-1) @ levels for part in parts]
+        return torch.cat(means).view(hidden.shape[:-1]).clamp(0, 1)
 
     def nll(self, outputs: Tensor, x: Tensor) -> Tensor:
         """−log p(x|z), nats, (B,): of a density where Gaussian, so maybe negative."""
         if self.kind == "bernoulli":
             return bernoulli_nll(outputs, x)
         if self.kind == "gaussian":
-            return gaussian_nll(self.mean(outputs), self.log_scale, x)
-        return categorical_nll(self._scores(outputs), x)
+            # a bfloat16 mean would round log σ as well, a bias of some percent
+            return gaussian_nll(self.mean(at_least_single(outputs)), self.log_scale, x)
+        return categorical_nll(self.scores(_per_value(outputs)), x)
 
-    def _scores(self, outputs: Tensor) -> Tensor:
-        """(B, C · 8, H, W) → (B, C, H, W, 256)."""
-        return self.scores(F.gelu(outputs.unflatten(1, (-1, WIDTH)).movedim(2, -1)))
+
+def _per_value(outputs: Tensor) -> Tensor:
+    """What the scores are made of: (B, C · 8, H, W) → (B, C, H, W, 8)."""
+    return F.gelu(outputs.unflatten(1, (-1, WIDTH)).movedim(2, -1))

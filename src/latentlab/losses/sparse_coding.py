@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latentlab.losses.precision import at_least_single
+
 
 @dataclass(frozen=True)
 class SparseProblem:
@@ -79,7 +81,8 @@ def _step(
     pull = problem.pull if prediction is not None else 0.0
     if prediction is not None:
         target = target + pull * prediction
-    rate = 1 / (torch.linalg.eigvalsh(gram)[-1].clamp_min(1e-12) + pull)  # 1/L
+    largest = torch.linalg.eigvalsh(at_least_single(gram))[-1]  # there is none of half precision
+    rate = 1 / (largest.clamp_min(1e-12) + pull)  # 1/L
 
     def step(z: Tensor) -> Tensor:
         gradient = z @ gram + pull * z - target

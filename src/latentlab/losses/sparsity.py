@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from latentlab.losses.precision import at_least_single
 
 
 def l1_norm(z: Tensor) -> Tensor:
@@ -18,10 +19,10 @@ def bernoulli_kl(rho: float, z: Tensor) -> Tensor:
     KL(ρ ‖ ρ̂) = ρ log ρ/ρ̂ + (1 − ρ) log (1 − ρ)/(1 − ρ̂): of two coins, 0 where ρ̂ = ρ. It speaks of
     a batch, not of one image, so a larger batch makes it a better estimate.
     """
-    rho_hat = z.mean(0).clamp(1e-6, 1 - 1e-6)  # sigmoids saturate to 0 and 1 in float32
-    target = torch.full_like(rho_hat, rho)
-    entropy = F.binary_cross_entropy(target, target, reduction="sum")
-    return F.binary_cross_entropy(rho_hat, target, reduction="sum") - entropy
+    # sigmoids saturate to 0 and 1 in float32; in bfloat16 the upper bound itself would be 1
+    rho_hat = at_least_single(z).mean(0).clamp(1e-6, 1 - 1e-6)
+    active, silent = rho / rho_hat, (1 - rho) / (1 - rho_hat)
+    return (torch.xlogy(rho, active) + torch.xlogy(1 - rho, silent)).sum()
 
 
 def top_k(z: Tensor, k: int) -> Tensor:

@@ -13,14 +13,18 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-LARGEST = 2**21  # pixels decoded at once: 8 MiB a tensor
+LARGEST = 2**21  # numbers decoded at once: 8 MiB a tensor
 
 
 class Observer(Protocol):
-    """`kind` names the likelihood; `observe` turns images into what it is a likelihood of."""
+    """`kind` names the likelihood, `binary` says that it is of a draw of the image.
+
+    `numbers`: how many it holds per value of the image, 256 where it scores every grey level.
+    """
 
     kind: str
     binary: bool
+    numbers: int
 
 
 @runtime_checkable
@@ -40,9 +44,9 @@ def log_likelihood(
 
     Memory does not grow with N or `samples`; the draws come from `seed`.
     """
-    pixels = x[0].numel()
-    at_once = max(1, min(samples, LARGEST // pixels))
-    images = max(1, LARGEST // (pixels * at_once))
+    cost = x[0].numel() * model.pixels.numbers
+    at_once = max(1, min(samples, LARGEST // cost))
+    images = max(1, LARGEST // (cost * at_once))
     found = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

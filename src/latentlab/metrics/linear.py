@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latentlab.contracts import LatentlabError
 
+MAX_INPUTS = 4096  # P; above, (P + 1)² numbers of float64 and their solution stop being small
 RIDGE = 1e-6  # of a pixel's mean square 1: only there to make the normal equations solvable
 
 

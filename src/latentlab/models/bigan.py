@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
 from latentlab.losses.adversarial import discriminator_loss, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 
@@ -116,7 +116,7 @@ class BiGAN(LightningModule):
         real_logits = self.discriminate(seen, z_hat.detach())
         fake_logits = self.discriminate(self.cures.view(x_fake.detach(), progress), z)
         d_loss = self.d_loss(real_logits, fake_logits)
-        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
 
         with still(self.discriminator):
             encoded = self.discriminate(self.cures.view(x, progress), z_hat)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 from latentlab.priors import Conditional, with_class
@@ -121,7 +121,7 @@ class ConditionalGAN(LightningModule):
         real_logits = self.discriminate(seen, y)
         fake_logits = self.discriminate(self.cures.view(x_fake.detach(), progress), y)
         d_loss = self.d_loss(real_logits, fake_logits)
-        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
 
         with still(self.discriminator):
             g_loss = self.g_loss(self.discriminate(self.cures.view(x_fake, progress), y))

@@ -82,8 +82,12 @@ class ConvDenoisingAE(LightningModule):
     def encode(self, x: Tensor) -> Tensor:
         return self.describe(x)[1]
 
+    def draw(self, z: Tensor) -> Tensor:
+        """g(z) as the objective sees it: it may leave [0, 1], so that no pixel gets stuck there."""
+        return self.decoder(z).unflatten(1, self.image_shape)  # (B, C, H, W)
+
     def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z).sigmoid().unflatten(1, self.image_shape)  # (B, C, H, W)
+        return self.draw(z).clamp(0, 1)
 
     def repair(self, maps: list[Tensor], z: Tensor) -> Tensor:
         """The way up, as the objective sees it: it may leave [0, 1]."""
@@ -103,7 +107,7 @@ class ConvDenoisingAE(LightningModule):
         maps, z = self.describe(x_tilde)
         spoilt = [m[clean:] for m in maps]
         repaired = squared_error(self.repair(spoilt, z[clean:]), x[clean:]).clamp_min(1e-6)
-        sse = squared_error(self.decode(z), x).clamp_min(1e-6)
+        sse = squared_error(self.draw(z), x).clamp_min(1e-6)
         return {
             "loss": repaired.log().mean() + self.code_weight * sse.log().mean(),
             "denoised_psnr_db": -10 * (repaired / x[0].numel()).log10().mean(),

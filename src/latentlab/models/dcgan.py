@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
 from latentlab.losses.adversarial import BORDERS, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 
@@ -98,7 +98,7 @@ class DCGAN(LightningModule):
         real_logits = self.discriminator(seen)
         fake_logits = self.discriminator(self.cures.view(x_fake.detach(), progress))
         d_loss = self.d_loss(real_logits, fake_logits)
-        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
 
         with still(self.discriminator):
             g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, progress)))

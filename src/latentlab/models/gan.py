@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, still, told_apart, turn
+from latentlab.games import adam_each, batch_number, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.nets.flat import FlatDiscriminator, FlatGenerator
 
@@ -87,14 +87,14 @@ class GAN(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         schedule_g, schedule_d = self.lr_schedulers()  # type: ignore[misc]
-        terms = self.step_discriminator(batch[0], opt_d, batch_idx)
+        terms = self.step_discriminator(batch[0], opt_d)
         schedule_d.step()
-        if (self.trainer.fit_loop.total_batch_idx + 1) % self.d_steps == 0:
+        if (batch_number(self) + 1) % self.d_steps == 0:
             self.step_generator(batch[0], opt_g)
             schedule_g.step()
         return terms
 
-    def step_discriminator(self, x: Tensor, opt_d: Any, batch_idx: int) -> dict[str, Tensor]:
+    def step_discriminator(self, x: Tensor, opt_d: Any) -> dict[str, Tensor]:
         progress = self.cures.progress(self.trainer)
         with torch.no_grad():
             x_fake = self.generate(self.sample_prior(x))
@@ -102,7 +102,7 @@ class GAN(LightningModule):
         real_logits = self.discriminator(seen)
         fake_logits = self.discriminator(self.cures.view(x_fake, progress))
         d_loss = self.d_loss(real_logits, fake_logits)
-        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_idx))
+        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
         g_loss = self.g_loss(fake_logits.detach())
         return {
             "loss": d_loss + g_loss,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.losses.information import categorical_information, uniform_information
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
@@ -149,7 +149,7 @@ class InfoGAN(LightningModule):
         real_logits, _ = self.look(seen)
         fake_logits, said = self.look(self.cures.view(x_fake.detach(), progress))
         d_loss = self.d_loss(real_logits, fake_logits)
-        penalty = self.cures.penalty(real_logits, seen, batch_idx)
+        penalty = self.cures.penalty(real_logits, seen, batch_number(self))
         turn(self, opt_d, d_loss - self.weigh(*self.information(said, z)) + penalty)
 
         with still(self.discriminator):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, LatentlabError, Sampler, to_float
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.losses.semi_supervised import feature_matching, real_logit
 from latentlab.nets.noisy import noisy_mlp, softplus_mlp
@@ -141,7 +141,7 @@ class SemiSupervisedGAN(LightningModule):
         class_loss = F.cross_entropy(few_logits, y_few)
         real_logits, fake_logits = real_logit(real), real_logit(fake)
         d_loss = self.d_loss(real_logits, fake_logits)
-        penalty = self.cures.penalty(real_logits, seen, batch_idx)
+        penalty = self.cures.penalty(real_logits, seen, batch_number(self))
         turn(self, opt_d, class_loss + d_loss + penalty)
 
         with still(self.discriminator):

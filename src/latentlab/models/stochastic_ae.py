@@ -19,7 +19,7 @@ training with calibrated decoders".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -99,26 +99,29 @@ class StochasticAE(LightningModule):
         above = F.softplus(self.log_scale + outputs[..., 1] - LEAST)
         return GaussianPixels(mean, LEAST + above)
 
-    def distributions(self, z: Tensor, places: Tensor | None = None) -> list[PixelDistribution]:
-        """p(x|z) of codes (B, D), a few pixels (B, ≤ 128) at a time; `places` None: all."""
+    def distributions(self, z: Tensor, places: Tensor | None = None) -> Iterator[PixelDistribution]:
+        """p(x|z) of codes (B, D), a few pixels (B, ≤ 128) at a time; `places` None: all.
+
+        Each is made when it is asked for: the 256 logits of all pixels would not fit into memory.
+        """
         outputs = self.decoder(z).unflatten(1, (self.pixels, -1))
         places = torch.arange(self.pixels, device=z.device) if places is None else places
-        return [self.distribution(outputs, some) for some in places.split(AT_ONCE)]
+        return (self.distribution(outputs, some) for some in places.split(AT_ONCE))
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean of p(x|z); of the Gaussian its μ, clipped to [0, 1] as its draws are."""
-        return self._image([part.mean for part in self.distributions(z)]).clamp(0, 1)
+        return self._image(part.mean for part in self.distributions(z)).clamp(0, 1)
 
     def decode_std(self, z: Tensor) -> Tensor:
         """The standard deviation of each pixel, (B, C, H, W)."""
-        return self._image([part.std for part in self.distributions(z)])
+        return self._image(part.std for part in self.distributions(z))
 
     def sample_pixels(self, z: Tensor) -> Tensor:
         """One draw x ~ p(x|z), (B, C, H, W): every pixel on its own."""
-        return self._image([part.sample() for part in self.distributions(z)])
+        return self._image(part.sample() for part in self.distributions(z))
 
-    def _image(self, parts: list[Tensor]) -> Tensor:
-        return torch.cat(parts, 1).unflatten(1, self.image_shape)
+    def _image(self, parts: Iterable[Tensor]) -> Tensor:
+        return torch.cat([*parts], 1).unflatten(1, self.image_shape)
 
     def features(self, x: Tensor) -> Tensor:
         return self.encode(x)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import still, told_apart, turn
+from latentlab.games import batch_number, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.losses.penalties import r1_penalty
 from latentlab.nets.style import Mapping, StyleDiscriminator, StyleGenerator
@@ -112,7 +112,7 @@ class StyleGAN(LightningModule):
         x_fake = 2 * self.draw(self.mixed_styles(x), fresh_noise=True) - 1
         progress = self.cures.progress(self.trainer)
 
-        lazy = self.r1_weight > 0 and batch_idx % LAZY == 0
+        lazy = self.r1_weight > 0 and batch_number(self) % LAZY == 0
         seen = self.cures.view(x, progress).requires_grad_(lazy)
         real_logits = self.discriminator(seen)
         fake_logits = self.discriminator(self.cures.view(x_fake.detach(), progress))

@@ -1,12 +1,13 @@
 """VAE-GAN: images are compared by what a discriminator sees in them, not pixel by pixel.
 
     encoder   KL(q(z|x) ‖ N(0, I)) + E_q ½ ‖D_l(x) − D_l(x̂)‖²              x̂ = g(z)
-    decoder   E_q ½ ‖D_l(x) − D_l(x̂)‖² − λ E[log D(x̂) + log D(g(z_p))],   z_p ~ N(0, I)
-    D         −E[log D(x) + log(1 − D(x̂)) + log(1 − D(g(z_p)))]
+    decoder   E_q ½ ‖D_l(x) − D_l(x̂)‖² − λ/2 · E[log D(x̂) + log D(g(z_p))],   z_p ~ N(0, I)
+    D         −E[log D(x) + ½ log(1 − D(x̂)) + ½ log(1 − D(g(z_p)))]
 
 D_l is the discriminator's last layer but one, here normalised over its units, which gives likeness
-a scale; λ is 1/γ of the paper. Each batch: one step of D, then one of encoder and decoder together
-(the encoder does not see the game).
+a scale. Both kinds of fakes are averaged where the paper adds them: λ is 2/γ of the paper, and to D
+images count as much as all fakes, not half. Each batch: one step of D, then one of encoder and
+decoder together (the encoder does not see the game).
 
 Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric", eqs. 3–9 and
 algorithm 1, with the non-saturating loss in the decoder's part of the game.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, still, turn
+from latentlab.games import adam_each, batch_number, still, turn
 from latentlab.losses.adversarial import gradient_penalty, wasserstein, wasserstein_critic
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 
@@ -103,21 +103,21 @@ class WGAN(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         schedule_g, schedule_d = self.lr_schedulers()  # type: ignore[misc]
-        terms = self.step_critic(batch[0], opt_d, batch_idx)
+        terms = self.step_critic(batch[0], opt_d)
         schedule_d.step()
-        if (self.trainer.fit_loop.total_batch_idx + 1) % self.n_critic == 0:
+        if (batch_number(self) + 1) % self.n_critic == 0:
             self.step_generator(batch[0], opt_g)
             schedule_g.step()
         return terms
 
-    def step_critic(self, x: Tensor, opt_d: Any, batch_idx: int) -> dict[str, Tensor]:
+    def step_critic(self, x: Tensor, opt_d: Any) -> dict[str, Tensor]:
         progress = self.cures.progress(self.trainer)
         with torch.no_grad():
             x_fake = self.cures.view(self.generate(self.sample_prior(x)), progress)
         seen = self.cures.view(2 * x - 1, progress).requires_grad_(self.cures.r1 > 0)
         real_scores, fake_scores = self.discriminator(seen), self.discriminator(x_fake)
         loss = wasserstein_critic(real_scores, fake_scores)
-        loss = loss + self.cures.penalty(real_scores, seen, batch_idx)
+        loss = loss + self.cures.penalty(real_scores, seen, batch_number(self))
         terms = {"wasserstein": real_scores.mean() - fake_scores.mean()}
         if self.clip is None:
             terms["penalty"] = gradient_penalty(self.discriminator, seen, x_fake)

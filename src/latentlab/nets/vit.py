@@ -159,5 +159,6 @@ class PatchDecoder(_Transformer):
         tokens = self.embed(codes)
         if places is not None:
             every = self.mask_token.expand(len(codes), len(self.places), -1)
-            tokens = every.scatter(1, places[..., None].expand_as(tokens), tokens)
+            where = places[..., None].expand_as(tokens)
+            tokens = every.scatter(1, where, tokens.to(every.dtype))  # autocast halves tokens alone
         return self.head(self.norm(self.blocks(tokens + self.places)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from latentlab.priors.base import Prior, device_of
 
 
-class Conditional(Prior):
+class _WithClass(Prior):
     """z = (ε, y): standard normal noise ε, then a class y as a one-hot row, uniform over classes.
 
     `num_classes` K is the model's to say: it sets the attribute of the sampler it is given. So a
@@ -25,8 +27,13 @@ class Conditional(Prior):
         z = torch.zeros(shape, device=device)
         noise = dim - self.num_classes
         z[:, :noise] = torch.randn(count, noise, generator=generator, device=device)
-        y = torch.randint(self.num_classes, (count, 1), generator=generator, device=device)
-        return z.scatter_(1, noise + y, 1.0)
+        y = self._draw_classes(count, generator)
+        return z.scatter_(1, noise + y[:, None], 1.0)
+
+    def _draw_classes(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Classes (N,), int64, on the generator's device."""
+        device = device_of(generator)
+        return torch.randint(self.num_classes, (count,), generator=generator, device=device)
 
     def _check(self, dim: int) -> None:
         if not 2 <= self.num_classes < dim:
@@ -37,7 +44,60 @@ class Conditional(Prior):
             )
 
 
-class Coded(Conditional):
+class Conditional(_WithClass):
+    """z = (ε, y): standard normal noise ε, then a class y as a one-hot row, as frequent as in data.
+
+    `shares` (K,) are p(y), those of the labels that `fit_classes` saw; empty, and every class is
+    drawn alike, until then. `with_class` asks for a class instead.
+    """
+
+    shares: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shares", torch.empty(0))
+
+    def fit_classes(self, labels: Tensor) -> None:
+        """Draw classes as often as they are among `labels` (N,), int64.
+
+        Raises ValueError for no labels, and for labels beyond 0…K − 1.
+        """
+        counts = labels.bincount(minlength=self.num_classes)
+        if len(labels) == 0 or len(counts) != self.num_classes:
+            raise ValueError(
+                f"{len(labels)} labels of {len(counts)} classes for a {type(self).__name__} of"
+                f" {self.num_classes}: labels must be there and in 0…classes − 1. The model sets"
+                " num_classes: use this sampler with a conditional one, such as ConditionalGAN"
+            )
+        self.shares = (counts / len(labels)).to(self.shares.device)
+
+    def _draw_classes(self, count: int, generator: torch.Generator | None) -> Tensor:
+        if not len(self.shares):
+            return super()._draw_classes(count, generator)
+        shares = self.shares.to(device_of(generator))
+        return torch.multinomial(shares, count, replacement=True, generator=generator)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # No shares, or empty ones, say nothing: of a run folder from before there were any, or of
+        # weights that were kept before the end of the training, when the shares are fitted.
+        name = f"{prefix}shares"
+        if not state_dict.get(name, torch.empty(0)).numel():
+            state_dict[name] = self.shares
+        found = state_dict[name]
+        if found.numel() and not self._are_shares(found):
+            raise ValueError(
+                f"class shares of shape {tuple(found.shape)} for {self.num_classes} classes: there"
+                " must be one for each, not negative, 1 in sum"
+            )
+        self.shares = self.shares.new_empty(found.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _are_shares(self, found: Tensor) -> bool:
+        likely = found.shape == (self.num_classes,) and float(found.min()) >= 0
+        return likely and abs(float(found.sum()) - 1) < 1e-3
+
+
+class Coded(_WithClass):
     """z = (ε, c, y): `num_continuous` numbers c, uniform on [−1, 1], between noise and class.
 
     The prior of InfoGAN (Chen et al. 2016, section 7.1); the model says how many of each.

@@ -25,7 +25,7 @@ def picture_html(path: Path, alt: str) -> str:
         png, width, height = unscaled(path.read_bytes())
     except (LatentlabError, OSError) as error:
         place, name = "/".join(path.parts[-3:]), path.parent.name
-        stage = "judge" if name == "reference" else f"evaluate@{name}"
+        stage = "reference" if name == "reference" else f"evaluate@{name}"
         raise LatentlabError(f"{place} cannot be shown: {error}: `dvc repro {stage}`") from None
     # Pixel art up to this width is enlarged crisply by whole factors; a plot is scaled smoothly.
     kind = "map" if is_plot(png) else "pixels" if width <= 330 else "photo"

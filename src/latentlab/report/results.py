@@ -63,7 +63,7 @@ def read_results(project: Any) -> Results:
     """
     folder = project.root / "results"
     entries = [_entry(folder / name, name) for name in project.models]
-    hint = "the reference is not measured yet; run `dvc repro judge`"
+    hint = "the reference is not measured yet; run `dvc repro reference`"
     reference = _read_json(folder / "reference" / "card.json", hint)
     measured = _read_json(folder / "reference" / "metrics.json", hint)
     for entry in entries:

@@ -83,7 +83,7 @@ def measure(trained: Trained, yard: Yardsticks, real: Tensor, pca: PCA) -> dict[
         metrics["pca"] = yard.score_pca(pca, code_size, real)
     if isinstance(trained.module, LinearDecoder):
         basis, _ = trained.module.decoder_basis()
-        angles = principal_angles(basis.detach(), pca.components[:, : basis.shape[1]])
+        angles = principal_angles(basis.detach().cpu(), pca.components[:, : basis.shape[1]])
         metrics["pca_angle_max_rad"] = float(angles.max())
         metrics["pca_angle_mean_rad"] = float(angles.mean())
     return metrics
@@ -99,12 +99,13 @@ def last_of(trained: Trained) -> Trained:
 @torch.no_grad()
 def objective(trained: Trained, test: Split, seed: int) -> dict[str, float]:
     """What validation_step returns, over the test split: the model's own terms, seeded."""
-    rows = []
-    with torch.random.fork_rng(devices=[]):
+    rows, device = [], trained.module.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         labels = torch.full((len(test),), -1) if test.labels is None else test.labels
         for index, (x, y) in enumerate(zip(test.batches(), labels.split(500), strict=True)):
-            rows.append((len(x), trained.module.validation_step((x, y), index)))
+            batch = x.to(device), y.to(device)
+            rows.append((len(x), trained.module.validation_step(batch, index)))
     return weighted_means(rows)
 
 

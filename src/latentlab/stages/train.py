@@ -10,10 +10,11 @@ import torch
 
 from latentlab import tracking
 from latentlab.config import Experiment, allowed_packages, load_experiment, load_project
+from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import Meta, read_meta, read_split
 from latentlab.launcher import is_main_process
-from latentlab.runs import find_run, fit_sampler, rebuild, write_run
+from latentlab.runs import find_run, fit_classes, fit_sampler, rebuild, write_run
 from latentlab.stages import UNTRACKED
 from latentlab.training import Fitted, data_module, fit
 from latentlab.training.best import ValidationFID
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> None:
 def train(experiment: Experiment, data: ImageDataModule, work: Path) -> None:
     """Fit from where `work` stands, write runs/<name>, tell MLflow."""
     resume, meta = resumable(work), data.meta
+    fit_classes(experiment, read_split(experiment.project.prepared, "train"))
     run = open_run(experiment, meta, resume) if is_main_process() else None
     try:
         fitted = fit(experiment, data, work=work, run=run, resume=resume, score=scorer(experiment))
@@ -55,11 +57,17 @@ def scorer(experiment: Experiment) -> ValidationFID | None:
     """What tells the best moment of a training, if the model's settings ask for it."""
     if experiment.trainer.select == "last":
         return None
-    root = experiment.project.root
+    sampler, root = experiment.sampler, experiment.project.root
+    if sampler is None or sampler.learns:
+        raise LatentlabError(
+            f"{experiment.name}: trainer.select is best, which scores samples during the training,"
+            " but the sampler is fitted after it: take select: last, or a sampler such as"
+            " StandardNormal"
+        )
     judge, _ = rebuild(find_run("judge", root), allow=allowed_packages(root))
     eyes = judge.model.eval().to(memory_format=torch.channels_last).features
     val = read_split(experiment.project.prepared, "val")
-    return ValidationFID(eyes, val, experiment.sampler)  # type: ignore[arg-type]
+    return ValidationFID(eyes, val, sampler)  # type: ignore[arg-type]
 
 
 def open_run(

@@ -15,6 +15,8 @@ from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding
 from latentlab.trained import Trained
 
+MOST_TEST_IMAGES = 10_000  # that a study holds as floats at once: 30 MiB of MNIST, 8 GB of 256×256
+
 
 def studies_of(trained: Trained, yard: Yardsticks) -> Iterator[tuple[str, Finding]]:
     """Every study that applies to the model: (name of its file, what it found)."""

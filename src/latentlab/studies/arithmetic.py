@@ -57,12 +57,14 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     if yard.judge is not None and train.labels is not None and test.labels is not None:
         means, present = class_means(codes, train.labels)
         moved = moved_to(z, test.labels, means, present)  # (K, N, D)
-        hits = _hits(trained, yard, moved, present)
-        numbers["class_moved_share"] = hits
-        text += (
-            " A class is added by its mean code, less that of the image's own class: the judge "
-            f"then sees the wanted class in {100 * hits:.1f} % of {len(moved) * len(z):,} images."
-        )
+        hits = _hits(trained, yard, moved, test.labels, present)
+        if len(hits):
+            numbers["class_moved_share"] = float(hits.double().mean())
+            text += (
+                " A class is added by its mean code, less that of the image's own class: the judge "
+                f"then sees the wanted class in {hits.double().mean():.1%} of {len(hits):,} images,"
+                " none wanted in its own class."
+            )
         rows = trained.decode(moved[:, :SHOWN].flatten(0, 1)).unflatten(0, (len(moved), -1))
         sheet = torch.cat([x_test[:SHOWN, None], rows.transpose(0, 1)], 1)
         pictures.append(Picture("classes", "Image, then each class", partial(save_rows, sheet)))
@@ -88,6 +90,9 @@ def moved_to(z: Tensor, labels: Tensor, means: Tensor, present: Tensor) -> Tenso
     return z + means[:, None] - means[own]
 
 
-def _hits(trained: Trained, yard: Yardsticks, moved: Tensor, present: Tensor) -> float:
+def _hits(
+    trained: Trained, yard: Yardsticks, moved: Tensor, labels: Tensor, present: Tensor
+) -> Tensor:
+    """Whether the judge sees the wanted class in each image that was to leave its own, bool."""
     seen = [yard.judge(trained.decode(codes)).argmax(1) for codes in moved]  # type: ignore[misc]
-    return float((torch.stack(seen) == present[:, None]).float().mean())
+    return (torch.stack(seen) == present[:, None])[labels != present[:, None]]

@@ -16,6 +16,7 @@ from latentlab.contracts import Autoencoder
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
 from latentlab.metrics.contraction import RADII, contraction_ratios
+from latentlab.studies.symbols import SymbolCodes
 from latentlab.trained import Trained
 
 IMAGES = 300
@@ -23,7 +24,8 @@ SMALL = RADII[0]
 
 
 def applies(model: Any) -> bool:
-    return isinstance(model, Autoencoder)
+    """Every encoder but that of symbols: their names are numbers without a distance."""
+    return isinstance(model, Autoencoder) and not isinstance(model, SymbolCodes)
 
 
 def study(trained: Trained, yard: Yardsticks) -> Finding:

@@ -1,6 +1,6 @@
 """Diagnosis: does the generator cover the data, and do the two players still learn from each other?
 
-    classes covered: k with q(k) ≥ p(k) / 10       KL(q ‖ p) = Σ_k q(k) log q(k) / p(k)
+    classes covered: k with q(k) ≥ p(k) / 10 > 0   KL(q ‖ p) = Σ_k q(k) log q(k) / p(k)
 
 p: classes of the test images, q: of as many fakes, both by the judge. Spread: trace of the
 covariance of the fakes' features over that of the data's, which needs no classes. Modes and KL as
@@ -88,7 +88,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
         f"a gradient of G below {VANISHED}: nothing left to learn from.",
         numbers=numbers,
         pictures=pictures,
-        flags=flags(numbers, len(shares.get("data", ()))),
+        flags=flags(numbers, int((shares["data"] > 0).sum()) if shares else 0),
     )
 
 
@@ -102,7 +102,7 @@ def coverage(yard: Yardsticks, fakes: Tensor) -> tuple[dict[str, float], dict[st
     classes = yard.meta.num_classes
     seen = [extract(yard.judge, images).argmax(1) for images in (real, fakes)]
     p, q = (torch.bincount(k, minlength=classes).double() / len(k) for k in seen)
-    covered = (q >= COVERED * p) & (q > 0)
+    covered = (q >= COVERED * p) & (q > 0) & (p > 0)  # what the data lack cannot be asked for
     numbers |= {
         "classes_covered": float(covered.sum()),
         "class_kl_nats": class_kl(q, p),
@@ -161,7 +161,7 @@ def _norm(loss: Tensor, network: nn.Module) -> float:
 
 
 def flags(numbers: dict[str, float], classes: int) -> list[str]:
-    """What is wrong, by the thresholds at the top of this file."""
+    """What is wrong, by the thresholds at the top of this file; the data have `classes` classes."""
     covered, spread = int(numbers.get("classes_covered", classes)), numbers["feature_spread"]
     told = (numbers["d_accuracy_train"], numbers["d_accuracy_fake"])
     found = {

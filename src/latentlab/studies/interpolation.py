@@ -46,7 +46,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     half = torch.tensor([0.5])
     middles = {"ends": a, "linear": linear(a, b, half)[:, 0], "spherical": slerp(a, b, half)[:, 0]}
     table = {name: _row(trained, yard, z) for name, z in middles.items()}
-    x = next(yard.test.first(2 * SHOWN).batches())
+    x = next(yard.test.first(2 * min(SHOWN, len(yard.test) // 2)).batches())
     start, end = trained.encode(x[0::2]), trained.encode(x[1::2])
     t = torch.linspace(0, 1, STEPS)
     lines = torch.stack([linear(start, end, t), slerp(start, end, t)], 1).flatten(0, 1)

@@ -58,7 +58,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
             "hidden_pixel_rmse": hidden_rmse(filled, target, visible),
             "mean_image_rmse": hidden_rmse(average, target, visible),
         }
-    visible = draw(SHOWN, model.patches, model.visible, generator)
+    visible = draw(min(SHOWN, len(x)), model.patches, model.visible, generator)
     share = 1 - model.visible / model.patches
     return Finding(
         title="Masking",

@@ -13,6 +13,7 @@ from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
 from latentlab.losses.likelihoods import squared_error
 from latentlab.plots import save_grid, save_pairs
+from latentlab.studies import MOST_TEST_IMAGES
 from latentlab.trained import Trained
 
 SHOWN = 16
@@ -34,7 +35,7 @@ def applies(model: Any) -> bool:
 def study(trained: Trained, yard: Yardsticks) -> Finding:
     """The error on the images kept against that on test images, beside two simple rivals."""
     seen = trained.module.memory.cpu().unflatten(1, trained.image_shape)
-    new = torch.cat(list(yard.test.batches()))
+    new = torch.cat(list(yard.test.first(MOST_TEST_IMAGES).batches()))
     seen_hat, new_hat = trained.reconstruct(seen), trained.reconstruct(new)
     table = {
         "this model": {"seen": error(seen_hat, seen), "new": error(new_hat, new)},

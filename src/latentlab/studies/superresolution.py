@@ -1,7 +1,8 @@
 """Super-resolution: what comes back of a shrunk image, against rules that know no images.
 
 bicubic    a smooth surface through the small image's pixels (Keys 1981)
-linear     x̂ = A z + b, least squares on training images: the best linear enlargement
+linear     x̂ = A z + b, least squares on training images: the best linear enlargement; left out
+           where the small images have more than 4096 numbers
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from latentlab.contracts import Split
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
-from latentlab.metrics.linear import LeastSquares
+from latentlab.metrics.linear import MAX_INPUTS, LeastSquares
 from latentlab.metrics.reconstruction import reconstruction_metrics
 from latentlab.plots import save_rows
+from latentlab.studies import MOST_TEST_IMAGES
 from latentlab.trained import Trained
 
 SHOWN = 10  # images of the picture
 FITTED = 60_000  # training images that the linear enlargement sees, at most
+RIVALS = {"nearest": "repeated pixels", "bicubic": "bicubic", "linear": "a linear map"}
 
 
 @runtime_checkable
@@ -41,46 +45,58 @@ def applies(model: Any) -> bool:
 
 @torch.inference_mode()
 def study(trained: Trained, yard: Yardsticks) -> Finding:
-    """Shrink the test split and enlarge it in four ways."""
+    """Shrink test images and enlarge them in each way."""
     model = trained.module
-    train = yard.train.first(FITTED)
-    linear = LeastSquares.fit((model.shrink(x), x) for x in train.batches(2000))
-    x = torch.cat(list(yard.test.batches()))
+    x = torch.cat(list(yard.test.first(MOST_TEST_IMAGES).batches()))
     small = model.shrink(x)
-    enlarged = {
-        "nearest": interpolate(small, x, "nearest"),
-        "bicubic": interpolate(small, x, "bicubic"),
-        "linear": linear.predict(small).clamp(0, 1),
-        "model": torch.cat([model.enlarge(part) for part in small.split(500)]),
-    }
+    linear = fit_linear(model, yard.train.first(FITTED)) if small[0].numel() <= MAX_INPUTS else None
+    enlarged = enlargements(model, small, x, linear)
     scores = {name: _scores(x, x_hat) for name, x_hat in enlarged.items()}
-    gain = scores["model"]["PSNR dB"] - scores["linear"]["PSNR dB"]
+    psnr_db = {name: row["PSNR dB"] for name, row in scores.items()}
+    rival = "linear" if linear else max(("nearest", "bicubic"), key=psnr_db.__getitem__)
+    gain = psnr_db["model"] - psnr_db[rival]
     sides = f"{small.shape[-2]}×{small.shape[-1]} → {x.shape[-2]}×{x.shape[-1]}"
     return Finding(
         title=f"Super-resolution {sides}",
         text=f"{len(x)} test images, shrunk to the means of {model.scale}×{model.scale} boxes and "
-        "enlarged again. Rows of the picture: the original, its pixels repeated, bicubic, the best "
-        f"linear enlargement, the model, which is {gain:+.2f} dB from the linear one. PSNR is the "
-        "mean over images.",
+        "enlarged again. Rows of the picture: the original, "
+        f"{', '.join(RIVALS[name] for name in enlarged if name in RIVALS)}, the model, which is "
+        f"{gain:+.2f} dB from {RIVALS[rival]}. PSNR is the mean over images."
+        + ("" if linear else f" No linear map is fitted above {MAX_INPUTS} numbers an image."),
         numbers={
-            "psnr_db": scores["model"]["PSNR dB"],
+            "psnr_db": psnr_db["model"],
             "ssim": scores["model"]["SSIM"],
-            "bicubic_psnr_db": scores["bicubic"]["PSNR dB"],
-            "linear_psnr_db": scores["linear"]["PSNR dB"],
+            "bicubic_psnr_db": psnr_db["bicubic"],
+            **({"linear_psnr_db": psnr_db["linear"]} if linear else {}),
         },
         table=scores,
         pictures=[
             Picture(
                 "enlarged",
-                "Original, small, bicubic, linear, model",
+                "Original, small, " + ", ".join(list(enlarged)[1:]),
                 partial(
                     save_rows,
                     torch.stack([images[:SHOWN] for images in (x, *enlarged.values())]),
                 ),
             )
         ],
-        flags=[] if gain > 0 else ["enlarges no better than a linear map"],
+        flags=[] if gain > 0 else [f"enlarges no better than {RIVALS[rival]}"],
     )
+
+
+def fit_linear(model: SuperResolver, train: Split) -> LeastSquares:
+    """Least squares from small training images to the large ones."""
+    return LeastSquares.fit((model.shrink(x), x) for x in train.batches(2000))
+
+
+def enlargements(
+    model: SuperResolver, small: Tensor, x: Tensor, linear: LeastSquares | None
+) -> dict[str, Tensor]:
+    """What becomes of small images, at the size of x, by the name of the way; the model is last."""
+    enlarged = {mode: interpolate(small, x, mode) for mode in ("nearest", "bicubic")}
+    if linear is not None:
+        enlarged["linear"] = linear.predict(small).clamp(0, 1)
+    return {**enlarged, "model": torch.cat([model.enlarge(part) for part in small.split(500)])}
 
 
 def interpolate(small: Tensor, x: Tensor, mode: str) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
 from latentlab.plots import save_grid
+from latentlab.studies import MOST_TEST_IMAGES
 from latentlab.trained import Trained
 
 COLUMNS = 16
@@ -38,8 +39,9 @@ def applies(model: Any) -> bool:
 
 @torch.inference_mode()
 def study(trained: Trained, yard: Yardsticks) -> Finding:
-    """Count the symbols of the test split; draw an image full of each of the most frequent."""
-    codes = trained.encode(torch.cat(list(yard.test.batches()))).long()  # (N, S)
+    """Count the symbols of test images; draw an image full of each of the most frequent."""
+    test = yard.test.first(MOST_TEST_IMAGES)
+    codes = trained.encode(torch.cat(list(test.batches()))).long()  # (N, S)
     kinds = trained.module.symbols
     places = torch.stack([torch.bincount(column, minlength=kinds) for column in codes.T])  # (S, K)
     whole = places.sum(0)
@@ -54,7 +56,7 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
     images = trained.decode(often[:, None].expand(-1, codes.shape[1]).float())
     return Finding(
         title="Book of symbols",
-        text=f"{used} of {kinds} symbols occur in the test split; perplexity "
+        text=f"{used} of {kinds} symbols occur in {len(codes):,} test images; perplexity "
         f"{numbers['perplexity']:.1f}: as many would, if all were as frequent. An image of "
         f"{codes.shape[1]} symbols costs {numbers['bits_per_image']:.0f} bits where each place has "
         f"its own frequencies, {numbers['bits_per_image_at_most']:.0f} without any. The picture "

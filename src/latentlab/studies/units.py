@@ -7,6 +7,7 @@ Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
+from latentlab.metrics.importance import binarized
 from latentlab.plots import save_rows
 from latentlab.trained import Trained
 
@@ -36,7 +38,7 @@ def applies(model: Any) -> bool:
 @torch.inference_mode()
 def study(trained: Trained, yard: Yardsticks) -> Finding:
     """Count the active units on the test split, and traverse the most active ones."""
-    pairs = [trained.module.posterior(x) for x in yard.test.batches()]
+    pairs = [trained.module.posterior(x) for x in observed(trained, yard)]
     mu, logvar = (torch.cat(part).double() for part in zip(*pairs, strict=True))  # (N, D)
     variance = mu.var(0)
     kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean(0)  # (D,) nats
@@ -63,6 +65,13 @@ def study(trained: Trained, yard: Yardsticks) -> Finding:
         ],
         flags=[] if active else ["posterior collapse: no unit is active"],
     )
+
+
+def observed(trained: Trained, yard: Yardsticks) -> Iterator[Tensor]:
+    """Test images as the model was trained on them: binary draws where its pixels are binary."""
+    binary = getattr(getattr(trained.module, "pixels", None), "binary", False)
+    for number, x in enumerate(yard.test.batches()):
+        yield binarized(x, yard.settings.seed + number) if binary else x  # each batch its own draws
 
 
 def traversals(trained: Trained, z: Tensor, units: Tensor, *, steps: int = 10) -> Tensor:

@@ -107,7 +107,8 @@ def pictures(
         Picture("roc", "ROC curves, by the normal class", partial(draw, curves)),
         Picture(
             "strangest",
-            "The most anomalous images of the normal class itself, one class a row",
+            "The most anomalous images of the normal class itself, one class a row, black where it"
+            f" has fewer than {SHOWN}",
             partial(save_rows, extremes(scores, test, normal=True)),
         ),
         Picture(
@@ -131,14 +132,18 @@ def roc(scores: Tensor, positive: Tensor, name: str) -> Curve:
 
 
 def extremes(scores: Tensor, test: Split, *, normal: bool) -> Tensor:
-    """Images (K, SHOWN, C, H, W): of class k the worst redrawn, or of the others the best."""
+    """Images (K, SHOWN, C, H, W): of class k the worst redrawn, or of the others the best.
+
+    Black where there are fewer; fewer in every row where there are fewer images than SHOWN.
+    """
     assert test.labels is not None
     rows = []
     for kind, s in enumerate(scores.unbind(1)):
         own = (test.labels == kind) == normal
         s = torch.where(own, s if normal else -s, -torch.inf)
-        count = min(SHOWN, len(s))
-        rows.append(to_float(test.images[s.topk(count).indices]))
+        values, found = s.topk(min(SHOWN, len(s)))
+        there = (values > -torch.inf)[:, None, None, None]
+        rows.append(torch.where(there, to_float(test.images[found]), 0.0))
     return torch.stack(rows)
 
 

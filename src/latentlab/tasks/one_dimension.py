@@ -30,7 +30,9 @@ from latentlab.optimizers import adam, linear_decay
 from latentlab.plots import PALETTE
 from latentlab.tasks import Context
 
-GRID = torch.linspace(-10, 10, 4001, dtype=torch.float64)
+REACH = 8  # deviations that the integrals go beyond data and start
+FINENESS = 100  # places to a deviation
+MOST_PLACES = 1_000_000
 GREY = "#808080"
 
 
@@ -50,10 +52,11 @@ class Affine(nn.Module):
 
 @dataclass(frozen=True)
 class Frame:
-    """The game after `step` steps of G: p_g, and the logits of D on GRID."""
+    """The game after `step` steps of G: p_g, and the logits of D at the places x (N,)."""
 
     step: int
     p_g: Normal
+    x: Tensor
     logits: Tensor
 
 
@@ -62,6 +65,8 @@ class OneDimension(Task):
     """Data N(`mean`, `scale`²) against a generator that begins at N(`start`, 1).
 
     Each of G's `steps` follows `d_steps` of D, a network of two hidden layers; `frames` are drawn.
+    Integrals reach 8 of the larger deviation, `scale` or 1, beyond data and start, in steps of a
+    100th of the smaller one; what needs more than a million steps is refused.
     """
 
     mean: float = 2.0
@@ -79,6 +84,24 @@ class OneDimension(Task):
                 raise LatentlabError(f"{key} is {getattr(self, key)}: it must be ≥ {least}")
         if self.scale <= 0:
             raise LatentlabError(f"scale is {self.scale}, a standard deviation: it must be > 0")
+        low, high, step = self._extent()
+        if not high - low < MOST_PLACES * step:  # so written, NaN fails as well
+            raise LatentlabError(
+                f"mean {self.mean}, start {self.start} and scale {self.scale} need more than the"
+                f" {MOST_PLACES:,} places that an integral may have: bring mean and start nearer to"
+                " each other, or the scale nearer to 1, the generator's at the start"
+            )
+
+    def grid(self) -> Tensor:
+        """Places (N,), float64, that hold the data, the first generator and all between them."""
+        low, high, step = self._extent()
+        return torch.linspace(low, high, round((high - low) / step) + 1, dtype=torch.float64)
+
+    def _extent(self) -> tuple[float, float, float]:
+        """The ends of the grid, and its step."""
+        reach = REACH * max(self.scale, 1.0)
+        step = min(self.scale, 1.0) / FINENESS
+        return min(self.mean, self.start) - reach, max(self.mean, self.start) + reach, step
 
     def run(self, context: Context) -> Finding:
         with torch.random.fork_rng(devices=[]):
@@ -99,10 +122,15 @@ class OneDimension(Task):
                 Picture(
                     "frames",
                     "Densities of data and generator; D beside the best one, D*",
-                    partial(draw, played, p_data),
+                    partial(draw, played, p_data, self._window()),
                 )
             ],
         )
+
+    def _window(self) -> tuple[float, float]:
+        """What the picture shows: 6 deviations of the data, 3 of the generator at the start."""
+        low = min(self.mean - 6 * self.scale, self.start - 3)
+        return low, max(self.mean + 6 * self.scale, self.start + 3)
 
     def play(self) -> list[Frame]:
         """Train both players by sampling; frames at steps spaced towards the beginning."""
@@ -112,14 +140,14 @@ class OneDimension(Task):
         opt_d = adam(discriminator.parameters(), self.lr, betas=(0.5, 0.99))
         schedules = [linear_decay(opt_g, self.steps), linear_decay(opt_d, self.steps)]
         shown = {round(self.steps * (i / (self.frames - 1)) ** 2) for i in range(self.frames)}
-        frames = []
+        frames, grid = [], self.grid()
         for step in range(self.steps + 1):
             for _ in range(self.d_steps):
                 x = self.mean + self.scale * torch.randn(self.batch_size, 1)
                 fake = generator(torch.randn(self.batch_size, 1)).detach()
                 descend(opt_d, d_loss(discriminator(x), discriminator(fake)))
             if step in shown:
-                frames.append(_frame(step, generator, discriminator))
+                frames.append(_frame(step, generator, discriminator, grid))
             if step < self.steps:
                 fake = generator(torch.randn(self.batch_size, 1))
                 descend(opt_g, g_loss(discriminator(fake)))
@@ -129,37 +157,38 @@ class OneDimension(Task):
 
 
 @torch.no_grad()
-def _frame(step: int, generator: Affine, discriminator: nn.Module) -> Frame:
-    return Frame(step, generator.density(), discriminator(GRID[:, None].float())[:, 0].double())
+def _frame(step: int, generator: Affine, discriminator: nn.Module, x: Tensor) -> Frame:
+    return Frame(step, generator.density(), x, discriminator(x[:, None].float())[:, 0].double())
 
 
-def best_logits(p_data: Normal, p_g: Normal) -> Tensor:
-    """σ⁻¹(D*) = log p_data − log p_g on GRID."""
-    return p_data.log_prob(GRID) - p_g.log_prob(GRID)
+def best_logits(x: Tensor, p_data: Normal, p_g: Normal) -> Tensor:
+    """σ⁻¹(D*) = log p_data − log p_g at the places x (N,)."""
+    return p_data.log_prob(x) - p_g.log_prob(x)
 
 
-def value(logits: Tensor, p_data: Normal, p_g: Normal) -> float:
-    """V(D, G) = E_data log D + E_g log(1 − D), by the trapezoidal rule on GRID."""
-    real = p_data.log_prob(GRID).exp() * nn.functional.logsigmoid(logits)
-    fake = p_g.log_prob(GRID).exp() * nn.functional.logsigmoid(-logits)
-    return float(torch.trapezoid(real + fake, GRID))
+def value(x: Tensor, logits: Tensor, p_data: Normal, p_g: Normal) -> float:
+    """V(D, G) = E_data log D + E_g log(1 − D), by the trapezoidal rule on the places x (N,)."""
+    real = p_data.log_prob(x).exp() * nn.functional.logsigmoid(logits)
+    fake = p_g.log_prob(x).exp() * nn.functional.logsigmoid(-logits)
+    return float(torch.trapezoid(real + fake, x))
 
 
 def numbers_of(frame: Frame, p_data: Normal) -> dict[str, float]:
     """Where p_g is, what D's value is and the best one's, and how far D is from D*."""
-    best = best_logits(p_data, frame.p_g)
-    middle = (p_data.log_prob(GRID).exp() + frame.p_g.log_prob(GRID).exp()) / 2
+    x = frame.x
+    best = best_logits(x, p_data, frame.p_g)
+    middle = (p_data.log_prob(x).exp() + frame.p_g.log_prob(x).exp()) / 2
     error = (frame.logits.sigmoid() - best.sigmoid()).abs()
     return {
         "generator_mean": float(frame.p_g.mean),
         "generator_scale": float(frame.p_g.stddev),
-        "value": value(frame.logits, p_data, frame.p_g),
-        "best_value": value(best, p_data, frame.p_g),
-        "d_error": float(torch.trapezoid(middle * error, GRID)),
+        "value": value(x, frame.logits, p_data, frame.p_g),
+        "best_value": value(x, best, p_data, frame.p_g),
+        "d_error": float(torch.trapezoid(middle * error, x)),
     }
 
 
-def draw(frames: Sequence[Frame], p_data: Normal, path: Path) -> None:
+def draw(frames: Sequence[Frame], p_data: Normal, window: tuple[float, float], path: Path) -> None:
     """One panel a frame: densities filled, D and D* as lines between 0 and 1."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -174,7 +203,7 @@ def draw(frames: Sequence[Frame], p_data: Normal, path: Path) -> None:
         for panel in panels.flat[len(frames) :]:
             panel.set_axis_off()
         for panel, frame in zip(panels.flat, frames, strict=False):
-            _panel(panel, frame, p_data)
+            _panel(panel, frame, p_data, window)
         lines, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(
             lines, names, loc="outside lower center", ncols=4, frameon=False, labelcolor=GREY
@@ -184,14 +213,20 @@ def draw(frames: Sequence[Frame], p_data: Normal, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _panel(axes: Any, frame: Frame, p_data: Normal) -> None:
-    near = (GRID > -5) & (GRID < 5)
-    x = GRID[near].numpy()
+def _panel(axes: Any, frame: Frame, p_data: Normal, window: tuple[float, float]) -> None:
+    near = (frame.x > window[0]) & (frame.x < window[1])
+    x = frame.x[near]
     for density, name, hue in ((p_data, "data", PALETTE[0]), (frame.p_g, "generator", PALETTE[1])):
-        axes.fill_between(x, density.log_prob(GRID[near]).exp(), color=hue, alpha=0.5, lw=0)
+        axes.fill_between(x, density.log_prob(x).exp(), color=hue, alpha=0.5, lw=0)
         axes.fill_between([], [], color=hue, alpha=0.5, label=name)
-    best = best_logits(p_data, frame.p_g)
-    axes.plot(x, best[near].sigmoid(), color=PALETTE[2], ls="--", lw=1.5, label="D*")
+    axes.plot(
+        x,
+        best_logits(x, p_data, frame.p_g).sigmoid(),
+        color=PALETTE[2],
+        ls="--",
+        lw=1.5,
+        label="D*",
+    )
     axes.plot(x, frame.logits[near].sigmoid(), color=GREY, lw=2, label="D")
     axes.set_title(f"step {frame.step}", color=GREY, fontsize=10)
     axes.set_facecolor("none")

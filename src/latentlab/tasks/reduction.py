@@ -18,9 +18,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from latentlab.contracts import LatentlabError, Task, to_float
+from latentlab.contracts import LatentlabError, Split, Task, to_float
 from latentlab.findings import Finding, Picture
 from latentlab.losses.likelihoods import squared_error
+from latentlab.metrics.pca import PCA
 from latentlab.nets.mlp import mlp
 from latentlab.plots import save_map
 from latentlab.tasks import Context
@@ -47,7 +48,7 @@ class Reduction(Task):
         train, shown = context.yard.train, context.yard.test.first(self.images)
         x = to_float(shown.images).flatten(1)  # (N, P)
         maps = {
-            "PCA": _pca(to_float(train.images).flatten(1), x),
+            "PCA": _pca(train, x),
             "MDS": _mds(x, context.seed),
             "autoencoder": self._autoencoder(to_float(train.images).flatten(1), x, context.seed),
         }
@@ -91,10 +92,8 @@ class Reduction(Task):
             return encoder(x)
 
 
-def _pca(train: Tensor, x: Tensor) -> Tensor:
-    mean = train.double().mean(0)
-    _, vectors = torch.linalg.eigh(torch.cov(train.double().T))
-    return ((x.double() - mean) @ vectors[:, -2:].flip(1)).float()
+def _pca(train: Split, x: Tensor) -> Tensor:
+    return PCA.fit(train, max_components=2).encode(x.double()).float()
 
 
 def _mds(x: Tensor, seed: int) -> Tensor:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.tracking import run as in_process
+from latentlab.tracking.describe import check_name
 from latentlab.tracking.errors import is_mistake, mistake
 from latentlab.tracking.run import Run, Status
 
@@ -125,7 +126,9 @@ class RunByClerk:
         return self._id
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Also the moment to learn that no run could be opened: LatentlabError."""
+        """LatentlabError for a name MLflow refuses; also the moment to learn that no run opened."""
+        for key in metrics:
+            check_name(key)  # the clerk does not answer what is only logged
         if self._id is None and self._clerk.has_answered():
             assert self.id
         self._clerk.tell("log", metrics=dict(metrics), step=step)
@@ -173,6 +176,7 @@ class RunByClerk:
 
 
 PATHS = ("root", "path", "run_folder")
+UNANSWERED = ("log", "flush", "catch_up")
 
 
 class Desk:
@@ -217,7 +221,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what MLflow prints is no reply
     in_process.failures()  # imports MLflow
-    desk = Desk()
+    desk, owed = Desk(), None
     for line in sys.stdin:
         what, arguments = json.loads(line)
         try:
@@ -226,6 +230,10 @@ def main() -> None:
             if not is_mistake(error):
                 raise
             reply = "error", str(error)
+        if what in UNANSWERED:  # its mistake is told with the next answer
+            reply, owed = None, owed or reply
+        elif owed is not None:
+            reply, owed = owed, None
         if reply is not None:
             replies.write(json.dumps(reply) + "\n")
             replies.flush()

@@ -58,13 +58,13 @@ def describe(client: Any, run: Any, params: Mapping[str, Any], tags: Mapping[str
 def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags, cut at 5000 characters. Raises LatentlabError for a name MLflow does not allow."""
     for key in tags:
-        _check_name(key)
+        check_name(key)
     return {key: _cut(str(value), _TAG_CHARS) for key, value in tags.items()}
 
 
 def checked_number(key: str, value: Any) -> float:
     """The value of a metric. Raises LatentlabError if it is no number or its name not allowed."""
-    _check_name(key)
+    check_name(key)
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -73,7 +73,7 @@ def checked_number(key: str, value: Any) -> float:
         ) from None
 
 
-def _check_name(key: str) -> None:
+def check_name(key: str) -> None:
     if not _NAME.fullmatch(key):
         raise mistake(
             f"{key!r} cannot name a metric or tag: use letters, digits, '_', '-', '.', ':', spaces,"

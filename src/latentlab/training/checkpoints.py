@@ -31,16 +31,21 @@ from latentlab.files import sync
 from latentlab.training.callbacks import Curves
 
 KEPT = 2
+PACKAGE = Path(__file__).parents[1]
 Row = tuple[str, str, int, float]  # split, quantity, images seen, value
 
 
 @dataclass(frozen=True)
 class Resume:
-    """The last good state of an unfinished training: its file, MLflow run and curves so far."""
+    """The last good state of an unfinished training: its file, MLflow run and curves so far.
+
+    `seconds` is what the training had taken up to there.
+    """
 
     path: Path
     run_id: str
     rows: list[Row]
+    seconds: float = 0.0
 
 
 def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
@@ -48,7 +53,7 @@ def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
     training = {key: value for key, value in resolved.items() if key != "evaluation"}
     digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode())
     digest.update(data_sha256.encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -70,7 +75,8 @@ def resumable(work: Path) -> Resume | None:
         except DamagedError as error:
             print(f"{error}: using the one before, if any", file=sys.stderr)
             continue
-        return Resume(path, facts["run_id"], [tuple(row) for row in facts["rows"]])
+        rows = [tuple(row) for row in facts["rows"]]
+        return Resume(path, facts["run_id"], rows, facts["seconds"])
     others = [folder for folder in work.parent.glob("*") if folder != work and checkpoints(folder)]
     if others:
         kept = ", ".join(sorted(map(str, others)))

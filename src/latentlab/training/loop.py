@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from latentlab.config import Experiment, TrainerSettings
+from latentlab.config import Experiment, HardwareSettings, TrainerSettings
 from latentlab.contracts import LatentlabError
 from latentlab.data.module import ImageDataModule
+from latentlab.memory import of_memory
 from latentlab.training.best import Best
 from latentlab.training.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
 from latentlab.training.checkpoints import Checkpoints, Resume, Row
@@ -29,6 +30,8 @@ from latentlab.training.devices import Together, lost_another, peak_memory_mb, p
 
 if TYPE_CHECKING:
     from latentlab.tracking import Run, RunByClerk
+
+PLACES = ("accelerator", "devices", "strategy")
 
 
 @dataclass
@@ -111,7 +114,8 @@ def fit(
     """
     settings, hardware, model = experiment.trainer, experiment.project.hardware, experiment.model
     schedule = Schedule.of(settings, data.steps_per_epoch)
-    rows = resume.rows if resume else []
+    rows, before = (resume.rows, resume.seconds) if resume else ([], 0.0)
+    start = time.perf_counter() - before
     history = History(run=run, rows=rows, batch_size=settings.batch_size)
     bar = Bar(experiment.name, schedule.steps)
     curves = Curves(
@@ -122,13 +126,18 @@ def fit(
     )
     checkpoints = Checkpoints(
         work,
-        lambda: {"run_id": run.id if run else "", "rows": rows},
+        lambda: {
+            "run_id": run.id if run else "",
+            "rows": rows,
+            "seconds": time.perf_counter() - start,
+        },
         curves,
         every_seconds=hardware.checkpoint_seconds,
     )
     best = Best(score, history, batch_size=settings.batch_size) if score else None
     _quiet()
-    trainer = Trainer(
+    trainer = _trainer(
+        hardware,
         **placement(hardware, model, sync_batchnorm=settings.sync_batchnorm),
         precision=settings.precision,
         max_epochs=schedule.epochs,
@@ -151,7 +160,6 @@ def fit(
         use_distributed_sampler=False,
         default_root_dir=work,
     )
-    start = time.perf_counter()
     with _orderly_end(settings):
         trainer.fit(
             model,
@@ -168,6 +176,18 @@ def fit(
     }
     device = str(trainer.strategy.root_device)
     return Fitted(history, cost, device, trainer.is_global_zero, best)
+
+
+def _trainer(hardware: HardwareSettings, **settings: Any) -> Trainer:
+    """Lightning's. Raises LatentlabError for devices that are not there or do not go together."""
+    try:
+        return Trainer(**settings)
+    except (MisconfigurationException, ValueError) as error:
+        asked = ", ".join(f"{k}: {getattr(hardware, k)}" for k in PLACES)
+        raise LatentlabError(
+            f"`hardware` of params.yaml ({asked}) is not to be had here; auto takes what there is"
+            f" ({error})"
+        ) from error
 
 
 class Untimed(PassThroughProfiler):
@@ -205,13 +225,13 @@ def _orderly_end(settings: TrainerSettings) -> Iterator[None]:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise SystemExit(130) from None  # what shells expect; Lightning says 1
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise LatentlabError(
-            f"out of memory with batches of {settings.batch_size}: lower trainer.batch_size"
-            f" ({error})"
-        ) from None
-    except RuntimeError as error:
-        if not lost_another(error):
+    except (RuntimeError, MemoryError) as error:
+        if of_memory(error):
+            raise LatentlabError(
+                f"out of memory with batches of {settings.batch_size}: lower trainer.batch_size"
+                f" ({error})"
+            ) from None
+        if not isinstance(error, RuntimeError) or not lost_another(error):
             raise
         raise LatentlabError("another process of this training ended: see what it said") from error
 

@@ -85,4 +85,4 @@ def absent(name: str, files: str, folder: Path, reason: object) -> LatentlabErro
 def _home(root: Path, relative: str) -> Path:
     """Untracked inputs stay in the real project while DVC runs an experiment in a copy of it."""
     home = Path(os.environ.get("DVC_ROOT") or root)
-    return root / relative if (root / relative).exists() else home / relative
+    return home / relative if (home / relative).exists() else root / relative
