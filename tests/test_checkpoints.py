@@ -24,7 +24,7 @@ from latentlab.training.checkpoints import (
 
 
 def content(step):
-    facts = {"run_id": "r", "rows": [["val", "loss", step, 0.5]]}
+    facts = {"run_id": "r", "rows": [["val", "loss", step, 0.5]], "seconds": 1.5 * step}
     return {"latentlab": facts, "weights": torch.full((1000,), float(step))}
 
 
@@ -41,6 +41,7 @@ def test_what_is_written_is_read_back(work):
     assert torch.equal(read(newest)["weights"], torch.full((1000,), 100.0))
     found = resumable(work)
     assert (found.path, found.run_id, found.rows) == (newest, "r", [("val", "loss", 100, 0.5)])
+    assert found.seconds == 150
 
 
 def test_the_last_two_are_kept_and_nothing_else_lies_about(work):

@@ -16,8 +16,9 @@ def tsne(features: Tensor, *, seed: int = 0) -> Tensor:
 
     if len(features) < 5 or float(features.var(0).sum()) == 0:
         return torch.zeros(len(features), 2)
-    if features.shape[1] == 1:  # a plane is the least that PCA can start from
-        features = torch.cat([features, torch.zeros_like(features)], dim=1)
+    if features.shape[1] == 1:  # PCA must start from a plane: on a line, no point can pass another
+        noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(seed))
+        features = torch.cat([features, 0.01 * features.std() * noise], dim=1)
     points = features.double().numpy()
     if points.shape[1] > 50:
         points = PCA(min(50, len(points)), random_state=seed).fit_transform(points)
