@@ -142,24 +142,19 @@ def fit_to(folder: Path, name: str, seconds: float) -> None:
 
 def images_per_second(name: str, prepared: str) -> float:
     """Images per second of one core that `name` trains with, selection left out."""
+    from speed import prepare
+
     from latentlab.config import load_experiment
     from latentlab.data.module import ImageDataModule
-    from latentlab.data.prepared import read_meta, write_prepared
-    from latentlab.data.settings import DataSettings
-    from latentlab.data.sources import Images, open_source
+    from latentlab.data.prepared import read_meta
     from latentlab.startup import lean
     from latentlab.training import fit
-    from latentlab.training.checkpoints import clear
+    from latentlab.training.resume import clear
 
     lean()
-    settings = DataSettings(name="mnist")
-    source = open_source(settings, ROOT)
-    some = slice(0, round(TRIAL / 0.9) + 1)
-    few = Images(source.train.pixels[some], source.train.labels[some], range(60_000)[some])
     facts, images, seconds = read_meta(Path(prepared)).facts, TRIAL, 0.0
     with tempfile.TemporaryDirectory() as root:
-        folder, work = Path(root) / "prepared", Path(root) / "work"
-        write_prepared(replace(source, train=few), settings, 0, folder)
+        folder, work = prepare(Path(root), TRIAL), Path(root) / "work"
         while seconds < TRIAL_SECONDS:
             experiment = load_experiment(name, facts, ROOT)
             trainer = replace(experiment.trainer, images=images, validations=1)

@@ -67,16 +67,16 @@ CASES = {
 }
 
 
-def prepare(root: Path, case: Case) -> Path:
-    """The first MNIST images, as many as the case takes (at most all), as a prepared folder."""
+def prepare(root: Path, count: int, size: int = 28) -> Path:
+    """The first MNIST images, `count` of them for training (at most all), as a prepared folder."""
     from latentlab.data.prepared import write_prepared
     from latentlab.data.settings import DataSettings
     from latentlab.data.sources import Images, open_source
 
-    count = min(54_000, case.steps * case.batch_size)
-    folder = root / f"prepared-{case.size}-{count}"
+    count = min(54_000, count)
+    folder = root / f"prepared-{size}-{count}"
     if not folder.exists():
-        settings = DataSettings(name="mnist", size=case.size, val_fraction=0.1)
+        settings = DataSettings(name="mnist", size=size, val_fraction=0.1)
         source = open_source(settings, ROOT)
         some = slice(0, round(count / 0.9) + 1)
         train = Images(source.train.pixels[some], source.train.labels[some], range(60_000)[some])
@@ -105,7 +105,7 @@ def pipeline(case: Case, folder: Path) -> float:
     from latentlab.data.module import ImageDataModule
     from latentlab.data.prepared import read_meta
     from latentlab.training import fit
-    from latentlab.training.checkpoints import clear
+    from latentlab.training.resume import clear
 
     root, meta = folder.parent, read_meta(folder)
     arguments: dict[str, Any] = {
@@ -162,7 +162,7 @@ def work(side: str, root: Path) -> None:
     os.dup2(2, 1)  # what others print is no number
     for line in sys.stdin:
         case = CASES[line.strip()]
-        folder = prepare(root, case)
+        folder = prepare(root, case.steps * case.batch_size, case.size)
         ways = {"latentlab": pipeline, "bare": bare}
         print(json.dumps(ways.get(side, partial(peer, side))(case, folder)), file=out, flush=True)
 

@@ -33,7 +33,7 @@ from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import read_meta
 from latentlab.memory import keep_freed_memory
 from latentlab.training import fit
-from latentlab.training.checkpoints import clear
+from latentlab.training.resume import clear
 
 ROOT = Path(__file__).resolve().parents[1]
 IN_MEMORY = 2**30  # bytes of the subset

@@ -16,11 +16,9 @@ from latentlab.training.checkpoints import (
     VerifiedIO,
     checkpoints,
     read,
-    resumable,
-    sole,
-    work_folder,
     write,
 )
+from latentlab.training.resume import resumable, sole, work_folder
 
 
 def content(step):

@@ -10,7 +10,7 @@ from latentlab.contracts import LatentlabError, Split
 from latentlab.models.conditional_gan import ConditionalGAN
 from latentlab.models.conditional_vae import ConditionalVAE
 from latentlab.priors import Coded, Conditional, with_class
-from latentlab.runs import fill, fit_sampler
+from latentlab.runs import fill, fit_classes
 
 LABELS = torch.tensor([0] * 6 + [1] * 3 + [3])  # of four classes, the third of which is not there
 
@@ -76,13 +76,13 @@ def test_a_sampler_is_told_the_classes_of_the_training_images(kind):
     prior = Conditional()
     model = kind((1, 8, 8), prior=prior, num_classes=4, noise_dim=2)
     images = torch.zeros(10, 1, 8, 8, dtype=torch.uint8)
-    fit_sampler(experiment(model, prior), Split(images, LABELS))
+    fit_classes(experiment(model, prior), Split(images, LABELS))
     torch.testing.assert_close(prior.shares, torch.tensor([0.6, 0.3, 0.0, 0.1]))
 
 
 def test_codes_that_are_no_labels_stay_uniform():
     prior = of_classes(4, Coded)
-    fit_sampler(experiment(torch.nn.Linear(1, 1), prior), Split(torch.zeros(10, 1, 8, 8), LABELS))
+    fit_classes(experiment(torch.nn.Linear(1, 1), prior), Split(torch.zeros(10, 1, 8, 8), LABELS))
     assert chisquare(classes_of(prior).double().numpy()).pvalue > 0.01
 
 
@@ -90,7 +90,7 @@ def test_codes_that_are_no_labels_stay_uniform():
 def test_labels_that_do_not_fit_are_refused(labels):
     split = Split(torch.zeros(len(labels), 1, 8, 8), labels)
     with pytest.raises(LatentlabError, match=r"some: .* must be there and in 0…classes − 1"):
-        fit_sampler(experiment(torch.nn.Linear(1, 1), of_classes(4)), split)
+        fit_classes(experiment(torch.nn.Linear(1, 1), of_classes(4)), split)
 
 
 def test_shares_are_kept_with_the_run_and_weights_from_before_them_change_nothing(tmp_path):

@@ -24,7 +24,9 @@ from latentlab.models.dcgan import DCGAN
 from latentlab.stages.__main__ import run as entry
 from latentlab.training import History, data_module, fit
 from latentlab.training import loop as training
-from latentlab.training.checkpoints import Checkpoints, checkpoints, fingerprint, read, resumable
+from latentlab.training import resume as resuming
+from latentlab.training.checkpoints import Checkpoints, checkpoints, read
+from latentlab.training.resume import fingerprint, resumable
 
 STEPS, BATCH = 36, 128  # 4 epochs of 9 whole batches
 CHECKPOINTED = 18  # validations: 2, so after every second epoch
@@ -203,11 +205,9 @@ def test_the_fingerprint_sees_configuration_and_data():
 
 
 def test_the_fingerprint_sees_the_code_of_every_model(tmp_path, monkeypatch):
-    from latentlab.training import checkpoints
-
     folder = tmp_path / "latentlab"
-    shutil.copytree(checkpoints.PACKAGE, folder)
-    monkeypatch.setattr(checkpoints, "PACKAGE", folder)
+    shutil.copytree(resuming.PACKAGE, folder)
+    monkeypatch.setattr(resuming, "PACKAGE", folder)
     seen = {fingerprint({}, "x")}
     for name in ("models/vae.py", "losses/variational.py", "data/order.py", "games.py"):
         with (folder / name).open("a") as file:

@@ -136,6 +136,8 @@ def _take_place(fresh: Path, folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Make a file's content, or the renames in a folder, survive a power cut."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 
 def fit_sampler(experiment: Experiment, train: Split) -> None:
-    """Fit the experiment's sampler to the training codes and classes, if there are any."""
-    fit_classes(experiment, train)
+    """Fit the experiment's sampler to the training codes, if there are any."""
     model, sampler = experiment.model.eval().cpu(), experiment.sampler
     learns = sampler is not None and getattr(sampler, "learns", True)
     if not learns or not isinstance(model, Autoencoder):

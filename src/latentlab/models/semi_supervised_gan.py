@@ -145,11 +145,8 @@ class SemiSupervisedGAN(LightningModule):
         turn(self, opt_d, class_loss + d_loss + penalty)
 
         with still(self.discriminator):
-            seen, fake_seen = (
-                self.cures.view_unit(x, progress),
-                self.cures.view_unit(x_fake, progress),
-            )
-            g_loss = feature_matching(self.features(seen), self.features(fake_seen))
+            real, fake = (self.cures.view_unit(images, progress) for images in (x, x_fake))
+            g_loss = feature_matching(self.features(real), self.features(fake))
             turn(self, opt_g, g_loss)
         advance(self)
         return {

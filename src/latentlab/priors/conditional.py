@@ -78,8 +78,7 @@ class Conditional(_WithClass):
         return torch.multinomial(shares, count, replacement=True, generator=generator)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # No shares, or empty ones, say nothing: of a run folder from before there were any, or of
-        # weights that were kept before the end of the training, when the shares are fitted.
+        # No shares, or empty ones, say nothing: they are of a run folder from before there were any
         name = f"{prefix}shares"
         if not state_dict.get(name, torch.empty(0)).numel():
             state_dict[name] = self.shares

@@ -5,16 +5,14 @@ data/prepared + configs/judge.yaml → runs/judge.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 from latentlab.config import Experiment, load_experiment, load_project
 from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import read_meta
-from latentlab.launcher import is_main_process
 from latentlab.runs import write_run
 from latentlab.training import Fitted, History, data_module, fit
-from latentlab.training.checkpoints import clear, fingerprint, resumable, sole, work_folder
+from latentlab.training.resume import clear, fingerprint, resumable, sole, work_folder
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     experiment = load_experiment("judge", meta.facts, project.root)
     work = work_folder(project.root, "judge", fingerprint(experiment.resolved, meta.sha256))
     data = data_module(experiment)
-    with sole(work) if is_main_process() else nullcontext():
+    with sole(work):
         judge(experiment, data, work)
 
 

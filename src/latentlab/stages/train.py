@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from latentlab.runs import find_run, fit_classes, fit_sampler, rebuild, write_ru
 from latentlab.stages import UNTRACKED
 from latentlab.training import Fitted, data_module, fit
 from latentlab.training.best import ValidationFID
-from latentlab.training.checkpoints import Resume, clear, fingerprint, resumable, sole, work_folder
+from latentlab.training.resume import Resume, clear, fingerprint, resumable, sole, work_folder
 
 
 def main(argv: list[str]) -> None:
@@ -29,7 +28,7 @@ def main(argv: list[str]) -> None:
     tracking.check_store(project.root)
     data = data_module(experiment)
     work = work_folder(project.root, name, fingerprint(experiment.resolved, meta.sha256))
-    with sole(work) if is_main_process() else nullcontext():
+    with sole(work):
         train(experiment, data, work)
 
 

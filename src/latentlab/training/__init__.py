@@ -2,7 +2,8 @@
 
 loop          the Trainer, its company, its signals, and what it cost
 callbacks     seeds per batch, curves, EMA, the progress bar
-checkpoints   written whole, verified, two kept; which one a training may resume from
+checkpoints   written whole, verified, two kept
+resume        which of them a training may go on from
 devices       where it runs; several processes end together
 """
 

@@ -25,13 +25,12 @@ from latentlab.data.module import ImageDataModule
 from latentlab.memory import of_memory
 from latentlab.training.best import Best
 from latentlab.training.callbacks import EMA, Bar, Curves, SeedEachBatch, Unfused
-from latentlab.training.checkpoints import Checkpoints, Resume, Row
+from latentlab.training.checkpoints import Checkpoints
 from latentlab.training.devices import Together, lost_another, peak_memory_mb, placement
+from latentlab.training.resume import Resume, Row
 
 if TYPE_CHECKING:
     from latentlab.tracking import Run, RunByClerk
-
-PLACES = ("accelerator", "devices", "strategy")
 
 
 @dataclass
@@ -183,7 +182,8 @@ def _trainer(hardware: HardwareSettings, **settings: Any) -> Trainer:
     try:
         return Trainer(**settings)
     except (MisconfigurationException, ValueError) as error:
-        asked = ", ".join(f"{k}: {getattr(hardware, k)}" for k in PLACES)
+        places = ("accelerator", "devices", "strategy")
+        asked = ", ".join(f"{key}: {getattr(hardware, key)}" for key in places)
         raise LatentlabError(
             f"`hardware` of params.yaml ({asked}) is not to be had here; auto takes what there is"
             f" ({error})"

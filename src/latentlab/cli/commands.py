@@ -1,14 +1,11 @@
-"""`latentlab`: use what was trained, pack images. It trains nothing: that is `dvc repro`.
-
-Every import that costs time waits until a command needs it, so that --help answers at once.
-"""
+"""What the commands of `latentlab` do; the first line of each is its help."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,28 +15,8 @@ if TYPE_CHECKING:
     from latentlab.trained import Trained
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point. Exit code 2 and one line on stderr for anything the user can mend."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
-            stream.reconfigure(errors="backslashreplace")
-    args = _parser().parse_args(argv)
-    from latentlab.contracts import LatentlabError
-    from latentlab.memory import of_memory
-
-    try:
-        args.run(args)
-    except (LatentlabError, OSError) as error:  # OSError: an input or output that is not there
-        _stop(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not of_memory(error):
-            raise  # a mistake of ours, to be seen in full
-        _stop("too little memory: ask for fewer images at once, or another --device")
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def _stop(message: str) -> NoReturn:
+def stop(message: str) -> NoReturn:
+    """One line on stderr, and exit code 2."""
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     raise SystemExit(2) from None
 
@@ -128,9 +105,9 @@ def decompress(args: argparse.Namespace) -> None:
     from latentlab.files import fresh_folder
 
     if args.output.exists():
-        _stop(f"{args.output} is there already: name a new folder")
+        stop(f"{args.output} is there already: name a new folder")
     if args.file.exists() and not args.file.is_file():
-        _stop(f"{args.file} is not a regular file: name one that `latentlab compress` wrote")
+        stop(f"{args.file} is not a regular file: name one that `latentlab compress` wrote")
     content = args.file.read_bytes()
     args.model = args.model or model_of(content)
     with fresh_folder(args.output) as folder:
@@ -182,84 +159,3 @@ def _read(trained: Trained, paths: Iterable[Path]) -> tuple[list[str], Tensor]:
     from latentlab.data.sources.folder import read_images
 
     return read_images(list(paths), trained.image_shape)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="latentlab", description="Use what `dvc repro` trained.", allow_abbrev=False
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(function, help_: str, output: str | None) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
-        sub = commands.add_parser(function.__name__, help=help_, description=function.__doc__)
-        sub.set_defaults(run=function)
-        sub.add_argument("--project", type=Path, help="folder of params.yaml (default: nearest)")
-        if output:
-            sub.add_argument("model", help="a name from configs/, or the path of a run folder")
-            sub.add_argument("-o", "--output", type=Path, default=Path(output), help=output)
-            sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
-        return sub
-
-    new = command(sample, "draw new images", "samples.png")
-    new.add_argument("-n", "--count", type=_positive, default=64, help="how many (64)")
-    new.add_argument("--columns", type=_positive, help="of the grid (default: about square)")
-    new.add_argument("--seed", type=_seed, default=0, help="of the draws, 0 … 2^63 − 1 (0)")
-    for function, help_, output in (
-        (reconstruct, "encode and decode images", "reconstructions.png"),
-        (encode, "images to codes", "codes.npz"),
-        (anomalies, "which images are strange to a model", "anomalies.png"),
-        (compress, "images to one small file", "images.latentz"),
-    ):
-        sub = command(function, help_, output)
-        sub.add_argument("images", nargs="+", type=Path, help="image files or folders of them")
-        if function is anomalies:
-            sub.add_argument("-n", "--count", type=_positive, default=16, help="drawn (16)")
-        if function is compress:
-            sub.add_argument("--step", type=_step, help="of rounding (default: it costs a tenth)")
-    _add_decompress(command(decompress, "images of a file of compress", None))
-    command(results, "print the table of results", None)
-    _add_shard(
-        commands.add_parser("shard", help="pack images into tars", description=shard.__doc__)
-    )
-    return parser
-
-
-def _add_shard(sub: argparse.ArgumentParser) -> None:
-    sub.set_defaults(run=shard)
-    sub.add_argument("folder", type=Path, help="of the images")
-    sub.add_argument("out", type=Path, help="new folder for the shards and manifest.json")
-    sub.add_argument("--size", type=_positive, help="scale to SIZE pixels (default: files as is)")
-    sub.add_argument("--per-shard", type=_positive, default=10_000, help="images a tar (10000)")
-    sub.add_argument("--on-unreadable", choices=("stop", "skip"), default="stop")
-
-
-def _add_decompress(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("file", type=Path, help="that `latentlab compress` wrote")
-    sub.add_argument("--model", help="path of a run folder (default: the project's, by name)")
-    sub.add_argument("-o", "--output", type=Path, default=Path("images"), help="new folder")
-    sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps")
-
-
-def _step(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"must be in 0 … 2^63 - 1, got {number}")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be ≥ 1, got {number}")
-    return number
-
-
-if __name__ == "__main__":
-    main()
