@@ -14,6 +14,7 @@ from latentlab.corruption import (
     gaussian,
     masking,
     salt_and_pepper,
+    warp,
 )
 
 STRENGTHS = {"gaussian": 0.5, "clipped_gaussian": 0.5, "masking": 0.3, "salt_and_pepper": 0.4}
@@ -105,3 +106,36 @@ def test_impossible_corruptions_are_refused_before_any_image_comes(name, strengt
 def test_a_scale_that_does_not_divide_the_image_is_refused(scale):
     with pytest.raises(ValueError, match=f"scale {scale} does not divide images of 8×8"):
         box_downsample(torch.rand(1, 1, 8, 8), scale)
+
+
+def test_a_warp_is_one_small_affine_map_for_each_image():
+    """Two ramps, u and v, carry the place that each pixel was taken from: a map to be fitted."""
+    side, strength = 41, 0.2
+    place = (torch.arange(side) + 0.5) / side - 0.5  # of a pixel, in sides of the image
+    v, u = torch.meshgrid(place, place, indexing="ij")
+    taken = warp(torch.stack([u, v]).expand(500, 2, side, side), strength, seeded())
+    inside = ((u.abs() < 0.25) & (v.abs() < 0.25)).flatten()  # the border is not reached from here
+    known = torch.stack([u, v, torch.ones_like(u)], -1).flatten(0, 1)[inside]
+    wanted = taken.flatten(2)[..., inside].transpose(1, 2)  # (500, pixels, 2)
+    maps = torch.linalg.lstsq(known.expand(500, *known.shape), wanted).solution  # (500, 3, 2)
+    torch.testing.assert_close(known @ maps, wanted, atol=1e-5, rtol=0)
+    along, across = maps[:, 0], maps[:, 1]  # where a step to the right and one down lead
+    turn = torch.atan2(along[:, 1], along[:, 0])
+    zoom = along.norm(dim=1)
+    area = torch.linalg.det(maps[:, :2])  # shearing keeps it
+    shear = (along * across).sum(1) / zoom**2
+    for found, limit in ((turn, strength), (zoom - 1, strength), (shear, strength)):
+        assert found.abs().max() <= limit + 1e-5
+        assert found.abs().max() > 0.95 * limit
+    torch.testing.assert_close(area, zoom**2, atol=1e-4, rtol=0)
+    shift = maps[:, 2].abs().amax(0)
+    assert (shift <= strength / 4 + 1e-5).all()
+    assert (shift > 0.9 * strength / 4).all()
+
+
+def test_a_warp_of_strength_0_changes_nothing_and_an_impossible_one_is_refused():
+    x = torch.rand(2, 1, 8, 8, generator=seeded())
+    assert warp(x, 0.0) is x
+    for strength in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="must be in"):
+            warp(x, strength)

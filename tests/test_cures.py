@@ -9,7 +9,7 @@ from torch import nn
 from latentlab.cures import AUGMENTATIONS, Cures, MinibatchStd
 from latentlab.losses import adversarial
 from latentlab.losses.penalties import r1_penalty
-from latentlab.nets.conv import Discriminator
+from latentlab.nets.conv import Discriminator, dense
 
 SHAPE = (1, 8, 8)
 
@@ -167,6 +167,16 @@ def test_minibatch_std_reads_the_spread_of_the_batch():
     torch.testing.assert_close(reading(x), before)  # ignored until it is learned
     reading(x).sum().backward()
     assert float(reading.head[1].weight.grad[0, -1]) > 0
+
+
+def test_minibatch_std_goes_before_a_normalised_layer_too():
+    torch.manual_seed(0)
+    net = nn.ModuleDict({"head": dense(3, 4)})
+    h = torch.rand(6, 3)
+    before = net["head"](h)
+    Cures(minibatch_std=True).equip(net)
+    torch.testing.assert_close(net["head"](h), before)
+    assert net["head"][1].bias is None
 
 
 def test_packing_puts_neighbours_side_by_side_and_fills_the_last_pack():

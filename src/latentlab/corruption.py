@@ -77,6 +77,34 @@ def box_downsample(x: Tensor, scale: int) -> Tensor:
     return F.avg_pool2d(x, scale)
 
 
+def warp(x: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
+    """Each image (B, C, H, W) as seen through a small affine map of its own.
+
+    Turned by at most `strength` radians, sheared and zoomed by at most that share, moved by at most
+    a quarter of it, in sides of the image; bilinear, the border's pixels go on beyond it. Raises
+    ValueError for a strength outside of [0, 1).
+    """
+    check_warp(strength)
+    if strength == 0:
+        return x
+    turn, shear, zoom, *move = _like(x.new_empty(5, len(x)), torch.rand, generator) * 2 - 1
+    turn, zoom = strength * turn, 1 + strength * zoom
+    move = [strength / 2 * axis for axis in move]  # affine_grid's sides are 2 long
+    rows = [
+        torch.stack([zoom * turn.cos(), zoom * (strength * shear * turn.cos() - turn.sin())]),
+        torch.stack([zoom * turn.sin(), zoom * (strength * shear * turn.sin() + turn.cos())]),
+    ]
+    maps = torch.stack([torch.cat([row, step[None]]) for row, step in zip(rows, move, strict=True)])
+    grid = F.affine_grid(maps.permute(2, 0, 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def check_warp(strength: float) -> None:
+    """Raise ValueError unless `strength` is one that `warp` allows."""
+    if not 0 <= strength < 1:
+        raise ValueError(f"warp is {strength}: it must be in [0, 1); 0 leaves images as they are")
+
+
 def check_scale(scale: int, height: int, width: int) -> None:
     """Raise ValueError unless boxes of scale × scale pixels tile the image."""
     if scale < 1 or height % scale or width % scale:

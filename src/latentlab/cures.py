@@ -155,11 +155,13 @@ def _reading_spread(head: Any) -> nn.Sequential:
     """`head`, with one more input that it ignores at first."""
     layers: list[Any] = list(head) if isinstance(head, nn.Sequential) else [head]
     first, *rest = layers
-    wider = nn.Linear(first.in_features + 1, first.out_features)
+    biased = first.bias is not None
+    wider = nn.Linear(first.in_features + 1, first.out_features, bias=biased)
     with torch.no_grad():
         wider.weight.zero_()
         wider.weight[:, :-1] = first.weight
-        wider.bias.copy_(first.bias)
+        if biased:
+            wider.bias.copy_(first.bias)
     return nn.Sequential(MinibatchStd(), wider, *rest)
 
 

@@ -8,8 +8,9 @@ import torch
 from torch.distributions import Bernoulli
 
 from latentlab.contracts import LatentlabError, Split
+from latentlab.corruption import warp
 from latentlab.losses.adversarial import discriminator_loss
-from latentlab.losses.semi_supervised import real_logit
+from latentlab.losses.semi_supervised import disagreement, real_logit
 from latentlab.models.began import BEGAN
 from latentlab.models.bigan import BiGAN
 from latentlab.models.conditional_gan import ConditionalGAN
@@ -125,6 +126,38 @@ def test_each_player_of_infogan_is_moved_by_its_own_step():
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_q_reads_the_category_through_a_warp_and_the_continuous_codes_as_they_are():
+    torch.manual_seed(0)
+    model = InfoGAN(SHAPE, prior=Coded(), categories=3, noise_dim=4, width=4, warp=0.3).eval()
+    x = 2 * torch.rand(5, *SHAPE) - 1
+    logits, said = model.look(x)
+    torch.manual_seed(1)
+    asked_logits, asked = model.ask(x)
+    torch.manual_seed(1)
+    through = model.look(warp(x, 0.3))[1]
+    torch.testing.assert_close(asked_logits, logits)
+    torch.testing.assert_close(asked, torch.cat([through[:, :3], said[:, 3:]], 1))
+    assert not torch.equal(through[:, :3], said[:, :3])
+    model.warp = 0.0
+    torch.testing.assert_close(model.ask(x)[1], said)
+
+
+def test_noise_scale_makes_the_noise_fainter_and_no_code():
+    torch.manual_seed(0)
+    plain = InfoGAN(SHAPE, prior=Coded(), categories=3, noise_dim=4, width=4).eval()
+    faint = InfoGAN(SHAPE, prior=Coded(), categories=3, noise_dim=4, width=4, noise_scale=0.25)
+    faint.eval().load_state_dict(plain.state_dict())
+    z = plain.prior.sample((6, plain.latent_dim))
+    scaled = torch.cat([0.25 * z[:, :4], z[:, 4:]], 1)
+    torch.testing.assert_close(faint.decode(z), plain.decode(scaled))
+
+
+@pytest.mark.parametrize("given", [{"warp": -0.1}, {"warp": 1.0}, {"noise_scale": 0.0}])
+def test_an_infogan_without_noise_or_with_an_impossible_warp_is_refused(given):
+    with pytest.raises(ValueError, match="must be"):
+        InfoGAN(SHAPE, prior=Coded(), **given)
+
+
 # --- semi-supervised GAN
 
 
@@ -176,6 +209,51 @@ def test_only_the_chosen_labels_are_ever_looked_at():
             model.training_step((images[:20] / 255, told[:20]), step)
         weights.append(torch.cat([value.detach().flatten() for value in model.parameters()]))
     assert torch.equal(*weights)
+
+
+def test_warps_are_pulled_to_the_sharpened_answer_of_their_image():
+    """The cross entropy is least, and its gradient nothing, where p(· | x′) = p(· | x)² / Σ p²."""
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 3, generator=g, dtype=torch.float64)
+    p = logits.softmax(1)
+    q = p**2 / (p**2).sum(1, keepdim=True)
+    warped = torch.randn(5, 3, generator=g, dtype=torch.float64, requires_grad=True)
+    loss = disagreement(logits, warped)
+    assert loss.item() == pytest.approx(-(q * warped.log_softmax(1)).sum(1).mean().item())
+    answer = q.log().requires_grad_()
+    disagreement(logits, answer).backward()
+    assert answer.grad.abs().max() < 1e-12
+    entropy = -(q * q.log()).sum(1).mean()
+    assert disagreement(logits, answer).item() == pytest.approx(entropy.item())
+
+
+def test_consistency_rises_over_the_first_fifth_and_is_not_the_game_of_0():
+    images = (255 * torch.rand(60, *SHAPE)).to(torch.uint8)
+    split = Split(images, torch.arange(60) % 3)
+    given = {"labels_per_class": 4, "warp": 0.2}
+    model = under_training(semi_supervised(**given, consistency=2.0), split)
+    rise = []
+    for step in range(4):
+        model.trainer.fit_loop.total_batch_idx = step
+        rise.append(model.ramped())
+    assert rise == pytest.approx([0, 1, 2, 2])  # of 10 steps
+    weights = []
+    for consistency in (0.0, 2.0):
+        model = under_training(semi_supervised(**given, consistency=consistency), split)
+        model.trainer.fit_loop.total_batch_idx = 5
+        model.on_fit_start()
+        torch.manual_seed(5)
+        model.training_step((images[:20] / 255, torch.zeros(20)), 0)
+        weights.append(model.discriminator["head"].weight.detach().clone())
+    assert not torch.equal(*weights)
+
+
+@pytest.mark.parametrize(
+    "given", [{"consistency": 1.0}, {"consistency": -1.0, "warp": 0.1}, {"warp": 1.0}]
+)
+def test_a_consistency_without_a_warp_and_impossible_ones_are_refused(given):
+    with pytest.raises(ValueError, match="warp"):
+        semi_supervised(**given)
 
 
 def test_classifier_error_is_the_share_of_wrong_classes():

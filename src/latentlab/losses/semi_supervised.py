@@ -9,6 +9,7 @@ Salimans et al. 2016, "Improved techniques for training GANs", section 5.
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -20,3 +21,12 @@ def real_logit(logits: Tensor) -> Tensor:
 def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     """‖E f(x) − E f(G(z))‖² of features (B, F), each mean over its batch (section 3.1); scalar."""
     return (real.mean(0) - fake.mean(0)).square().sum()
+
+
+def disagreement(logits: Tensor, warped_logits: Tensor) -> Tensor:
+    """H(q, p(· | x′)), nats, mean over the batch: of class logits (B, K) of x and of its warp x′.
+
+    q ∝ p(· | x)² is surer than p, so that warps are pulled to a class and not to doubt (Berthelot
+    et al. 2019, "MixMatch", eq. 7, at temperature 1/2). Detach `logits`: x′ is what has to move.
+    """
+    return F.cross_entropy(warped_logits, (2 * logits).softmax(1))

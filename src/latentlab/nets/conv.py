@@ -33,15 +33,19 @@ class Generator(nn.Module):
 
     The first layer projects the code onto (width · 2^(levels−1), side, side); each level doubles
     the side and halves the channels. Batch normalisation and ReLU everywhere but at the output
-    (Radford et al. 2016, section 3).
+    (Radford et al. 2016, section 3). `stem`: units of a fully connected layer before all that, as
+    in Chen et al. 2016, appendix C.1; 0 for none.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], *, latent_dim: int, width: int) -> None:
+    def __init__(
+        self, image_shape: tuple[int, int, int], *, latent_dim: int, width: int, stem: int = 0
+    ) -> None:
         super().__init__()
         levels, side = pyramid(image_shape)
         channels = [width * 2**level for level in reversed(range(levels))]
         # On a 1×1 input a transposed convolution is a matrix product: written as one, it is faster.
-        self.project = nn.Linear(latent_dim, side * side * channels[0], bias=False)
+        self.project = nn.Linear(stem or latent_dim, side * side * channels[0], bias=False)
+        self.stem = dense(latent_dim, stem) if stem else nn.Identity()
         self.smallest = (side, side, channels[0])
         blocks: list[nn.Module] = [nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)]
         for fan_in, fan_out in itertools.pairwise(channels):
@@ -55,7 +59,18 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         # channels last in memory, as the convolutions want it; so is their gradient then
-        return self.upsample(self.project(z).unflatten(1, self.smallest).movedim(3, 1))
+        return self.upsample(self.project(self.stem(z)).unflatten(1, self.smallest).movedim(3, 1))
+
+
+def dense(
+    fan_in: int, fan_out: int, *, slope: float = 0.0, batch_norm: bool = True
+) -> nn.Sequential:
+    """Linear, batch normalisation, LeakyReLU: (B, fan_in) → (B, fan_out); slope 0 is ReLU."""
+    return nn.Sequential(
+        nn.Linear(fan_in, fan_out, bias=not batch_norm),
+        *([nn.BatchNorm1d(fan_out)] if batch_norm else []),
+        nn.LeakyReLU(slope),
+    )
 
 
 class Discriminator(nn.Module):
