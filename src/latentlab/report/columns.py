@@ -110,9 +110,10 @@ METRICS = (
         3,
     ),
     Metric(
-        *("elbo_nats", "ELBO", RECONSTRUCTION, 1, "nats"),
-        "Evidence lower bound per test image. Comparable only between models with the same "
-        "likelihood.",
+        *("elbo_nats", "ELBO", RECONSTRUCTION, 0, "nats"),
+        "Evidence lower bound per test image, the higher the better, yet only among models with "
+        "the same likelihood: a density of grey levels and a probability of black and white are "
+        "different units, so no best is marked.",
         "Kingma & Welling 2014",
         decimals=1,
         optional=True,
