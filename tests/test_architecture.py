@@ -18,7 +18,7 @@ MAY_IMPORT = {  # room → rooms; a room not named here may import everything bu
     "models": {"contracts", *PLAIN_TORCH},
     "metrics": {"contracts"},
     "findings": {"contracts", "files"},
-    "charts": {"files", "plots"},
+    "charts": {"contracts", "files"},
     "cures": {"losses"},
     "games": {"losses", "optimizers"},
     "config": {"contracts", "data"},

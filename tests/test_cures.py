@@ -9,7 +9,8 @@ from torch import nn
 from latentlab.cures import AUGMENTATIONS, Cures, MinibatchStd
 from latentlab.losses import adversarial
 from latentlab.losses.penalties import r1_penalty
-from latentlab.nets.conv import Discriminator, dense
+from latentlab.nets.conv import Discriminator
+from latentlab.nets.flat import dense
 
 SHAPE = (1, 8, 8)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latentlab import plots
+from latentlab import charts, plots
 from latentlab.contracts import LatentlabError
 from latentlab.report import curves
 from latentlab.report.curves import compact, curves_svg
@@ -72,7 +72,7 @@ def test_equal_input_gives_equal_bytes_and_leaves_one_file(tmp_path):
     points, labels = torch.randn(60, 2), torch.arange(60) % 12
     for folder in ("a", "b"):
         plots.save_grid(images, tmp_path / folder / "g.png", columns=3)
-        plots.save_map(points, labels, None, tmp_path / folder / "m.png")
+        charts.save_map(points, labels, None, tmp_path / folder / "m.png")
         assert sorted(p.name for p in (tmp_path / folder).iterdir()) == ["g.png", "m.png"]
     for name in ("g.png", "m.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -123,11 +123,11 @@ def test_map_shows_every_class_on_a_clear_background(tmp_path):
     angle = torch.linspace(0, 2 * math.pi, 401)[:-1]
     circle = torch.stack([angle.cos(), angle.sin()], 1)
     labels = torch.arange(400) * 10 // 400
-    plots.save_map(circle, labels, [f"class {k}" for k in range(10)], tmp_path / "m.png")
+    charts.save_map(circle, labels, [f"class {k}" for k in range(10)], tmp_path / "m.png")
     rgb, alpha = np.split(pixels(tmp_path / "m.png").astype(int), [3], axis=-1)
     assert alpha[0, 0] == 0
     rgb[alpha[..., 0] < 150] = -99
-    for colour in plots.PALETTE:
+    for colour in charts.PALETTE:
         wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
         assert (np.abs(rgb - wanted).max(-1) < 25).sum() > 20, colour
 
@@ -135,23 +135,23 @@ def test_map_shows_every_class_on_a_clear_background(tmp_path):
 def test_map_draws_both_axes_to_one_scale(tmp_path):
     angle = torch.linspace(0, 2 * math.pi, 400)
     ellipse = torch.stack([3 * angle.cos(), angle.sin()], 1)
-    plots.save_map(ellipse, None, None, tmp_path / "m.png")
+    charts.save_map(ellipse, None, None, tmp_path / "m.png")
     height, width = np.ptp(np.argwhere(pixels(tmp_path / "m.png")[..., 3]), axis=0)
     assert width / height == pytest.approx(3, rel=0.1)  # the dots have a size of their own
 
 
 def test_map_without_labels_and_with_names_that_look_like_markup(tmp_path):
     points = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
-    plots.save_map(points, None, None, tmp_path / "plain.png")
+    charts.save_map(points, None, None, tmp_path / "plain.png")
     names = ["$\\frac", "<b>", "_x", "a much longer name than any legend would want to hold"]
-    plots.save_map(points, torch.arange(30) % 4, names, tmp_path / "names.png")
+    charts.save_map(points, torch.arange(30) % 4, names, tmp_path / "names.png")
     assert pixels(tmp_path / "plain.png").shape == pixels(tmp_path / "names.png").shape
     with pytest.raises(LatentlabError, match=r"pass \(N, 2\)"):
-        plots.save_map(torch.zeros(4, 3), None, None, tmp_path / "x.png")
+        charts.save_map(torch.zeros(4, 3), None, None, tmp_path / "x.png")
     with pytest.raises(LatentlabError, match="one label per point"):
-        plots.save_map(points, torch.zeros(3), None, tmp_path / "x.png")
+        charts.save_map(points, torch.zeros(3), None, tmp_path / "x.png")
     with pytest.raises(LatentlabError, match="NaN or infinity"):
-        plots.save_map(points / 0, None, None, tmp_path / "x.png")
+        charts.save_map(points / 0, None, None, tmp_path / "x.png")
 
 
 def parsed(svg):
@@ -248,6 +248,6 @@ def test_compact_numbers(value, text):
 
 def test_a_plot_is_told_from_a_sheet_of_images(tmp_path):
     plots.save_grid(torch.rand(9, 1, 4, 4), tmp_path / "sheet.png", columns=3)
-    plots.save_map(torch.randn(50, 2), None, None, tmp_path / "plot.png")
+    charts.save_map(torch.randn(50, 2), None, None, tmp_path / "plot.png")
     assert not plots.is_plot((tmp_path / "sheet.png").read_bytes())
     assert plots.is_plot((tmp_path / "plot.png").read_bytes())

@@ -136,12 +136,6 @@ class Cures:
             return real_logits.new_zeros(())
         return self.r1 * self.r1_every * r1_penalty(real_logits, seen)
 
-    def progress(self, trainer: Any) -> float:
-        """How much of a Lightning training is done, 0 … 1, as instance noise needs it."""
-        if not self.instance_noise:
-            return 0.0
-        return trainer.fit_loop.total_batch_idx / trainer.estimated_stepping_batches
-
 
 class MinibatchStd(nn.Module):
     """Features (B, F) → (B, F + 1): one more tells how much all of them vary over the batch."""

@@ -75,6 +75,11 @@ def batch_number(model: LightningModule) -> int:
     return int(model.trainer.fit_loop.total_batch_idx)
 
 
+def progress(model: LightningModule) -> float:
+    """How much of the training is done, 0 … 1."""
+    return batch_number(model) / model.trainer.estimated_stepping_batches
+
+
 def told_apart(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
     """Mean D(x) of images and of fakes, D = σ(logit): 0.5 and 0.5 where D cannot tell."""
     return {"d_real": real_logits.sigmoid().mean(), "d_fake": fake_logits.sigmoid().mean()}

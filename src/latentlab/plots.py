@@ -1,4 +1,4 @@
-"""Tensors → pictures: image sheets, a map of codes. Knows no model.
+"""Tensors → sheets of images. Knows no model; what has axes is drawn by charts.
 
 Every picture appears whole or not at all, and equal input gives equal bytes. Gaps between images
 are transparent, so that a sheet sits on a light page as well as on a dark one.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -18,13 +16,6 @@ from torch import Tensor
 from latentlab.contracts import LatentlabError, to_uint8
 from latentlab.files import write_atomic
 
-# Ten hues that stay apart under the common colour-vision deficiencies: Petroff, "Accessible color
-# sequences for data visualization" (2021), arXiv:2107.02270.
-PALETTE = (
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
-)
-MARKERS = "o^sDvP*X"  # classes 10…19 take the second marker, and so on
 TILE = 64  # px; an image smaller than this is enlarged to about this size
 
 
@@ -165,92 +156,3 @@ def is_plot(png: bytes) -> bool:
         if image.mode not in ("RGBA", "LA"):
             return False
         return float((np.asarray(image)[..., -1] == 0).mean()) > 0.4
-
-
-def save_map(
-    points: Tensor, labels: Tensor | None, classes: Sequence[str] | None, path: Path
-) -> None:
-    """Save points (N, 2) as a scatter, coloured by integer labels (N,), on a clear background.
-
-    A legend names the classes: `classes[k]` is label k (None: the number itself). Both axes share
-    one scale, since only distances carry meaning. Short class names also stand in the middle of
-    their class, so that colour is never the only sign. Raises LatentlabError for wrong shapes or
-    non-finite points.
-    """
-    from matplotlib import style
-
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise LatentlabError(f"points have shape {tuple(points.shape)}; pass (N, 2) with N ≥ 1")
-    if not points.isfinite().all():
-        raise LatentlabError("points hold NaN or infinity; only finite codes can be drawn")
-    if labels is not None and labels.shape != points.shape[:1]:
-        raise LatentlabError(
-            f"labels {tuple(labels.shape)} for {len(points)} points; pass one label per point"
-        )
-    xy = points.detach().double().cpu().numpy()
-    kinds = None if labels is None else labels.detach().cpu().numpy()
-    with style.context("default"):  # a user's matplotlibrc must not change the bytes
-        write_atomic(path, _map_png(xy, kinds, classes))
-
-
-def _map_png(xy: np.ndarray, kinds: np.ndarray | None, classes: Sequence[str] | None) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 5), dpi=120, facecolor="none")
-    figure.set_layout_engine("constrained", h_pad=0.1)
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.set_axis_off()
-    axes.margins(0.02)
-    dots: dict[str, Any] = {"s": float(np.clip(9000 / len(xy), 3, 30)), "alpha": 0.75, "lw": 0}
-    if kinds is None:
-        axes.scatter(xy[:, 0], xy[:, 1], c=PALETTE[0], **dots)
-    else:
-        _scatter_classes(figure, axes, xy, kinds, classes, dots)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _scatter_classes(
-    figure: Any,
-    axes: Any,
-    xy: np.ndarray,
-    kinds: np.ndarray,
-    classes: Sequence[str] | None,
-    dots: Mapping[str, Any],
-) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patheffects import withStroke
-
-    present = [int(kind) for kind in np.unique(kinds)]
-    names = {k: str(k) if classes is None or k >= len(classes) else classes[k] for k in present}
-    hue = {kind: PALETTE[kind % len(PALETTE)] for kind in present}
-    sign = {kind: MARKERS[kind // len(PALETTE) % len(MARKERS)] for kind in present}
-    for marker in dict.fromkeys(sign.values()):
-        # One call for all classes of a marker keeps the data's order: no class covers the others.
-        chosen = np.isin(kinds, [kind for kind in present if sign[kind] == marker])
-        colours = [hue[int(kind)] for kind in kinds[chosen]]
-        axes.scatter(*xy[chosen].T, c=colours, marker=marker, **dots)
-    if max(map(len, names.values())) <= 3 and len(present) <= 30:
-        halo = [withStroke(linewidth=3, foreground="white")]
-        for kind in present:
-            middle = np.median(xy[kinds == kind], axis=0)
-            axes.text(
-                *middle, names[kind], parse_math=False, fontsize=13, fontweight="bold",
-                color="#222222", ha="center", va="center", path_effects=halo,
-            )  # fmt: skip
-    handles = [
-        Line2D([], [], ls="", marker=sign[k], color=hue[k], ms=7, mew=0, label=" ") for k in present
-    ]
-    longest = max(map(len, names.values()))
-    legend = figure.legend(
-        handles=handles, loc="outside lower center", frameon=False, fontsize=10,
-        ncols=min(len(present), max(1, 44 // (longest + 3))), handletextpad=0.0, columnspacing=0.9,
-    )  # fmt: skip
-    for text, kind in zip(legend.get_texts(), present, strict=True):
-        text.set_parse_math(False)  # a class may be called "$5"
-        text.set_text(names[kind][:24])
-        text.set_color("#808080")  # readable on a light page and on a dark one

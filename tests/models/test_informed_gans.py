@@ -11,6 +11,7 @@ from latentlab.contracts import LatentlabError, Split
 from latentlab.corruption import warp
 from latentlab.losses.adversarial import discriminator_loss
 from latentlab.losses.semi_supervised import disagreement, real_logit
+from latentlab.models import semi_supervised_gan
 from latentlab.models.began import BEGAN
 from latentlab.models.bigan import BiGAN
 from latentlab.models.conditional_gan import ConditionalGAN
@@ -221,31 +222,36 @@ def test_warps_are_pulled_to_the_sharpened_answer_of_their_image():
     loss = disagreement(logits, warped)
     assert loss.item() == pytest.approx(-(q * warped.log_softmax(1)).sum(1).mean().item())
     answer = q.log().requires_grad_()
+    logits.requires_grad_()
     disagreement(logits, answer).backward()
     assert answer.grad.abs().max() < 1e-12
+    assert logits.grad is None
     entropy = -(q * q.log()).sum(1).mean()
     assert disagreement(logits, answer).item() == pytest.approx(entropy.item())
 
 
-def test_consistency_rises_over_the_first_fifth_and_is_not_the_game_of_0():
+def test_consistency_weighs_the_real_images_alone_and_rises_over_the_first_fifth(monkeypatch):
+    """With warps that change nothing and no noise, H(q, p(· | x)) of the batch joins D's loss."""
+    monkeypatch.setattr(semi_supervised_gan, "warp", lambda x, strength: x)
     images = (255 * torch.rand(60, *SHAPE)).to(torch.uint8)
-    split = Split(images, torch.arange(60) % 3)
-    given = {"labels_per_class": 4, "warp": 0.2}
-    model = under_training(semi_supervised(**given, consistency=2.0), split)
-    rise = []
-    for step in range(4):
-        model.trainer.fit_loop.total_batch_idx = step
-        rise.append(model.ramped())
-    assert rise == pytest.approx([0, 1, 2, 2])  # of 10 steps
-    weights = []
-    for consistency in (0.0, 2.0):
+    split, x = Split(images, torch.arange(60) % 3), images[:20] / 255
+
+    def class_loss(consistency, step):
+        given = {"labels_per_class": 4, "noise": (0.0, 0.0), "warp": 0.2}
         model = under_training(semi_supervised(**given, consistency=consistency), split)
-        model.trainer.fit_loop.total_batch_idx = 5
+        model.trainer.fit_loop.total_batch_idx = step  # of 10
         model.on_fit_start()
+        logits = model.classify(x).detach()
         torch.manual_seed(5)
-        model.training_step((images[:20] / 255, torch.zeros(20)), 0)
-        weights.append(model.discriminator["head"].weight.detach().clone())
-    assert not torch.equal(*weights)
+        return model.training_step((x, torch.zeros(20)), 0)["class_loss"].item(), logits
+
+    without, logits = class_loss(0.0, 5)
+    p = logits.softmax(1)
+    q = p**2 / (p**2).sum(1, keepdim=True)
+    term = -(q * p.log()).sum(1).mean().item()
+    for step, weight in ((0, 0.0), (1, 1.5), (2, 3.0), (5, 3.0)):
+        found = class_loss(3.0, step)[0]
+        assert found - without == pytest.approx(weight * term, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from latentlab import plots
+from latentlab import charts, plots
 from latentlab.contracts import LatentlabError
 from latentlab.findings import Finding, write_finding
 from latentlab.report.columns import BY_KEY, best_of
@@ -87,7 +87,7 @@ def write_model(folder, name, digits, labels, generator):
         digits[:6, None] * (1 - t) + blurred[6:12, None] * t, folder / "interpolations.png"
     )
     axes = torch.pca_lowrank(blurred.flatten(1), q=4)[2]
-    plots.save_map((blurred.flatten(1) @ axes)[:, :2], labels, None, folder / "map.png")
+    charts.save_map((blurred.flatten(1) @ axes)[:, :2], labels, None, folder / "map.png")
     lines = ["split,quantity,step,images,value"]
     for step in range(0, 60001, 1500):
         for split, above in (("train", 0.0), ("val", 2.0)):

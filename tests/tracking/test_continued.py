@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
 
@@ -104,7 +103,7 @@ def test_points_of_the_undelivered_file_come_once(
             patch.setattr(MlflowClient, "log_batch", unreachable)
         run = store.go_on(failed.id, params={}, tags={})
     assert run.undelivered.exists() is not mended
-    run._patience = -math.inf
+    run._contact.insist()
     assert run.catch_up(rows(50, 400), BATCH)
     log(run, rows(450, 800))
     assert run.finish()

@@ -24,7 +24,7 @@ def test_an_outage_is_one_warning_and_costs_no_number(store, capsys: pytest.Capt
     run = store.open()
     broken = store.cut(run)
     for step in range(3):
-        run._patience = 0  # as if time had passed
+        run._contact.insist()  # as if time had passed
         run.log({"loss": float(step)}, step)
         assert not run.flush()
     err = capsys.readouterr().err
@@ -32,7 +32,8 @@ def test_an_outage_is_one_warning_and_costs_no_number(store, capsys: pytest.Capt
     assert (
         "MLflow did not take metrics: they are kept and offered again (connection refused)" in err
     )
-    broken.mended, run._patience = True, 0
+    broken.mended = True
+    run._contact.insist()
     assert run.finish()
     assert store.history(run, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
     assert not run.undelivered.exists()
@@ -65,7 +66,7 @@ def test_what_stays_undelivered_is_kept_and_delivered_by_the_next_process(
     store.cut(run)
     run.log({"loss": 0.5, "kl": math.nan}, 7)
     run.set_tags({"device": "cpu"})
-    run._patience = 0
+    run._contact.insist()
     (tmp_path / "x.png").touch()
     assert not run.log_artifact(tmp_path / "x.png")
     assert not run.log_model(tmp_path, image_shape=(1, 8, 8))

@@ -27,6 +27,7 @@ def disagreement(logits: Tensor, warped_logits: Tensor) -> Tensor:
     """H(q, p(· | x′)), nats, mean over the batch: of class logits (B, K) of x and of its warp x′.
 
     q ∝ p(· | x)² is surer than p, so that warps are pulled to a class and not to doubt (Berthelot
-    et al. 2019, "MixMatch", eq. 7, at temperature 1/2). Detach `logits`: x′ is what has to move.
+    et al. 2019, "MixMatch", eq. 7, at temperature 1/2). No gradient reaches `logits`: the answer to
+    x′ is what has to move.
     """
-    return F.cross_entropy(warped_logits, (2 * logits).softmax(1))
+    return F.cross_entropy(warped_logits, (2 * logits.detach()).softmax(1))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, still, turn
+from latentlab.games import adam_each, advance, progress, still, turn
 from latentlab.nets.conv import Generator, init_dcgan
 from latentlab.nets.pyramids import PyramidEncoder
 
@@ -103,14 +103,14 @@ class BEGAN(LightningModule):
         x = batch[0]
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = self.decode(self.sample_prior(x))
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
 
-        real_error = self.errors(self.cures.view_unit(x, progress)).mean()
-        fake_error = self.errors(self.cures.view_unit(x_fake.detach(), progress)).mean()
+        real_error = self.errors(self.cures.view_unit(x, done)).mean()
+        fake_error = self.errors(self.cures.view_unit(x_fake.detach(), done)).mean()
         turn(self, opt_d, real_error - self.balance * fake_error)
 
         with still(self.discriminator):
-            g_loss = self.errors(self.cures.view_unit(x_fake, progress)).mean()
+            g_loss = self.errors(self.cures.view_unit(x_fake, done)).mean()
             turn(self, opt_g, g_loss)
 
         gap = self.gamma * real_error.detach() - g_loss.detach()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
 from latentlab.losses.adversarial import discriminator_loss, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 
@@ -110,17 +110,17 @@ class BiGAN(LightningModule):
         opt_ge, opt_d = self.optimizers()  # type: ignore[attr-defined]
         z = self.sample_prior(x)
         z_hat, x_fake = self.encoder(x), self.generate(z)
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
 
-        seen = self.cures.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        seen = self.cures.view(x, done).requires_grad_(self.cures.r1 > 0)
         real_logits = self.discriminate(seen, z_hat.detach())
-        fake_logits = self.discriminate(self.cures.view(x_fake.detach(), progress), z)
+        fake_logits = self.discriminate(self.cures.view(x_fake.detach(), done), z)
         d_loss = self.d_loss(real_logits, fake_logits)
         turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
 
         with still(self.discriminator):
-            encoded = self.discriminate(self.cures.view(x, progress), z_hat)
-            generated = self.discriminate(self.cures.view(x_fake, progress), z)
+            encoded = self.discriminate(self.cures.view(x, done), z_hat)
+            generated = self.discriminate(self.cures.view(x_fake, done), z)
             ge_loss = discriminator_loss(generated, encoded)  # with labels exchanged
             turn(self, opt_ge, ge_loss)
         advance(self)

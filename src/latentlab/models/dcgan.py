@@ -18,7 +18,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
 from latentlab.losses.adversarial import BORDERS, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 
@@ -92,16 +92,16 @@ class DCGAN(LightningModule):
         x = 2 * batch[0] - 1
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = self.generate(self.sample_prior(x))
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
 
-        seen = self.cures.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        seen = self.cures.view(x, done).requires_grad_(self.cures.r1 > 0)
         real_logits = self.discriminator(seen)
-        fake_logits = self.discriminator(self.cures.view(x_fake.detach(), progress))
+        fake_logits = self.discriminator(self.cures.view(x_fake.detach(), done))
         d_loss = self.d_loss(real_logits, fake_logits)
         turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
 
         with still(self.discriminator):
-            g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, progress)))
+            g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, done)))
             turn(self, opt_g, g_loss)
         advance(self)
         return {

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, batch_number, still, told_apart, turn
+from latentlab.games import adam_each, batch_number, progress, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.nets.flat import FlatDiscriminator, FlatGenerator
 
@@ -95,12 +95,12 @@ class GAN(LightningModule):
         return terms
 
     def step_discriminator(self, x: Tensor, opt_d: Any) -> dict[str, Tensor]:
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
         with torch.no_grad():
             x_fake = self.generate(self.sample_prior(x))
-        seen = self.cures.view(2 * x - 1, progress).requires_grad_(self.cures.r1 > 0)
+        seen = self.cures.view(2 * x - 1, done).requires_grad_(self.cures.r1 > 0)
         real_logits = self.discriminator(seen)
-        fake_logits = self.discriminator(self.cures.view(x_fake, progress))
+        fake_logits = self.discriminator(self.cures.view(x_fake, done))
         d_loss = self.d_loss(real_logits, fake_logits)
         turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
         g_loss = self.g_loss(fake_logits.detach())
@@ -114,7 +114,7 @@ class GAN(LightningModule):
     def step_generator(self, x: Tensor, opt_g: Any) -> None:
         x_fake = self.generate(self.sample_prior(x))
         with still(self.discriminator):
-            seen = self.cures.view(x_fake, self.cures.progress(self.trainer))
+            seen = self.cures.view(x_fake, progress(self))
             turn(self, opt_g, self.g_loss(self.discriminator(seen)))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.corruption import check_warp, warp
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.losses.information import categorical_information, uniform_information
-from latentlab.nets.conv import Discriminator, Generator, dense, init_dcgan
+from latentlab.nets.conv import Discriminator, Generator, init_dcgan
+from latentlab.nets.flat import dense
 from latentlab.priors import Coded
 
 NO_CURE = {"packing": "Q reads the code of one image"}
@@ -164,17 +165,17 @@ class InfoGAN(LightningModule):
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         z = self.sample_prior(x)
         x_fake = self.generate(z)
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
 
-        seen = self.cures.view(x, progress).requires_grad_(self.cures.r1 > 0)
+        seen = self.cures.view(x, done).requires_grad_(self.cures.r1 > 0)
         real_logits, _ = self.look(seen)
-        fake_logits, said = self.ask(self.cures.view(x_fake.detach(), progress))
+        fake_logits, said = self.ask(self.cures.view(x_fake.detach(), done))
         d_loss = self.d_loss(real_logits, fake_logits)
         penalty = self.cures.penalty(real_logits, seen, batch_number(self))
         turn(self, opt_d, d_loss - self.weigh(*self.information(said, z)) + penalty)
 
         with still(self.discriminator):
-            fake_logits, said = self.ask(self.cures.view(x_fake, progress))
+            fake_logits, said = self.ask(self.cures.view(x_fake, done))
             about_y, about_c = self.information(said, z)
             g_loss = self.g_loss(fake_logits)
             turn(self, opt_g, g_loss - self.weigh(about_y, about_c))

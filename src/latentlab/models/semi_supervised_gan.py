@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from latentlab.contracts import ImageShape, LatentlabError, Sampler, to_float
 from latentlab.corruption import check_warp, warp
 from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, still, told_apart, turn
+from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.losses.semi_supervised import disagreement, feature_matching, real_logit
 from latentlab.nets.noisy import noisy_mlp, softplus_mlp
@@ -148,25 +148,26 @@ class SemiSupervisedGAN(LightningModule):
         rows = torch.randint(len(self.labelled_x), (self.labelled_batch,))
         x_few = to_float(self.labelled_x[rows]).unflatten(1, self.image_shape)
         x_few, y_few = warp(x_few, self.warp), self.labelled_y[rows]
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
 
-        seen = self.cures.view_unit(x, progress).requires_grad_(self.cures.r1 > 0)
-        parts = [x_few, seen, self.cures.view_unit(x_fake.detach(), progress)]
+        seen = self.cures.view_unit(x, done).requires_grad_(self.cures.r1 > 0)
+        parts = [x_few, seen, self.cures.view_unit(x_fake.detach(), done)]
         if self.consistency:
             parts.append(warp(x, self.warp))
         few_logits, real, fake, *warped = self.classify(torch.cat(parts)).split(
             [len(part) for part in parts]
         )
         class_loss = F.cross_entropy(few_logits, y_few)
-        for logits in warped:
-            class_loss = class_loss + self.ramped() * disagreement(real.detach(), logits)
+        if self.consistency:
+            weight = self.consistency * min(1.0, 5 * done)
+            class_loss = class_loss + weight * disagreement(real, warped[0])
         real_logits, fake_logits = real_logit(real), real_logit(fake)
         d_loss = self.d_loss(real_logits, fake_logits)
         penalty = self.cures.penalty(real_logits, seen, batch_number(self))
         turn(self, opt_d, class_loss + d_loss + penalty)
 
         with still(self.discriminator):
-            real, fake = (self.cures.view_unit(images, progress) for images in (x, x_fake))
+            real, fake = (self.cures.view_unit(images, done) for images in (x, x_fake))
             g_loss = feature_matching(self.features(real), self.features(fake))
             turn(self, opt_g, g_loss)
         advance(self)
@@ -176,11 +177,6 @@ class SemiSupervisedGAN(LightningModule):
             "d_loss": d_loss,
             "g_loss": g_loss,
         }
-
-    def ramped(self) -> float:
-        """λ at this step, after a linear rise over the first fifth of the training."""
-        done = batch_number(self) / self.trainer.estimated_stepping_batches
-        return self.consistency * min(1.0, 5 * done)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """The classifier's error on held-out images, and how real they and fakes look to D."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import batch_number, still, told_apart, turn
+from latentlab.games import batch_number, progress, still, told_apart, turn
 from latentlab.losses.adversarial import players
 from latentlab.losses.penalties import r1_penalty
 from latentlab.nets.style import Mapping, StyleDiscriminator, StyleGenerator
@@ -110,18 +110,18 @@ class StyleGAN(LightningModule):
         x = 2 * batch[0] - 1
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = 2 * self.draw(self.mixed_styles(x), fresh_noise=True) - 1
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
 
         lazy = self.r1_weight > 0 and batch_number(self) % LAZY == 0
-        seen = self.cures.view(x, progress).requires_grad_(lazy)
+        seen = self.cures.view(x, done).requires_grad_(lazy)
         real_logits = self.discriminator(seen)
-        fake_logits = self.discriminator(self.cures.view(x_fake.detach(), progress))
+        fake_logits = self.discriminator(self.cures.view(x_fake.detach(), done))
         d_loss = self.d_loss(real_logits, fake_logits)
         r1 = r1_penalty(real_logits, seen) if lazy else torch.zeros_like(d_loss)
         turn(self, opt_d, d_loss + LAZY * self.r1_weight * r1)
 
         with still(self.discriminator):
-            g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, progress)))
+            g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, done)))
             turn(self, opt_g, g_loss)
         return {
             "loss": d_loss.detach() + g_loss,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape, Sampler
 from latentlab.cures import Cures
-from latentlab.games import adam_each, batch_number, still, turn
+from latentlab.games import adam_each, batch_number, progress, still, turn
 from latentlab.losses.adversarial import gradient_penalty, wasserstein, wasserstein_critic
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
 
@@ -111,10 +111,10 @@ class WGAN(LightningModule):
         return terms
 
     def step_critic(self, x: Tensor, opt_d: Any) -> dict[str, Tensor]:
-        progress = self.cures.progress(self.trainer)
+        done = progress(self)
         with torch.no_grad():
-            x_fake = self.cures.view(self.generate(self.sample_prior(x)), progress)
-        seen = self.cures.view(2 * x - 1, progress).requires_grad_(self.cures.r1 > 0)
+            x_fake = self.cures.view(self.generate(self.sample_prior(x)), done)
+        seen = self.cures.view(2 * x - 1, done).requires_grad_(self.cures.r1 > 0)
         real_scores, fake_scores = self.discriminator(seen), self.discriminator(x_fake)
         loss = wasserstein_critic(real_scores, fake_scores)
         loss = loss + self.cures.penalty(real_scores, seen, batch_number(self))
@@ -132,7 +132,7 @@ class WGAN(LightningModule):
     def step_generator(self, x: Tensor, opt_g: Any) -> None:
         x_fake = self.generate(self.sample_prior(x))
         with still(self.discriminator):
-            seen = self.cures.view(x_fake, self.cures.progress(self.trainer))
+            seen = self.cures.view(x_fake, progress(self))
             turn(self, opt_g, wasserstein(self.discriminator(seen)))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from latentlab.nets.flat import dense
+
 
 def pyramid(image_shape: tuple[int, int, int]) -> tuple[int, int]:
     """How often a square image is halved, and the side that is left: (levels ≥ 1, side 4…7).
@@ -60,17 +62,6 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         # channels last in memory, as the convolutions want it; so is their gradient then
         return self.upsample(self.project(self.stem(z)).unflatten(1, self.smallest).movedim(3, 1))
-
-
-def dense(
-    fan_in: int, fan_out: int, *, slope: float = 0.0, batch_norm: bool = True
-) -> nn.Sequential:
-    """Linear, batch normalisation, LeakyReLU: (B, fan_in) → (B, fan_out); slope 0 is ReLU."""
-    return nn.Sequential(
-        nn.Linear(fan_in, fan_out, bias=not batch_norm),
-        *([nn.BatchNorm1d(fan_out)] if batch_norm else []),
-        nn.LeakyReLU(slope),
-    )
 
 
 class Discriminator(nn.Module):

@@ -9,6 +9,17 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 
+def dense(
+    fan_in: int, fan_out: int, *, slope: float = 0.0, batch_norm: bool = True
+) -> nn.Sequential:
+    """Linear, batch normalisation, LeakyReLU: (B, fan_in) → (B, fan_out); slope 0 is ReLU."""
+    return nn.Sequential(
+        nn.Linear(fan_in, fan_out, bias=not batch_norm),
+        *([nn.BatchNorm1d(fan_out)] if batch_norm else []),
+        nn.LeakyReLU(slope),
+    )
+
+
 class FlatGenerator(nn.Module):
     """Codes (B, D) → logits (B, C, H, W): linear, batch normalisation, ReLU, at each width."""
 
@@ -19,7 +30,7 @@ class FlatGenerator(nn.Module):
         self.image_shape = image_shape
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise([latent_dim, *hidden]):
-            layers += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.ReLU()]
+            layers.append(dense(fan_in, fan_out))
         last = [latent_dim, *hidden][-1]
         self.layers = nn.Sequential(*layers, nn.Linear(last, math.prod(image_shape)))
 

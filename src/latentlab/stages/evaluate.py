@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from latentlab import tracking
+from latentlab.charts import save_map
 from latentlab.config import Project, load_project
 from latentlab.contracts import LinearDecoder, Split, weighted_means
 from latentlab.evaluation import Yardsticks, load_reference, yardsticks
@@ -21,7 +22,7 @@ from latentlab.files import fresh_folder, write_json
 from latentlab.findings import Finding, write_finding
 from latentlab.metrics.embedding import tsne
 from latentlab.metrics.pca import PCA, principal_angles
-from latentlab.plots import save_grid, save_map, save_pairs, save_rows
+from latentlab.plots import save_grid, save_pairs, save_rows
 from latentlab.runs import fill
 from latentlab.stages import UNTRACKED
 from latentlab.studies import studies_of

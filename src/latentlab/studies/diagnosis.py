@@ -17,12 +17,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from latentlab.charts import chart
+from latentlab.charts import PALETTE, chart
 from latentlab.contracts import Split, to_float
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
 from latentlab.metrics.features import extract
-from latentlab.plots import PALETTE
 from latentlab.trained import Trained
 
 IMAGES = 2000  # at most so many of each kind

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentlab.charts import save_map
 from latentlab.contracts import Autoencoder
 from latentlab.evaluation import Yardsticks
 from latentlab.findings import Finding, Picture
-from latentlab.plots import save_grid, save_map
+from latentlab.plots import save_grid
 from latentlab.trained import Trained
 
 STEPS = 16  # images along each side of the sheet

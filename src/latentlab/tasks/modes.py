@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from latentlab.charts import PALETTE
 from latentlab.contracts import LatentlabError, Task
 from latentlab.cures import Cures
 from latentlab.files import write_atomic
@@ -26,7 +27,6 @@ from latentlab.findings import Finding, Picture
 from latentlab.games import play
 from latentlab.nets.flat import FlatDiscriminator
 from latentlab.nets.mlp import mlp
-from latentlab.plots import PALETTE
 from latentlab.tasks import Context
 
 SAMPLES = 2500

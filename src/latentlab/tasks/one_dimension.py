@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from latentlab.charts import PALETTE
 from latentlab.contracts import LatentlabError, Task
 from latentlab.files import write_atomic
 from latentlab.findings import Finding, Picture
@@ -27,7 +28,6 @@ from latentlab.games import descend
 from latentlab.losses.adversarial import players
 from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam, linear_decay
-from latentlab.plots import PALETTE
 from latentlab.tasks import Context
 
 REACH = 8  # deviations that the integrals go beyond data and start

@@ -18,12 +18,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from latentlab.charts import save_map
 from latentlab.contracts import LatentlabError, Split, Task, to_float
 from latentlab.findings import Finding, Picture
 from latentlab.losses.likelihoods import squared_error
 from latentlab.metrics.pca import PCA
 from latentlab.nets.mlp import mlp
-from latentlab.plots import save_map
 from latentlab.tasks import Context
 from latentlab.tasks.fitting import fit
 

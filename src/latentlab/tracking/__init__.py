@@ -6,6 +6,7 @@ does not work is an error; once it runs, it is a warning, and the numbers wait f
 
 run           open or continue a run, log to it, finish it
 clerk         the same in a process of its own, so that nobody waits for MLflow
+contact       whether the store answers; patience, and one warning, where it does not
 undelivered   the file of what a run could not deliver, until it is continued
 held          which points of its curves the store holds already
 describe      params, tags and names of metrics, as MLflow allows them; the state of the code

@@ -24,6 +24,7 @@ from latentlab.tracking import run as in_process
 from latentlab.tracking.describe import check_name
 from latentlab.tracking.errors import is_mistake, mistake
 from latentlab.tracking.run import Run, Status
+from latentlab.tracking.store import failures
 
 _hired: Clerk | None = None
 
@@ -220,7 +221,7 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what MLflow prints is no reply
-    in_process.failures()  # imports MLflow
+    failures()  # imports MLflow
     desk, owed = Desk(), None
     for line in sys.stdin:
         what, arguments = json.loads(line)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from latentlab.tracking import undelivered
+from latentlab.tracking.contact import Contact
 from latentlab.tracking.describe import checked_number, checked_tags, describe, flatten
 from latentlab.tracking.errors import mistake
 from latentlab.tracking.held import Held
 from latentlab.tracking.model import upload_model
 from latentlab.tracking.store import (
     experiment_id,
-    failures,
     find_run,
     open_store,
     short,
@@ -84,9 +84,8 @@ def continue_run(
 class Run:
     """One MLflow run. Numbers wait in memory until `flush`; no failure of the store stops a caller.
 
-    What the store does not take (one warning a loss of contact) is offered again at the next flush.
-    After a failure that took t seconds, nothing is tried for 10 t: a server that swallows requests
-    slows a training by a tenth at most. What is left at `finish` goes to a file beside the store.
+    What the store does not take is offered again at the next flush, as `Contact` allows; what is
+    left at `finish` goes to a file beside the store.
 
     `holds(key)` tells the steps that the store has of a metric; a new run has none.
     """
@@ -107,8 +106,7 @@ class Run:
         self._tags: dict[str, str] = {}
         self._non_finite: set[str] = set()
         self._lost: list[str] = []  # artifacts
-        self._failing = False
-        self._patience = -math.inf  # time.monotonic() before which the store is not asked again
+        self._contact = Contact()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Note values under names like `train/loss`; delivered by `flush`.
@@ -156,7 +154,7 @@ class Run:
         """Deliver what waits. False: the store did not take all of it, the rest goes on waiting."""
         kept = "they are kept and offered again"
         while self._metrics or self._tags:
-            if not self._attempt("metrics", self._deliver, kept):
+            if not self._contact.attempt("metrics", self._deliver, kept):
                 return False
         return True
 
@@ -187,14 +185,14 @@ class Run:
 
         A run that is continued delivers that file.
         """
-        self._patience = -math.inf
+        self._contact.insist()
         missing = [f"artifacts ({', '.join(self._lost)})"] if self._lost else []
         if self.flush():
             self.undelivered.unlink(missing_ok=True)
         else:
             missing.append(f"numbers ({self._keep()})")
         close = partial(self._client.set_terminated, self.id, status)
-        if not self._attempt(f"status {status}", close, "it is left out"):
+        if not self._contact.attempt(f"status {status}", close, "it is left out"):
             missing.append(f"status {status}")
         if missing:
             print(
@@ -214,30 +212,10 @@ class Run:
 
     def _give(self, what: str, action: Callable[[], Any]) -> bool:
         """Attempt what is not offered again: its loss is told now and at the end."""
-        if self._attempt(what, action, "it is left out"):
+        if self._contact.attempt(what, action, "it is left out"):
             return True
         self._lost.append(what)
         return False
-
-    def _attempt(self, what: str, action: Callable[[], Any], otherwise: str) -> bool:
-        """Run `action`; True if the store took it, else one warning a loss of contact."""
-        start = time.monotonic()
-        if start < self._patience:
-            return False
-        try:
-            action()
-        except failures() as error:
-            now = time.monotonic()
-            self._patience = now + 10 * (now - start)
-            if not self._failing:
-                print(
-                    f"warning: MLflow did not take {what}: {otherwise} ({short(error)})",
-                    file=sys.stderr,
-                )
-            self._failing = True
-            return False
-        self._failing = False
-        return True
 
     def _deliver(self) -> None:
         """Hand over what one request takes."""
