@@ -8,7 +8,8 @@ nets losses priors corruption cures games optimizers   plain torch: networks, ob
 models      one LightningModule a file, read top to bottom like a paper's method section
 data        fetch, verify, split, write and load images
 metrics     the yardsticks: function(model or features, data) → numbers
-plots       sheets of images; charts: what has axes          tracking   the MLflow run and its loadable model
+plots       tensors → sheets of images          charts   lines, bars and maps
+tracking    the MLflow run and its loadable model
 config      two YAML files → one typed, seeded experiment, and what it may name
 training    fit one experiment; callbacks, checkpoints, devices: the loop's company
 startup launcher memory   how a process of ours begins
