@@ -63,3 +63,27 @@ def test_a_lean_start_trains_the_same_and_gives_way():
     assert weights == expected
     assert spared == "[] _Later"
     assert used == "used"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_wait_without_spinning_unless_the_user_says_how(monkeypatch, said, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    # what OpenMP reads when torch is loaded
+    code = (
+        "import sys, os\n"
+        "class AtTorch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            print(os.environ.get('GOMP_SPINCOUNT'))\n"
+        "            raise SystemExit\n"
+        "sys.meta_path.insert(0, AtTorch())\n"
+        "from latentlab.startup import lean\n"
+        "lean()\n"
+    )
+    assert python(code) == [expected]

@@ -4,10 +4,15 @@ Two thirds of `import lightning` are not Lightning. It imports all of torchmetri
 torchvision, scipy and matplotlib for metrics that no stage computes; Lightning and every step of an
 optimizer import torch's compiler, whether or not anything is compiled. `lean` spares a process
 that. It changes no number; what was spared is still imported when it is really used.
+
+And share the cores: OpenMP's threads wait for each other by spinning for milliseconds. Where
+another program has one of the cores, the thread that is waited for sleeps meanwhile, and training
+is some ten times slower (bench/busy.py).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +26,7 @@ from typing import Any
 
 COMPILER = "torch._dynamo"
 SPARED = ("torchvision", "scipy", "matplotlib")
+SPINS = "1000"  # tens of microseconds; GNU's OpenMP takes 300,000
 
 
 def lean() -> None:
@@ -30,6 +36,8 @@ def lean() -> None:
     """
     if COMPILER in sys.modules or "torchmetrics" in sys.modules:
         return
+    if "OMP_WAIT_POLICY" not in os.environ:  # else the user's word; read once, as torch is loaded
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     _Later.install()
     with _hidden(SPARED):
         import_module("torchmetrics")

@@ -228,6 +228,14 @@ def test_the_logits_of_all_pixels_are_never_in_memory_together(monkeypatch):
     assert max(together) <= 2, "the part at hand, and the next one while it is made"
 
 
+def test_a_learned_scale_stays_above_the_least():
+    model = StochasticAE(SHAPE, likelihood="gaussian", scale="pixel", least_scale=0.05)
+    with torch.no_grad():
+        model.log_scale -= 50
+        std = model.decode_std(torch.randn(3, model.latent_dim))
+    assert torch.allclose(std, torch.full_like(std, 0.05))
+
+
 def test_bits_per_dim_of_uniform_levels_are_eight():
     nll = torch.tensor([20 * math.log(256)])
     assert float(bits_per_dim(nll, 20)) == pytest.approx(8)
@@ -240,6 +248,7 @@ def test_bits_per_dim_of_uniform_levels_are_eight():
         ({"likelihood": "gaussian", "scale": -0.1}, "scale is -0.1: a Gaussian needs"),
         ({"likelihood": "gaussian", "scale": "none"}, "scale is 'none': a Gaussian needs"),
         ({"likelihood": "bernoulli", "scale": 0.1}, "a bernoulli pixel has none"),
+        ({"likelihood": "gaussian", "scale": "pixel", "least_scale": 0.0}, "least_scale is 0.0"),
         ({"likelihood": "categorical", "share": 0.0}, r"share is 0.0: .* \(0, 1\]"),
     ],
 )

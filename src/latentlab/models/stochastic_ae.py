@@ -40,7 +40,6 @@ from latentlab.nets.mlp import mlp
 from latentlab.optimizers import adam_linear_decay
 
 OUTPUTS = 8  # numbers h_i per pixel, from which V makes 256 logits
-LEAST = -4.0  # a learned log σ stays above, 5 of 255 levels: finer ones only fit training images
 AT_ONCE = 128  # pixels whose distributions are in memory together
 
 
@@ -49,8 +48,9 @@ class StochasticAE(LightningModule):
 
     `latent_dim` None: 32, but at most a fifth of the image's numbers. `scale` is the Gaussian's σ,
     of images in [0, 1]: a number fixes it, "shared" learns one, "pixel" has the decoder say one
-    for each pixel. `share`: a training step scores this share of the pixels, drawn anew and scaled
-    up without bias, which keeps 256 logits a pixel affordable. `lr`: Adam's, falling to 0.
+    for each pixel, above `least_scale`: a finer one only fits the training images. `share`: a
+    training step scores this share of the pixels, drawn anew and scaled up without bias, which
+    keeps 256 logits a pixel affordable. `lr`: Adam's, falling to 0.
     """
 
     family = "AE"
@@ -63,11 +63,13 @@ class StochasticAE(LightningModule):
         scale: float | Literal["shared", "pixel"] | None = None,
         latent_dim: int | None = None,
         hidden: Sequence[int] = (400,),
+        least_scale: float = 0.02,
         share: float = 1.0,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        _check(likelihood, scale, share)
+        _check(likelihood, scale, least_scale, share)
+        self.least = math.log(least_scale)
         self.pixels = pixels = math.prod(image_shape)
         self.image_shape, self.likelihood, self.scale, self.lr = image_shape, likelihood, scale, lr
         self.latent_dim = latent_dim or max(1, min(32, pixels // 5))
@@ -96,8 +98,8 @@ class StochasticAE(LightningModule):
         mean = outputs[..., 0]  # black may lie far below 0: the outer bins hold the tails
         if self.scale != "pixel":
             return GaussianPixels(mean, self.log_scale)
-        above = F.softplus(self.log_scale + outputs[..., 1] - LEAST)
-        return GaussianPixels(mean, LEAST + above)
+        above = F.softplus(self.log_scale + outputs[..., 1] - self.least)
+        return GaussianPixels(mean, self.least + above)
 
     def distributions(self, z: Tensor, places: Tensor | None = None) -> Iterator[PixelDistribution]:
         """p(x|z) of codes (B, D), a few pixels (B, ≤ 128) at a time; `places` None: all.
@@ -156,8 +158,13 @@ class StochasticAE(LightningModule):
         return adam_linear_decay(self.parameters(), self.lr, total_steps=steps)
 
 
-def _check(likelihood: str, scale: float | str | None, share: float) -> None:
+def _check(likelihood: str, scale: float | str | None, least_scale: float, share: float) -> None:
     """Refuse what no distribution has."""
+    if least_scale <= 0:
+        raise ValueError(
+            f"least_scale is {least_scale}: a standard deviation must be > 0, in parts of the range"
+            " from black to white"
+        )
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}: it is a share of the pixels and must be in (0, 1]")
     if likelihood != "gaussian" and scale is not None:
