@@ -40,10 +40,40 @@ def test_categorical_sums_to_one_over_all_grey_levels_and_has_its_mean():
     torch.testing.assert_close(pixels.mean(outputs).detach().flatten(), mean)
 
 
-def test_categorical_is_the_one_of_torch_distributions():
-    scores, x = torch.randn(3, 2, 4, 4, 256), torch.randint(256, (3, 2, 4, 4))
-    expected = -Categorical(logits=scores).log_prob(x).sum((1, 2, 3))
-    torch.testing.assert_close(categorical_nll(scores, x / 255), expected)
+def test_categorical_is_the_one_of_torch_distributions_and_so_are_its_gradients():
+    scores = torch.nn.Linear(5, 256).double()
+    h = torch.randn(2, 3, 16, 16, 5, dtype=torch.float64, requires_grad=True)  # several parts
+    x, weigh = torch.randint(256, (2, 3, 16, 16)), torch.tensor([0.3, -2.0], dtype=torch.float64)
+    leaves = [h, *scores.parameters()]
+    expected = -Categorical(logits=scores(h)).log_prob(x).sum((1, 2, 3))
+    nll = categorical_nll(h, scores, x / 255)
+    torch.testing.assert_close(nll, expected)
+    wanted = torch.autograd.grad((weigh * expected).sum(), leaves)
+    torch.testing.assert_close(torch.autograd.grad((weigh * nll).sum(), leaves), wanted)
+
+
+def test_categorical_holds_the_scores_of_a_few_values_only(monkeypatch):
+    most, score = [], torch.nn.functional.linear
+
+    def counted(*args):
+        scores = score(*args)
+        most.append(scores.numel())
+        return scores
+
+    monkeypatch.setattr(torch.nn.functional, "linear", counted)
+    pixels = PixelLikelihood("categorical")
+    outputs = torch.randn(4, pixels.outputs, 32, 32, requires_grad=True)
+    pixels.nll(outputs, torch.rand(4, 1, 32, 32)).sum().backward()
+    assert len(most) == 2 * 4
+    assert max(most) == 256 * 1024
+
+
+def test_categorical_scores_are_not_rounded_under_autocast():
+    pixels, x = PixelLikelihood("categorical"), torch.rand(2, 1, 4, 4)
+    outputs = torch.randn(2, pixels.outputs, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = pixels.nll(outputs, x)
+    torch.testing.assert_close(got, pixels.nll(outputs, x))
 
 
 def test_gaussian_is_the_one_of_torch_distributions():

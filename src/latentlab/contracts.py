@@ -97,6 +97,15 @@ class Autoencoder(Model, Protocol):
 
 
 @runtime_checkable
+class MixesCodes(Protocol):
+    """A model whose codes are no points of a space: it says itself what lies between two."""
+
+    def mix(self, a: Tensor, b: Tensor, share: float) -> Tensor:
+        """Codes (B, D) → codes (B, D): a at `share` 0, b at 1."""
+        ...
+
+
+@runtime_checkable
 class LinearDecoder(Protocol):
     """A model whose decoder is affine before clipping: x̂ = basis · z + offset."""
 

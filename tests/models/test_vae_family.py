@@ -96,13 +96,13 @@ def test_importance_sampling_converges_to_the_exact_likelihood(monkeypatch):
     assert max(widest) <= 400
 
 
-def test_memory_of_importance_sampling_counts_the_scores_of_every_pixel():
+def test_memory_of_importance_sampling_counts_what_the_decoder_puts_out():
     torch.manual_seed(0)
     model = VAE((1, 8, 8), latent_dim=2, hidden=[8], likelihood="categorical").eval()
     sizes = []
-    model.pixels.scores.register_forward_hook(lambda _, inputs, made: sizes.append(made.numel()))
-    log_likelihood(model, torch.rand(6, 1, 8, 8), torch.zeros(6), samples=200, seed=0)
-    assert sum(sizes) == 6 * 200 * 64 * 256
+    model.decoder.register_forward_hook(lambda _, inputs, made: sizes.append(made.numel()))
+    log_likelihood(model, torch.rand(6, 1, 8, 8), torch.zeros(6), samples=2000, seed=0)
+    assert sum(sizes) == 6 * 2000 * 64 * 8
     assert max(sizes) <= 2**21
 
 
@@ -297,6 +297,15 @@ def test_vq_vae_names_the_nearest_vector_and_decodes_from_it():
     codes = model.encode(x)
     assert torch.equal(model.decode(codes), model.decode(codes + 0.3))
     assert model.features(x).shape == (2, 16 * 3)
+
+
+def test_between_two_codes_vq_vae_takes_the_symbols_nearest_to_the_line_of_their_vectors():
+    model = VQVAE((1, 8, 8), symbols=3, depth=2, width=4)
+    with torch.no_grad():
+        model.book.copy_(torch.tensor([[0.0, 0.0], [10.0, 0.0], [4.0, 1.0]]))
+    a, b = torch.zeros(1, model.latent_dim), torch.ones(1, model.latent_dim)
+    way = [float(model.mix(a, b, share).unique()) for share in (0, 0.1, 0.4, 0.6, 0.9, 1)]
+    assert way == [0, 0, 2, 2, 1, 1]  # over the third, which no number between 0 and 1 names
 
 
 def test_vq_vae_passes_the_decoders_gradient_straight_through():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from latentlab.losses.likelihoods import bernoulli_nll, gaussian_nll
 from latentlab.losses.precision import at_least_single
@@ -14,20 +16,54 @@ from latentlab.losses.precision import at_least_single
 KINDS = ("bernoulli", "gaussian", "categorical")
 LEVELS = 256  # grey levels of a stored image
 WIDTH = 8  # numbers per value from which the 256 scores are made
-AT_ONCE = 2**13  # values whose 256 scores `mean` has in memory together: 8 MiB
+AT_ONCE = 2**10  # values whose 256 scores are in memory together: 1 MiB
 
 
-def categorical_nll(scores: Tensor, x: Tensor) -> Tensor:
-    """−Σ_pixels log softmax(scores)[level of x], nats, (B,). scores (B, C, H, W, 256)."""
+class _ScoreLevels(torch.autograd.Function):
+    """−log softmax(h Wᵀ + b)[level] of rows h (N, F), with 256 scores at hand for a few rows only.
+
+    The scores are made again on the way back, where they become the gradient, p − 1[level]: they
+    never leave the cache, and an image of n values costs n · F numbers of memory, not n · 256.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, level: Tensor) -> Tensor:
+        ctx.save_for_backward(h, weight, bias, level)
+        parts = zip(h.split(AT_ONCE), level.split(AT_ONCE), strict=True)
+        with torch.autocast(h.device.type, enabled=False):
+            losses = [
+                F.cross_entropy(F.linear(rows, weight, bias), some, reduction="none")
+                for rows, some in parts
+            ]
+        return torch.cat(losses)  # (N,)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        h, weight, bias, level = ctx.saved_tensors
+        to_h, to_weight, to_bias = (torch.zeros_like(t) for t in (h, weight, bias))
+        for start in range(0, len(h), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            slope = F.linear(h[part], weight, bias).softmax(1)
+            slope[torch.arange(len(slope), device=h.device), level[part]] -= 1
+            slope *= grad[part].unsqueeze(1)
+            torch.mm(slope, weight, out=to_h[part])
+            to_weight.addmm_(slope.T, h[part])
+            to_bias += slope.sum(0)
+        return to_h, to_weight, to_bias, None
+
+
+def categorical_nll(h: Tensor, scores: nn.Linear, x: Tensor) -> Tensor:
+    """−Σ_pixels log softmax(scores(h))[level of x], nats, (B,). h (B, C, H, W, F), 256 scores."""
     level = (x * (LEVELS - 1)).round().long().clamp(0, LEVELS - 1)  # (B, C, H, W)
-    chosen = scores.gather(-1, level.unsqueeze(-1)).squeeze(-1)
-    return (scores.logsumexp(-1) - chosen).flatten(1).sum(1)
+    rows, weight, bias = (
+        at_least_single(t) for t in (h.flatten(0, -2), scores.weight, scores.bias)
+    )
+    return _ScoreLevels.apply(rows, weight, bias, level.flatten()).view(len(x), -1).sum(1)
 
 
 class PixelLikelihood(nn.Module):
     """p(x|z) from what a decoder puts out: `outputs` numbers per value of the image.
-
-    `numbers`: how many it holds per value of the image, which decides its memory.
 
     bernoulli: the output is a logit, p(x = 1). gaussian: mean σ(output) and one standard deviation
     for all pixels, `scale`, learned where `scale` is None (Rybkin et al. 2021, "Simple and
@@ -56,7 +92,7 @@ class PixelLikelihood(nn.Module):
                 " binarize out"
             )
         self.kind, self.binary = kind, binary
-        self.outputs, self.numbers = (WIDTH, LEVELS) if kind == "categorical" else (1, 1)
+        self.outputs = WIDTH if kind == "categorical" else 1
         if kind == "gaussian":
             start = torch.tensor(math.log(0.1 if scale is None else scale))
             self.log_scale = nn.Parameter(start, requires_grad=scale is None)
@@ -84,7 +120,7 @@ class PixelLikelihood(nn.Module):
         if self.kind == "gaussian":
             # a bfloat16 mean would round log σ as well, a bias of some percent
             return gaussian_nll(self.mean(at_least_single(outputs)), self.log_scale, x)
-        return categorical_nll(self.scores(_per_value(outputs)), x)
+        return categorical_nll(_per_value(outputs), self.scores, x)
 
 
 def _per_value(outputs: Tensor) -> Tensor:

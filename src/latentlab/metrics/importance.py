@@ -19,12 +19,12 @@ LARGEST = 2**21  # numbers decoded at once: 8 MiB a tensor
 class Observer(Protocol):
     """`kind` names the likelihood, `binary` says that it is of a draw of the image.
 
-    `numbers`: how many it holds per value of the image, 256 where it scores every grey level.
+    `outputs`: how many numbers of the decoder it takes per value of the image.
     """
 
     kind: str
     binary: bool
-    numbers: int
+    outputs: int
 
 
 @runtime_checkable
@@ -44,7 +44,7 @@ def log_likelihood(
 
     Memory does not grow with N or `samples`; the draws come from `seed`.
     """
-    cost = x[0].numel() * model.pixels.numbers
+    cost = x[0].numel() * model.pixels.outputs
     at_once = max(1, min(samples, LARGEST // cost))
     images = max(1, LARGEST // (cost * at_once))
     found = []

@@ -5,7 +5,8 @@
 
 sg stops the gradient; that of the decoder passes from e_s to z_e unchanged (straight through). The
 KL to the uniform prior is a constant, places × log K; which symbols go together is learned
-afterwards, by the sampler. A code is whole numbers, so a line between two codes means nothing.
+afterwards, by the sampler. A code is whole numbers; the way between two leads along the vectors
+that they name.
 
 van den Oord et al. 2017, "Neural discrete representation learning", eqs. 1–3.
 """
@@ -80,6 +81,11 @@ class VQVAE(LightningModule):
         """Symbols (B, D); what is no whole number in 0 … K − 1 becomes the nearest."""
         symbols = z.round().long().clamp(0, self.symbols - 1)
         return self.pixels.mean(self.decoder(self.look_up(symbols)))
+
+    def mix(self, a: Tensor, b: Tensor, share: float) -> Tensor:
+        """Symbols (B, D) → those nearest to the line between their vectors, at `share` of b."""
+        vectors = torch.lerp(self.look_up(a.long()), self.look_up(b.long()), share)
+        return self.quantize(vectors).float()
 
     def features(self, x: Tensor) -> Tensor:
         """The vectors that the symbols name."""

@@ -28,7 +28,10 @@ from latentlab.report.table import models_table, numbers_table
 PICTURES = {
     "samples": ("Samples", "Images decoded from drawn codes; nothing was chosen by hand."),
     "reconstructions": ("Reconstructions", "Test images above what the model makes of them."),
-    "interpolations": ("Interpolations", "Straight lines between the codes of two images."),
+    "interpolations": (
+        "Interpolations",
+        "Straight lines between the codes of two images; of symbols, between their vectors.",
+    ),
     "map": ("Maps", "Codes or features of test images in two dimensions; colour is the class."),
 }
 

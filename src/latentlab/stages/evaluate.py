@@ -16,7 +16,7 @@ from torch import Tensor
 from latentlab import tracking
 from latentlab.charts import save_map
 from latentlab.config import Project, load_project
-from latentlab.contracts import LinearDecoder, Split, weighted_means
+from latentlab.contracts import LinearDecoder, MixesCodes, Split, weighted_means
 from latentlab.evaluation import Yardsticks, load_reference, yardsticks
 from latentlab.files import fresh_folder, write_json
 from latentlab.findings import Finding, write_finding
@@ -125,9 +125,10 @@ def interpolate(trained: Trained, x: Tensor, *, steps: int = 10) -> Tensor:
     """Straight lines in code space between images 2i and 2i + 1 of x: (R, steps, C, H, W)."""
     z = trained.encode(x[: len(x) // 2 * 2])
     start, end = z[0::2], z[1::2]  # (R, D)
-    t = torch.linspace(0, 1, steps)[None, :, None]
-    lines = start[:, None] * (1 - t) + end[:, None] * t  # (R, steps, D)
-    return trained.decode(lines.flatten(0, 1)).unflatten(0, (len(start), steps))
+    model = trained.module
+    mix = model.mix if isinstance(model, MixesCodes) else torch.lerp
+    lines = [mix(start, end, share) for share in torch.linspace(0, 1, steps).tolist()]
+    return trained.decode(torch.cat(lines)).unflatten(0, (steps, -1)).transpose(0, 1)
 
 
 def card(trained: Trained, yard: Yardsticks) -> dict[str, Any]:
