@@ -15,9 +15,10 @@ from sklearn.datasets import load_digits
 
 from latentlab import charts, plots
 from latentlab.contracts import LatentlabError
-from latentlab.findings import Finding, write_finding
+from latentlab.findings import Finding, Shown, write_finding
 from latentlab.report.columns import BY_KEY, best_of
 from latentlab.report.page import page as render
+from latentlab.report.pieces import finding_html
 from latentlab.report.results import format_table, read_results
 from latentlab.stages import report
 
@@ -397,3 +398,24 @@ def test_in_a_browser_families_filter_and_pictures_enlarge(opened):
     page.set_viewport_size({"width": 420, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") == 420
     assert complaints == []
+
+
+def test_numbers_of_a_finding_s_column_stand_below_each_other_and_none_is_rounded_to_zero():
+    table = {
+        "plain": {"auroc": 1.0, "sse": 12.5, "modes": 25.0},
+        "cured": {"auroc": 0.99891, "sse": 3e-12, "modes": 1024.0},
+        "other": {"auroc": 0.5, "sse": -4.0},
+    }
+    shown = Shown("x", "X", "", table=table, numbers={}, flags=[], pictures=[])
+    cells = re.findall(r"<td>([^<]+)</td>", finding_html(shown))
+    assert cells == [
+        "1.0000",
+        "12.500",
+        "25",
+        "0.9989",
+        "3.0e−12",
+        "1,024",
+        "0.5000",
+        "−4.000",
+        "–",
+    ]

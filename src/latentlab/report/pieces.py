@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
+import statistics
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -63,10 +65,11 @@ def finding_html(shown: Shown, *, level: int = 4) -> str:
 
 def _finding_table(shown: Shown) -> str:
     columns = list(dict.fromkeys(key for row in shown.table.values() for key in row))
+    decimals = {key: _decimals(row.get(key) for row in shown.table.values()) for key in columns}
     heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{_short(row.get(column))}</td>" for column in columns)
+        + "".join(f"<td>{_fixed(row.get(column), decimals[column])}</td>" for column in columns)
         + "</tr>"
         for name, row in shown.table.items()
     )
@@ -78,11 +81,25 @@ def _finding_table(shown: Shown) -> str:
 
 def _short(value: float | None) -> str:
     """Four significant digits, thousands separated, whole numbers whole."""
+    return _fixed(value, _decimals([value]))
+
+
+def _decimals(values: Iterable[float | None]) -> int:
+    """Digits after the point for a column: four significant ones of its middle value."""
+    found = [abs(v) for v in values if v and math.isfinite(v)]
+    if all(v == int(v) for v in found):
+        return 0
+    places = [3 - math.floor(math.log10(v)) for v in found]
+    return min(6, max(0, statistics.median_low(places)))
+
+
+def _fixed(value: float | None, decimals: int) -> str:
+    """`decimals` digits after the point; in powers of ten what these would make 0."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}".replace("-", "−")
-    places = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(places, 8)}f}".replace("-", "−")
+    text = f"{value:,.{decimals}f}"
+    if value and not text.strip("-0.,"):
+        text = f"{value:.1e}"
+    return text.replace("-", "−")
