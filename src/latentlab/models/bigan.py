@@ -21,6 +21,7 @@ from latentlab.cures import Cures
 from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
 from latentlab.losses.adversarial import discriminator_loss, players
 from latentlab.nets.conv import Discriminator, Generator, init_dcgan
+from latentlab.nets.flat import dense
 
 NO_CURE = {"packing": "D is asked about one image and its code"}
 
@@ -28,7 +29,7 @@ NO_CURE = {"packing": "D is asked about one image and its code"}
 class BiGAN(LightningModule):
     """DCGAN's networks; `width`: channels of the widest map, doubled at each halving.
 
-    `joint`: width of D's hidden layer over image and code; `lr`: Adam's rates of G with E, and of
+    `joint`: width of D's layers over image, code and both; `lr`: Adam's rates of G with E, and of
     D, with `lr_decay` falling linearly to 0; `beta1`: Adam's.
     """
 
@@ -58,19 +59,21 @@ class BiGAN(LightningModule):
         self.encoder = Discriminator(image_shape, width=width)  # its body, with a head of D numbers
         maps = self.encoder.head.in_features
         self.encoder.head = nn.Linear(maps, latent_dim)
+        trunk = Discriminator(image_shape, width=width, batch_norm=cures.batch_norm).trunk
+        for network in (self.generator, self.encoder, trunk):
+            network.apply(init_dcgan)
         self.discriminator = nn.ModuleDict(
             {
-                "trunk": Discriminator(image_shape, width=width, batch_norm=cures.batch_norm).trunk,
+                "trunk": trunk,
+                # As wide for the code as for the image, with torch's own start: from DCGAN's, a
+                # few codes beside thousands of maps hardly move D, and E learns nothing.
+                "image": dense(maps, joint, slope=0.2, batch_norm=False),
+                "code": dense(latent_dim, joint, slope=0.2, batch_norm=False),
                 "joint": nn.Sequential(
-                    nn.Linear(maps + latent_dim, joint),
-                    nn.LeakyReLU(0.2),
-                    nn.Linear(joint, joint),
-                    nn.LeakyReLU(0.2),
-                    nn.Linear(joint, 1),
+                    nn.Linear(2 * joint, joint), nn.LeakyReLU(0.2), nn.Linear(joint, 1)
                 ),
             }
         )
-        self.apply(init_dcgan)
         cures.equip(self.discriminator, head="joint")
 
     def generate(self, z: Tensor) -> Tensor:
@@ -89,7 +92,8 @@ class BiGAN(LightningModule):
     def discriminate(self, x: Tensor, z: Tensor) -> Tensor:
         """Images in [−1, 1] and codes → logits (B,), high for an image with its encoding."""
         maps = self.discriminator["trunk"](x).movedim(1, 3).flatten(1)
-        return self.discriminator["joint"](torch.cat([maps, z], 1)).squeeze(1)
+        pair = [self.discriminator["image"](maps), self.discriminator["code"](z)]
+        return self.discriminator["joint"](torch.cat(pair, 1)).squeeze(1)
 
     def score_real(self, x: Tensor, y: Tensor) -> Tensor:
         """D's logits of images (B, C, H, W) in [0, 1], each with its encoding."""
