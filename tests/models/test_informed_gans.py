@@ -329,10 +329,30 @@ def test_bigan_gives_generator_and_encoder_the_labels_exchanged():
     assert terms["ge_loss"].item() == pytest.approx(ge_loss.item(), rel=1e-4)
 
 
+def test_bigan_s_cycle_asks_the_encoder_for_the_code_of_a_fake_and_moves_both():
+    build = {"prior": StandardNormal(), "latent_dim": 5, "width": 4}
+    with pytest.raises(ValueError, match="cycle is -1"):
+        BiGAN(SHAPE, cycle=-1, **build)
+    model = BiGAN(SHAPE, cycle=3.0, **build).eval()
+    x, z = torch.rand(4, *SHAPE), torch.randn(4, 5)
+    _, with_cycle = model.losses(x, None, z)
+    model.cycle = 0.0
+    _, without = model.losses(x, None, z)
+    wanted = 3 * (model.encode(model.decode(z)) - z).square().mean()
+    assert (with_cycle - without).item() == pytest.approx(wanted.item(), rel=1e-3)
+    model.cycle = 1.0
+    model.undoing(model.generate(z), z).backward()
+    assert model.encoder.head.weight.grad.norm() > 0
+    assert model.generator.project.weight.grad.norm() > 0
+
+
 def test_bigan_judges_pairs_and_not_images_alone():
     model = BiGAN(SHAPE, prior=StandardNormal(), latent_dim=5, width=4).eval()
     x, z = torch.rand(4, *SHAPE), torch.randn(4, 5)
     assert not torch.equal(model.discriminate(x, z), model.discriminate(x, -z))
     assert not torch.equal(model.discriminate(x, z), model.discriminate(1 - x, z))
+    codes, images = torch.randn(500, 5), 2 * torch.rand(500, *SHAPE) - 1
+    by_code = model.discriminate(images[:1].expand_as(images), codes).std()
+    assert by_code > 0.1 * model.discriminate(images, codes[:1].expand_as(codes)).std()
     sse = (model.decode(model.encode(x)) - x).square().sum((1, 2, 3)).mean()
     assert model.validation_step((x, None), 0)["sse"].item() == pytest.approx(sse.item(), rel=1e-5)

@@ -1,11 +1,17 @@
 """BiGAN: a GAN over pairs of image and code, in which an encoder learns to undo the generator.
 
     min_{G,E} max_D  E_x log D(x, E(x)) + E_z log(1 − D(G(z), z))
+    and G, E besides  min  cycle · E_z ‖E(G(z)) − z‖² / dim z
+
+At the optimum of the first line both pairs have one distribution, and E inverts G. G and E follow
+it with labels exchanged, as the paper does for its gradients (section 3.4). That optimum is far: D
+tells images apart long before it needs their codes, and E learns little meanwhile. The second line,
+off with `cycle` 0, asks at once for what holds there anyway. No error in pixels is minimised: a
+reconstruction keeps what D sees.
 
 Donahue et al. 2017, "Adversarial feature learning", eq. 3; with a random encoder it is ALI
-(Dumoulin et al. 2017, "Adversarially learned inference"). At the optimum both pairs have one
-distribution, and E inverts G. No error in pixels is minimised: a reconstruction keeps what D sees.
-G and E follow the loss with labels exchanged, as the paper does for its gradients (section 3.4).
+(Dumoulin et al. 2017, "Adversarially learned inference"). The second line: Li et al. 2017, "ALICE:
+towards understanding adversarial learning for joint distribution matching", with a Gaussian code.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
@@ -29,8 +36,8 @@ NO_CURE = {"packing": "D is asked about one image and its code"}
 class BiGAN(LightningModule):
     """DCGAN's networks; `width`: channels of the widest map, doubled at each halving.
 
-    `joint`: width of D's layers over image, code and both; `lr`: Adam's rates of G with E, and of
-    D, with `lr_decay` falling linearly to 0; `beta1`: Adam's.
+    `joint`: width of D's layers over image, code and both; `cycle`: weight of the second line;
+    `lr`: rates of G with E, and of D, with `lr_decay` falling linearly to 0; `beta1`: Adam's.
     """
 
     family = "GAN"
@@ -44,14 +51,17 @@ class BiGAN(LightningModule):
         latent_dim: int = 50,
         width: int = 32,
         joint: int = 256,
+        cycle: float = 0.0,
         lr: tuple[float, float] = (5e-4, 2e-4),
         beta1: float = 0.5,
         lr_decay: bool = True,
         cures: Cures | None = None,
     ) -> None:
         super().__init__()
+        if cycle < 0:
+            raise ValueError(f"cycle is {cycle}: it weighs an error and must be ≥ 0")
         self.automatic_optimization = False
-        self.latent_dim, self.prior = latent_dim, prior
+        self.latent_dim, self.prior, self.cycle = latent_dim, prior, cycle
         self.lr, self.beta1, self.lr_decay = lr, beta1, lr_decay
         self.cures = cures = (cures or Cures()).without(NO_CURE, model="BiGAN")
         self.d_loss, _ = players("non_saturating", **cures.labels)
@@ -106,8 +116,16 @@ class BiGAN(LightningModule):
 
     def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """What D, and G with E minimise of images x in [0, 1] and codes z, no cure's noise."""
-        encoded, generated = self.score_real(x, y), self.score_fake(z)
-        return self.d_loss(encoded, generated), discriminator_loss(generated, encoded)
+        encoded, x_fake = self.score_real(x, y), self.generate(z)
+        generated = self.discriminate(x_fake, z)
+        ge_loss = discriminator_loss(generated, encoded) + self.undoing(x_fake, z)
+        return self.d_loss(encoded, generated), ge_loss
+
+    def undoing(self, x_fake: Tensor, z: Tensor) -> Tensor:
+        """The cycle's term, of images (B, C, H, W) in [−1, 1] made of codes (B, D)."""
+        if not self.cycle:
+            return x_fake.new_zeros(())
+        return self.cycle * F.mse_loss(self.encoder(x_fake), z)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
@@ -126,7 +144,7 @@ class BiGAN(LightningModule):
             encoded = self.discriminate(self.cures.view(x, done), z_hat)
             generated = self.discriminate(self.cures.view(x_fake, done), z)
             ge_loss = discriminator_loss(generated, encoded)  # with labels exchanged
-            turn(self, opt_ge, ge_loss)
+            turn(self, opt_ge, ge_loss + self.undoing(x_fake, z))
         advance(self)
         return {
             "loss": d_loss + ge_loss,
