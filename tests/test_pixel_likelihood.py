@@ -70,10 +70,14 @@ def test_categorical_holds_the_scores_of_a_few_values_only(monkeypatch):
 
 def test_categorical_scores_are_not_rounded_under_autocast():
     pixels, x = PixelLikelihood("categorical"), torch.rand(2, 1, 4, 4)
-    outputs = torch.randn(2, pixels.outputs, 4, 4)
+    outputs = torch.randn(2, pixels.outputs, 4, 4, requires_grad=True)
+    wanted = pixels.nll(outputs, x)
+    (slope,) = torch.autograd.grad(wanted.sum(), outputs)
     with torch.autocast("cpu", torch.bfloat16):
         got = pixels.nll(outputs, x)
-    torch.testing.assert_close(got, pixels.nll(outputs, x))
+        got.sum().backward()  # as a model with optimizers of its own does
+    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(outputs.grad, slope)
 
 
 def test_gaussian_is_the_one_of_torch_distributions():

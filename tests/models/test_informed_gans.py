@@ -351,8 +351,5 @@ def test_bigan_judges_pairs_and_not_images_alone():
     x, z = torch.rand(4, *SHAPE), torch.randn(4, 5)
     assert not torch.equal(model.discriminate(x, z), model.discriminate(x, -z))
     assert not torch.equal(model.discriminate(x, z), model.discriminate(1 - x, z))
-    codes, images = torch.randn(500, 5), 2 * torch.rand(500, *SHAPE) - 1
-    by_code = model.discriminate(images[:1].expand_as(images), codes).std()
-    assert by_code > 0.1 * model.discriminate(images, codes[:1].expand_as(codes)).std()
     sse = (model.decode(model.encode(x)) - x).square().sum((1, 2, 3)).mean()
     assert model.validation_step((x, None), 0)["sse"].item() == pytest.approx(sse.item(), rel=1e-5)

@@ -16,7 +16,8 @@ from latentlab.losses.precision import at_least_single
 KINDS = ("bernoulli", "gaussian", "categorical")
 LEVELS = 256  # grey levels of a stored image
 WIDTH = 8  # numbers per value from which the 256 scores are made
-AT_ONCE = 2**10  # values whose 256 scores are in memory together: 1 MiB
+AT_ONCE = 2**10  # values whose 256 scores are in memory together: 1 MiB, which a cache holds
+AT_ONCE_ON_GPU = 2**16  # 64 MiB: few and large kernels
 
 
 class _ScoreLevels(torch.autograd.Function):
@@ -29,11 +30,11 @@ class _ScoreLevels(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, level: Tensor) -> Tensor:
         ctx.save_for_backward(h, weight, bias, level)
-        parts = zip(h.split(AT_ONCE), level.split(AT_ONCE), strict=True)
+        size = _at_once(h)
         with torch.autocast(h.device.type, enabled=False):
             losses = [
                 F.cross_entropy(F.linear(rows, weight, bias), some, reduction="none")
-                for rows, some in parts
+                for rows, some in zip(h.split(size), level.split(size), strict=True)
             ]
         return torch.cat(losses)  # (N,)
 
@@ -42,14 +43,16 @@ class _ScoreLevels(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         h, weight, bias, level = ctx.saved_tensors
         to_h, to_weight, to_bias = (torch.zeros_like(t) for t in (h, weight, bias))
-        for start in range(0, len(h), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            slope = F.linear(h[part], weight, bias).softmax(1)
-            slope[torch.arange(len(slope), device=h.device), level[part]] -= 1
-            slope *= grad[part].unsqueeze(1)
-            torch.mm(slope, weight, out=to_h[part])
-            to_weight.addmm_(slope.T, h[part])
-            to_bias += slope.sum(0)
+        size = _at_once(h)
+        with torch.autocast(h.device.type, enabled=False):  # a manual backward lies inside of one
+            for start in range(0, len(h), size):
+                part = slice(start, start + size)
+                slope = F.linear(h[part], weight, bias).softmax(1)
+                slope[torch.arange(len(slope), device=h.device), level[part]] -= 1
+                slope *= grad[part].unsqueeze(1)
+                torch.mm(slope, weight, out=to_h[part])
+                to_weight.addmm_(slope.T, h[part])
+                to_bias += slope.sum(0)
         return to_h, to_weight, to_bias, None
 
 
@@ -109,7 +112,7 @@ class PixelLikelihood(nn.Module):
             return outputs.sigmoid()
         levels = torch.linspace(0, 1, LEVELS, device=outputs.device, dtype=outputs.dtype)
         hidden = _per_value(outputs)
-        parts = hidden.flatten(0, -2).split(AT_ONCE)
+        parts = hidden.flatten(0, -2).split(_at_once(hidden))
         means = [self.scores(part).softmax(-1) @ levels for part in parts]
         return torch.cat(means).view(hidden.shape[:-1]).clamp(0, 1)
 
@@ -121,6 +124,10 @@ class PixelLikelihood(nn.Module):
             # a bfloat16 mean would round log σ as well, a bias of some percent
             return gaussian_nll(self.mean(at_least_single(outputs)), self.log_scale, x)
         return categorical_nll(_per_value(outputs), self.scores, x)
+
+
+def _at_once(h: Tensor) -> int:
+    return AT_ONCE if h.device.type == "cpu" else AT_ONCE_ON_GPU
 
 
 def _per_value(outputs: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def _fixed(value: float | None, decimals: int) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:,.{decimals}f}"
+    text = f"{value + 0.0:,.{decimals}f}"  # −0 + 0 is 0
     if value and not text.strip("-0.,"):
         text = f"{value:.1e}"
     return text.replace("-", "−")
