@@ -1,20 +1,20 @@
-# latentlab's commands. `make help` lists them; all need Python ≥ 3.11, make and git, no more.
+# Commands of the repository. `make help` lists them. They need Python ≥ 3.11, make and git.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 100
 CASES ?= 20000
-FLOOR_TESTS := tests/test_config.py tests/test_configs.py tests/test_losses.py tests/test_plots.py \
-  tests/test_trained.py tests/test_training.py tests/data tests/metrics tests/models tests/tracking
+FLOOR_TESTS := tests/test_configs.py tests/config tests/data tests/inference tests/losses \
+  tests/metrics tests/models tests/tracking tests/training tests/visualization
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-unexport PYTHONDONTWRITEBYTECODE # else every process compiles all that it imports: seconds each
+unexport PYTHONDONTWRITEBYTECODE # else each process compiles all modules again, which takes seconds
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro zoo test check format ui bench mnist fuzz floors lock clean soak
+.PHONY: help setup repro zoo test check format ui bench mnist fuzz floors lock clean soak docs
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,48 +27,52 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@# dvc refuses to work outside of git (an unpacked archive) unless told so
+	@# without git (in an unpacked archive), DVC needs this setting
 	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	@touch $@
 
-repro: $(READY) ## run the pipeline on what changed, print the results
+repro: $(READY) ## run the stages that changed, print the results
 	dvc repro
 	@latentlab results
 
-zoo: $(READY) ## every model and task of zoo.yaml: lists them in params.yaml, then as repro
-	python -m latentlab.zoo
+zoo: $(READY) ## run every model and task of configs/: writes them into params.yaml, then repro
+	latentlab select all
 	dvc repro
 	@latentlab results
 
 test: $(READY) ## run the tests, on up to four cores
-	python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not docs"
 
 check: $(READY) ## lint, format and types
 	ruff check .
 	ruff format --check .
 	mypy
 
-format: $(READY) ## let ruff mend what it can
+format: $(READY) ## fix style with ruff
 	ruff check --fix .
 	ruff format .
+
+docs: $(READY) ## build the documentation into site/, run its commands and the notebooks
+	NO_MKDOCS_2_WARNING=true mkdocs build --strict --quiet
+	python -m pytest -n auto --maxprocesses 4 -m docs tests/test_docs.py tests/test_examples.py
 
 ui: $(READY) ## MLflow on http://127.0.0.1:5000
 	python -m latentlab.tracking ui
 
-bench: $(READY) ## speed against bare PyTorch: the training loop, and whole processes
+bench: $(READY) ## compare the speed with plain PyTorch: the training loop, and whole processes
 	python bench/speed.py
 	python bench/process.py
 
-soak: $(READY) ## kill trainings 100 times (KILLS=n); none may lose or change a result
+soak: $(READY) ## kill trainings 100 times (KILLS=n); no result may change
 	python tests/soak.py --kills $(KILLS)
 
-mnist: $(READY) ## the README's table: the same pipeline on MNIST, in a folder of its own
+mnist: $(READY) ## run the pipeline on MNIST, in a folder of its own: the table of docs/results.md
 	python bench/mnist.py
 
-fuzz: $(READY) ## hostile input, 20,000 cases a reader (CASES=n), 1,000 a test of the configuration
+fuzz: $(READY) ## random input: 20,000 cases for each reader (CASES=n), 1,000 for each test of configs
 	LATENTLAB_FUZZ=$(CASES) python -m pytest tests/fuzz
 
-floors: $(READY) ## a part of the tests under the lowest versions that pyproject.toml allows
+floors: $(READY) ## run a part of the tests with the lowest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --group dev pyproject.toml \
 	  -o .floors.txt
@@ -76,10 +80,10 @@ floors: $(READY) ## a part of the tests under the lowest versions that pyproject
 	$(BIN)/uv pip install --quiet --python .floors/bin/python -r .floors.txt
 	OMP_NUM_THREADS=1 PYTHONPATH=src .floors/bin/python -m pytest -m "not browser" $(FLOOR_TESTS)
 
-lock: ## resolve requirements.lock anew
+lock: ## write requirements.lock again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
-	  --custom-compile-command 'make lock' --group dev pyproject.toml -o requirements.lock
+	  --custom-compile-command 'make lock' --group dev --group docs pyproject.toml -o requirements.lock
 
-clean: ## remove what the pipeline made; keep data, cache and .venv
+clean: ## remove the outputs of the pipeline; keep data, cache and .venv
 	rm -rf runs results reports data/prepared data/reference .checkpoints .floors .floors.txt

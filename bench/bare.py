@@ -1,7 +1,7 @@
-"""The textbook's training loops in plain PyTorch: what speed is measured against.
+"""Training loops in plain PyTorch, as in textbooks: the baseline of the speed measurements.
 
 One float tensor of all images in memory, a permutation per epoch, Adam as it comes, nothing logged,
-nothing saved. Knows nothing of latentlab. `python bench/bare.py IMAGES.npy EPOCHS` is the whole
+nothing saved. Imports nothing of latentlab. `python bench/bare.py IMAGES.npy EPOCHS` is the whole
 script that bench/process.py times: read, train a VAE, save.
 """
 
@@ -73,7 +73,7 @@ def train_autoencoder(model: nn.Module, images: Tensor, batch_size: int, steps: 
 
 
 def dcgan(shape: tuple[int, int, int], width: int) -> tuple[nn.Module, nn.Module]:
-    """Radford et al. 2016 for 28 or 32 pixels, the layers of latentlab.nets.conv."""
+    """Radford et al. 2016 for 28 or 32 pixels, the layers of latentlab.networks.conv."""
     channels, size, _ = shape
     wide = [width * 4, width * 2, width] if size == 32 else [width * 2, width]
     side = size // 2 ** len(wide)
@@ -102,7 +102,7 @@ def train_dcgan(
 ) -> None:
     """Goodfellow et al. 2014, algorithm 1: new noise for each player's step.
 
-    `draw_twice` False is PyTorch's tutorial: G's step sees the fakes that D has just seen.
+    `draw_twice` False as in PyTorch's tutorial: G's step reuses the fake images of D's step.
     """
     generator, discriminator = dcgan(tuple(images.shape[1:]), width)
     opt_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
@@ -125,7 +125,7 @@ def train_dcgan(
 
 
 def loop(model: str, *, width: int = 32) -> Callable[[Tensor, int, int], None]:
-    """The training loop of that name: (images, batch_size, steps) → None."""
+    """Return the training loop of that name: (images, batch_size, steps) → None."""
     if model == "vae":
         return lambda *args: train_autoencoder(VAE(), *args)
     if model == "stacked_ae":

@@ -1,4 +1,4 @@
-"""What waiting costs where another program has one of the cores: the bare loop, per spin count.
+"""Speed of the bare loop while another program uses one of the cores, for two spin counts.
 
     python bench/busy.py
 
@@ -29,10 +29,10 @@ def main() -> None:
     if args.worker:
         print(images_per_second(args.seconds))
         return
-    from latentlab.startup import SPINS
+    from latentlab.utils.imports import SPIN_COUNT
 
     print(f"{'spins':>9} {'alone':>9} {'beside another':>15}  images/s")
-    for spins in (GNU, SPINS):
+    for spins in (GNU, SPIN_COUNT):
         alone = measure(spins, args.seconds)
         env = os.environ | {"OMP_NUM_THREADS": "1"}
         with subprocess.Popen(  # in a session of its own, as programs of other windows are

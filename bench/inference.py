@@ -1,4 +1,4 @@
-"""How much faster a feed-forward guess of sparse codes is than finding them, in seconds.
+"""Seconds to predict sparse codes with a feed-forward encoder, and to optimize them with FISTA.
 
     python bench/inference.py RUN            # a folder of a trained psd, such as runs/psd
 
@@ -49,7 +49,7 @@ def energy(model: torch.nn.Module, x: Tensor, z: Tensor) -> float:
 
 
 def seconds(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    """For one call on x: the median of nine after a first."""
+    """Median of the seconds of nine calls on x, after one call to warm up."""
     taken = []
     for _ in range(10):
         start = time.perf_counter()

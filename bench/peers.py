@@ -1,4 +1,4 @@
-"""The same VAE, data and batch size as others train it: Pythae, and Lightning as its tutorials do.
+"""The same VAE, data and batch size in Pythae, and in Lightning as in its tutorials.
 
 Called by bench/speed.py. Pythae is installed by the bench into .bench/pythae, beside the packages
 that it shares with latentlab; latentlab does not depend on it.

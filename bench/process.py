@@ -5,9 +5,9 @@
 - train: three epochs of the VAE by `python -m latentlab.stages train vae`, tracking, weights and
   curves stored, against bench/bare.py as a script of its own, in turns;
 - first step: from the start of that process until its progress bar appears, just before step 1;
-- evaluate: every metric and picture of that VAE on the 10,000 test images;
+- evaluate: every metric and figure of that VAE on the 10,000 test images;
 - help: `latentlab --help`;
-- no-op: `dvc repro` where 40 models have nothing to do (their stages are played by a stand-in).
+- no-op: `dvc repro` where 40 models have nothing to do (a stand-in replaces their stages).
 """
 
 from __future__ import annotations
@@ -60,15 +60,18 @@ def first_step(root: Path) -> float:
 
 
 def make_project(root: Path) -> None:
-    """MNIST, prepared and judged by a judge of one epoch; the VAE trains for three."""
+    """Prepare MNIST and train a classifier for one epoch; the VAE trains for three epochs."""
     shutil.copytree(ROOT / "configs", root / "configs")
     shutil.copy(ROOT / "params.yaml", root)
     edit(root / "params.yaml", lambda params: params["data"].update(name="mnist"))
-    edit(root / "params.yaml", lambda params: params["trainer"].update(validations=3))
-    edit(root / "configs/vae.yaml", lambda vae: vae["trainer"].update(images=3 * 421 * 128))
-    edit(root / "configs/judge.yaml", lambda judge: judge["trainer"].update(images=54_000))
+    edit(root / "params.yaml", lambda params: params["trainer"].update(num_validations=3))
+    edit(root / "configs/vae.yaml", lambda vae: vae["trainer"].update(total_images=3 * 421 * 128))
+    edit(
+        root / "configs/classifier.yaml",
+        lambda classifier: classifier["trainer"].update(total_images=54_000),
+    )
     subprocess.run([*STAGE, "prepare"], cwd=root, check=True, capture_output=True)
-    subprocess.run([*STAGE, "judge"], cwd=root, check=True, capture_output=True)
+    subprocess.run([*STAGE, "classifier"], cwd=root, check=True, capture_output=True)
 
 
 def edit(path: Path, change) -> None:
@@ -87,11 +90,13 @@ def noop(root: Path, models: int = 40) -> float:
     (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     (root / "data" / "images").mkdir(parents=True)
     (root / "configs").mkdir()
-    shutil.copy(ROOT / "configs" / "judge.yaml", root / "configs")
+    shutil.copy(ROOT / "configs" / "classifier.yaml", root / "configs")
     names = [f"vae{number}" for number in range(models)]
     for name in names:
         shutil.copy(ROOT / "configs" / "vae.yaml", root / "configs" / f"{name}.yaml")
-    edit(root / "params.yaml", lambda params: params.update(models=dict.fromkeys(names, "vae")))
+    code = "src/latentlab/models/vae.py"
+    edit(root / "params.yaml", lambda params: params.update(models=dict.fromkeys(names, code)))
+    edit(root / "params.yaml", lambda params: params.update(tasks={}))
     (root / "bin").mkdir()
     (root / "bin" / "python").write_text(STAND_IN.format(python=sys.executable))
     (root / "bin" / "python").chmod(0o755)

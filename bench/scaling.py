@@ -1,4 +1,4 @@
-"""How the streamed loader's cost grows with image size, batch size and number of images.
+"""Time and memory of the streamed loader against image size, batch size and number of images.
 
     python bench/scaling.py            # writes bench/results/scaling.md and scaling.png
 
@@ -22,8 +22,8 @@ from pathlib import Path
 
 from streaming import make_prepared, memory, sampled
 
+from latentlab.data.batch_sampler import EpochBatchSampler
 from latentlab.data.loaders import StreamLoader
-from latentlab.data.order import EpochOrder
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SECONDS = 2.0  # of reading, for each row
@@ -42,7 +42,7 @@ def measure(images: int, size: int, batch: int) -> dict[str, float]:
         before = memory()["all"]
         with sampled() as peaks:
             start = time.perf_counter()
-            order = EpochOrder(images, batch)
+            order = EpochBatchSampler(images, batch)
             loader = StreamLoader(Path(name) / "prepared", "train", order, num_workers=1)
             batches = chain.from_iterable(repeat(loader))  # epoch after epoch
             next(batches)
@@ -98,7 +98,7 @@ def table(told: dict[str, list[dict[str, float]]]) -> str:
 
 
 def draw(told: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Time for a million images, and memory, against what grows: logarithmic, so linear is 1:1."""
+    """Plot time for a million images, and memory, against each size, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,10 @@
-"""Speed of the pipeline's training loop against the textbook's, on MNIST, in interleaved pairs.
+"""Speed of the pipeline's training loop against the bare loop, on MNIST, in interleaved pairs.
 
     make bench                                        # or, some of it:
     python bench/speed.py --cases vae-128 dcgan-28 --rounds 7
 
-`--against pythae` and `--against naive` (vae-128 only) take another's trainer for the bare loop.
+`--against pythae` and `--against naive` (vae-128 only) compare with that trainer instead of the
+bare loop.
 Each pair is two new processes that take turns, so that the place in memory that one of them got
 does not decide: one runs the bare loop of bench/bare.py as any script would, the other trains
 through latentlab with everything on (data module, uint8 images, seeds per batch, curves to MLflow
@@ -27,12 +28,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tables import update_table
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison. `target`: the ratio that is aimed at."""
+    """One comparison. `target`: the ratio to reach."""
 
     model: str
     batch_size: int
@@ -53,14 +56,14 @@ CASES = {
     "dcgan-32": Case("dcgan", 64, 120, 1.15, size=32),
     "dcgan-28-bf16": Case("dcgan", 128, 120, 1.7, trainer=BF16),
     "dcgan-32-bf16": Case("dcgan", 64, 120, 1.7, size=32, trainer=BF16),
-    # against PyTorch's tutorial, which draws one batch of fakes for both players, as we do
+    # against PyTorch's tutorial, which samples one batch of fakes for both players, as here
     "dcgan-28-tutorial": Case("dcgan", 128, 120, 1.0, bare="tutorial"),
     # what each setting of params.yaml is worth
-    "vae-128-unfused": Case("vae", 128, 1200, 0.0, trainer={"fused": False}),
+    "vae-128-unfused": Case("vae", 128, 1200, 0.0, trainer={"fused_optimizer": False}),
     "vae-128-compile": Case("vae", 128, 1200, 0.0, trainer={"compile": True}),
     "vae-128-bf16": Case("vae", 128, 1200, 0.0, trainer=BF16),
     "vae-128-ema": Case("vae", 128, 1200, 0.0, trainer={"ema_decay": 0.999}),
-    "dcgan-28-unfused": Case("dcgan", 128, 120, 0.0, trainer={"fused": False}),
+    "dcgan-28-unfused": Case("dcgan", 128, 120, 0.0, trainer={"fused_optimizer": False}),
     "dcgan-28-nchw": Case("dcgan", 128, 120, 0.0, trainer={"channels_last": False}),
     "dcgan-28-compile": Case("dcgan", 128, 120, 0.0, trainer={"compile": True}),
     "dcgan-28-ema": Case("dcgan", 128, 120, 0.0, trainer={"ema_decay": 0.999}),
@@ -71,13 +74,13 @@ def prepare(root: Path, count: int, size: int = 28) -> Path:
     """The first MNIST images, `count` of them for training (at most all), as a prepared folder."""
     from latentlab.data.prepared import write_prepared
     from latentlab.data.settings import DataSettings
-    from latentlab.data.sources import Images, open_source
+    from latentlab.data.sources import Images, load_source
 
     count = min(54_000, count)
     folder = root / f"prepared-{size}-{count}"
     if not folder.exists():
         settings = DataSettings(name="mnist", size=size, val_fraction=0.1)
-        source = open_source(settings, ROOT)
+        source = load_source(settings, ROOT)
         some = slice(0, round(count / 0.9) + 1)
         train = Images(source.train.pixels[some], source.train.labels[some], range(60_000)[some])
         write_prepared(replace(source, train=train), settings, 0, folder)
@@ -85,7 +88,7 @@ def prepare(root: Path, count: int, size: int = 28) -> Path:
 
 
 def bare(case: Case, folder: Path) -> float:
-    """Images/s of the textbook's loop."""
+    """Images/s of the bare loop."""
     import torch
     from bare import loop
 
@@ -98,47 +101,56 @@ def bare(case: Case, folder: Path) -> float:
     return case.steps * case.batch_size / (time.perf_counter() - start)
 
 
+MLP = "latentlab.networks.mlp.MLP"
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vae": ("vae.VAE", {"latent_dim": 20}),
+    "stacked_ae": (
+        "autoencoder.Autoencoder",
+        {
+            "network": {"class_path": MLP, "init_args": {"hidden": [300], "activation": "selu"}},
+            "latent_dim": 150,
+        },
+    ),
+    "dcgan": ("dcgan.DCGAN", {"width": 32}),
+}
+
+
 def pipeline(case: Case, folder: Path) -> float:
     """Images/s through latentlab, tracking and progress bar on."""
     from latentlab import tracking
     from latentlab.config import build
-    from latentlab.data.module import ImageDataModule
+    from latentlab.data.datamodule import ImageDataModule
     from latentlab.data.prepared import read_meta
     from latentlab.training import fit
-    from latentlab.training.resume import clear
+    from latentlab.training.resume import remove_work_folder
 
     root, meta = folder.parent, read_meta(folder)
-    arguments: dict[str, Any] = {
-        "vae": {"latent_dim": 20},
-        "stacked_ae": {"widths": [300, 150], "activation": "selu"},
-        "dcgan": {"width": 32},
-    }[case.model]
-    name = {"vae": "VAE", "stacked_ae": "StackedAE", "dcgan": "DCGAN"}[case.model]
+    class_path, arguments = MODELS[case.model]
     resolved = {
         "seed": 0,
         "model": {
-            "class_path": f"latentlab.models.{case.model}.{name}",
+            "class_path": f"latentlab.models.{class_path}",
             "init_args": arguments,
         },
-        "sampler": {"class_path": "latentlab.priors.StandardNormal"},
+        "sampler": {"class_path": "latentlab.samplers.StandardNormal"},
         "trainer": {
             "batch_size": case.batch_size,
-            "images": case.steps * case.batch_size,
-            "validations": 1,
+            "total_images": case.steps * case.batch_size,
+            "num_validations": 1,
             **case.trainer,
         },
     }
-    experiment = build(case.model, resolved, meta.facts, root=root, files="bench")
+    experiment = build(case.model, resolved, meta.data_spec, root=root, files="bench")
     data = ImageDataModule(folder, batch_size=case.batch_size, seed=0)
     run = tracking.open_run(root, experiment="bench", name="vae", params=resolved, tags={})
     fitted = fit(experiment, data, work=root / "work", run=run)
     run.finish("FINISHED")
-    clear(root / "work")
+    remove_work_folder(root / "work")
     return fitted.cost["images_per_second"]
 
 
 def peer(side: str, case: Case, folder: Path) -> float:
-    """Images/s of another's trainer, over as many epochs as the case has steps for."""
+    """Images/s of Pythae's or Lightning's trainer, over the epochs that the case's steps make."""
     import peers
 
     from latentlab.data.prepared import read_split
@@ -153,13 +165,13 @@ def peer(side: str, case: Case, folder: Path) -> float:
 def work(side: str, root: Path) -> None:
     """One of the processes: for each case named on stdin, images/s on stdout."""
     if side == "latentlab":
-        from latentlab.memory import keep_freed_memory
-        from latentlab.startup import lean
+        from latentlab.utils.imports import import_lightning_lean
+        from latentlab.utils.memory import keep_freed_memory
 
-        lean()
+        import_lightning_lean()
         keep_freed_memory()
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what others print is no number
+    os.dup2(2, 1)  # skip other output, which is not a number
     for line in sys.stdin:
         case = CASES[line.strip()]
         folder = prepare(root, case.steps * case.batch_size, case.size)
@@ -199,6 +211,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of processes (5)")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--against", choices=["bare", "pythae", "naive"], default="bare")
+    parser.add_argument("--write", action="store_true", help="the rows into docs/speed.md too")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
@@ -207,7 +220,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         print(f"{'case':18} {args.against:>9} {'latentlab':>9}  ratio (lowest … highest)  aim")
         for name in args.cases:
-            report(name, [pair(name, args.against, Path(root)) for _ in range(args.rounds)])
+            pairs = [pair(name, args.against, Path(root)) for _ in range(args.rounds)]
+            report(name, pairs)
+            if args.write:
+                label = name if args.against == "bare" else f"{name}, against {args.against}"
+                update_table(ROOT / "docs" / "speed.md", "speed", {f"`{label}`": cells(pairs)})
 
 
 def pair(name: str, against: str, root: Path) -> list[float]:
@@ -219,6 +236,14 @@ def pair(name: str, against: str, root: Path) -> list[float]:
     for side in sides:
         side.stop()
     return speeds
+
+
+def cells(pairs: list[list[float]]) -> dict[str, str]:
+    """One row of docs/speed.md: medians, and the lowest and highest ratio of the pairs."""
+    ratios = [ours / theirs for theirs, ours in pairs]
+    theirs, ours = (f"{statistics.median(column):,.0f}" for column in zip(*pairs, strict=True))
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
+    return {"reference": theirs, "latentlab": ours, "ratio": ratio}
 
 
 def report(name: str, pairs: list[list[float]]) -> None:

@@ -1,11 +1,11 @@
-"""Train on more images than memory should hold: resident memory, images/s, time spent waiting.
+"""Train on a streamed data set larger than memory: resident memory, images/s, waiting time.
 
     python bench/streaming.py --images 1000000 --size 64 --steps 1000
 
-Makes a prepared folder of random colour images (12.3 GB for these numbers) in .bench, which is
+Makes a prepared folder of random colour images (12.3 GB with these arguments) in .bench, which is
 removed at the end, and trains the linear autoencoder through `fit` with loader=stream: one epoch,
-so every image is read once, from a disk whose cache was emptied of them before. The same training
-follows with a subset in memory. Memory is that of the process as the kernel tells it 20 times a
+so every image is read once. The page cache of these images is emptied before. The same training
+follows with a subset in memory. Memory is that of the process as the kernel reports it 20 times a
 second, code and libraries included; the page cache is no part of it.
 """
 
@@ -28,12 +28,12 @@ import numpy as np
 import torch
 
 from latentlab.config import build
+from latentlab.data.datamodule import ImageDataModule
 from latentlab.data.loaders import Batch, MemoryLoader, StreamLoader
-from latentlab.data.module import ImageDataModule
 from latentlab.data.prepared import read_meta
-from latentlab.memory import keep_freed_memory
 from latentlab.training import fit
-from latentlab.training.resume import clear
+from latentlab.training.resume import remove_work_folder
+from latentlab.utils.memory import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 IN_MEMORY = 2**30  # bytes of the subset
@@ -58,21 +58,21 @@ def make_prepared(folder: Path, images: int, size: int, *, sparse: bool = False)
                 file.write(rng.bytes(min(block, count - start) * math.prod(shape[1:])))
             file.flush()
             os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # cold, as a new day
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # empty the page cache
     meta = {"name": "bench", "image_shape": shape[1:], "classes": None, "counts": counts}
     meta |= {"unreadable": [], "seed": 0, "sha256": ""}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def memory() -> dict[str, float]:
-    """Resident memory of this process in MiB, by kind."""
+    """Resident memory of this process in MiB, by type."""
     told = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {name: int(told[field].split()[0]) / 1024 for field, name in FIELDS.items()}
 
 
 @contextmanager
 def sampled() -> Iterator[dict[str, float]]:
-    """The largest of each kind while the block ran; filled in as it runs."""
+    """The largest value of each type while the block runs, updated during the block."""
     peaks = memory()
     stop = threading.Event()
 
@@ -119,17 +119,17 @@ class ClockedData(ImageDataModule):
 
 
 def train(root: Path, prepared: Path, batch_size: int, **options: Any) -> dict[str, float]:
-    """One epoch through fit; images/s, the share of time waiting, peak memory in MiB."""
+    """One epoch through fit; images/s, the fraction of time waiting, peak memory in MiB."""
     meta = read_meta(prepared)
     images = meta.counts["train"]
-    trainer = {"batch_size": batch_size, "images": images, "validations": 1}
+    trainer = {"batch_size": batch_size, "total_images": images, "num_validations": 1}
     model = {"class_path": "latentlab.models.linear_ae.LinearAE", "init_args": {"latent_dim": 32}}
     resolved = {"seed": 0, "model": model, "trainer": trainer, "hardware": {"accelerator": "cpu"}}
-    experiment = build("linear_ae", resolved, meta.facts, root=root, files="bench")
+    experiment = build("linear_ae", resolved, meta.data_spec, root=root, files="bench")
     data = ClockedData(prepared, batch_size=batch_size, seed=0, **options)
     with sampled() as peaks:
-        fitted = fit(experiment, data, work=root / ".checkpoints", fingerprint="bench")
-    clear(root / ".checkpoints")
+        fitted = fit(experiment, data, work=root / ".checkpoints")
+    remove_work_folder(root / ".checkpoints")
     waiting = data.clocked.waited / fitted.cost["train_seconds"]
     return {"images/s": fitted.cost["images_per_second"], "waiting": waiting, **peaks}
 

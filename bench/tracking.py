@@ -31,7 +31,7 @@ def main(root: Path) -> None:
     folder = root / "vae"
     folder.mkdir(exist_ok=True)
     (folder / "weights.pt").write_bytes(bytes(1_000_000))
-    tracking.store.failures()
+    tracking.store.store_errors()
     mark("import mlflow, sqlalchemy")
     params = {f"p{number}": number for number in range(30)}
     run = tracking.open_run(root, experiment="bench", name="vae", params=params, tags={})

@@ -1,4 +1,4 @@
-"""Shared fixtures: a project in a temporary folder, small enough to train in seconds."""
+"""Shared fixtures: projects in temporary folders that train in seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-# Tiny tensors: a second thread costs more than it gives, and child processes must round alike.
+# One thread is faster for tiny tensors, and child processes must round in the same way.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
@@ -29,7 +29,7 @@ def repo() -> Path:
 
 @pytest.fixture(autouse=True)
 def _quiet_environment(monkeypatch):
-    """No test may reach a user's tracking server, and none leaves seeds to the next."""
+    """Tests never call the tracking server of the user. Each starts with the same seed."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -37,7 +37,7 @@ def _quiet_environment(monkeypatch):
 
 
 class ProjectFolder:
-    """A copy of params.yaml and configs/, with helpers to edit them."""
+    """A project: copies of params.yaml and configs/, with methods to edit and run it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -60,20 +60,25 @@ class ProjectFolder:
         path.write_text(yaml.safe_dump(content))
 
     def shrink(self) -> None:
-        """Trainings of seconds: few images, narrow networks, a short evaluation, no tasks."""
-        self.edit("params.yaml", trainer__log_every=5, trainer__validations=2)
-        models = {name: name for name in ("linear_ae", "vae", "dcgan")}
+        """Make trainings take seconds: few images, narrow networks, short evaluation, no tasks."""
+        self.edit("params.yaml", trainer__log_every_n_steps=5, trainer__num_validations=2)
+        models = {name: f"src/latentlab/models/{name}.py" for name in ("linear_ae", "vae", "dcgan")}
         self.edit("params.yaml", models=models, tasks={}, hardware__accelerator="cpu")
         self.edit("params.yaml", data__test_fraction=0.06)
-        budget = {"inversion_images": 20, "inversion_draws": 50, "inversion_steps": 5}
+        budget = {"inversion_num_images": 20, "inversion_num_starts": 50, "inversion_steps": 5}
         self.edit("params.yaml", **{f"evaluation__{key}": value for key, value in budget.items()})
-        for name, images in {"judge": 8000, "linear_ae": 4000, "vae": 4000, "dcgan": 2000}.items():
-            self.edit(f"configs/{name}.yaml", trainer__images=images)
-        self.edit("configs/judge.yaml", model__init_args__width=8)
+        for name, images in {
+            "classifier": 8000,
+            "linear_ae": 4000,
+            "vae": 4000,
+            "dcgan": 2000,
+        }.items():
+            self.edit(f"configs/{name}.yaml", trainer__total_images=images)
+        self.edit("configs/classifier.yaml", model__init_args__width=8)
         self.edit("configs/dcgan.yaml", model__init_args__width=8, model__init_args__latent_dim=16)
 
     def add_pipeline(self) -> None:
-        """dvc.yaml, the sources and a `.dvc` of its own, without git as in an unpacked archive."""
+        """Add dvc.yaml, the sources, and a `.dvc` folder that needs no git."""
         shutil.copy(REPO / "dvc.yaml", self.root)
         shutil.copy(REPO / ".dvcignore", self.root)
         hidden = shutil.ignore_patterns("__pycache__")
@@ -84,15 +89,15 @@ class ProjectFolder:
         (self.root / "data" / "images").mkdir(parents=True, exist_ok=True)
 
     def stage(self, stage: str, *argv: str) -> None:
-        """Run a stage's main in this process, standing in the project."""
+        """Run the main function of a stage in this process, in the folder of the project."""
         main = importlib.import_module(f"latentlab.stages.{stage}").main
         with contextlib.chdir(self.root):
             main(list(argv))
 
     def environment(self) -> dict[str, str]:
-        """For a child process: this Python first on the PATH, this project's sources if it has any.
+        """The environment of a child process: this Python, and the sources of the project if any.
 
-        Without PYTHONWARNINGS, MLFLOW_* and DVC_* of the surroundings.
+        PYTHON*, MLFLOW* and DVC* of the parent are left out.
         """
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "DVC", "PYTHON"))
@@ -102,13 +107,13 @@ class ProjectFolder:
             **kept,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(sources),
-            "PYTHONDONTWRITEBYTECODE": "1",  # a __pycache__ would change what dvc watches
+            "PYTHONDONTWRITEBYTECODE": "1",  # DVC would see a new __pycache__ as a change
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DVC_NO_ANALYTICS": "true",
         }
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """A child process with both outputs in one text pipe."""
+        """Start a child process with stdout and stderr in one text pipe."""
         return subprocess.Popen(
             command,
             cwd=self.root,
@@ -116,7 +121,7 @@ class ProjectFolder:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # a suite run in the background ignores Ctrl-C, and a child would inherit that
+            # a background process ignores SIGINT, and a child would inherit that
             preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
@@ -124,7 +129,7 @@ class ProjectFolder:
         return self.start(sys.executable, "-m", "latentlab.stages", stage, *argv)
 
     def dvc(self, *argv: str) -> str:
-        """Output of a dvc command that succeeds."""
+        """Run a dvc command, which must succeed, and return its output."""
         process = self.start("dvc", *argv)
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
@@ -133,7 +138,7 @@ class ProjectFolder:
 
 @pytest.fixture(scope="session")
 def project_at() -> type[ProjectFolder]:
-    """Makes a project in a given folder."""
+    """The class that makes a project in a given folder."""
     return ProjectFolder
 
 
@@ -144,7 +149,7 @@ def project(tmp_path) -> ProjectFolder:
 
 @pytest.fixture
 def small(project) -> ProjectFolder:
-    """A project whose trainings take a second each; nothing is prepared yet."""
+    """A project in which a training takes a second. Its data are not prepared yet."""
     project.shrink()
     return project
 
@@ -154,10 +159,7 @@ TINY_MODELS = ("linear_ae", "vae", "dcgan")
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> ProjectFolder:
-    """The whole pipeline run once on few digits, stage by stage in this process. Do not change it.
-
-    `fork` gives a test a copy that it may change.
-    """
+    """A project in which the whole pipeline has run on few digits. Only `fork` may change."""
     project = ProjectFolder(tmp_path_factory.mktemp("tiny"))
     project.shrink()
     project.add_pipeline()
@@ -165,7 +167,7 @@ def tiny(tmp_path_factory) -> ProjectFolder:
         for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
             patch.delenv(name, raising=False)
         project.stage("prepare")
-        project.stage("judge")
+        project.stage("classifier")
         project.stage("reference")
         for name in TINY_MODELS:
             project.stage("train", name)
@@ -176,7 +178,7 @@ def tiny(tmp_path_factory) -> ProjectFolder:
 
 @pytest.fixture
 def fork(tiny, tmp_path) -> ProjectFolder:
-    """A copy of `tiny`, trained models, MLflow store and all."""
+    """A copy of `tiny` that a test may change, with trained models and MLflow store."""
     root = tmp_path / "fork"
     shutil.copytree(tiny.root, root)
     copy = object.__new__(ProjectFolder)

@@ -1,7 +1,7 @@
-"""One of several processes that fit every config in configs/, one after another, on few digits.
+"""One of several processes that train every config in configs/ on few digits.
 
-`python several.py PROJECT OUT`, started as srun starts it: for each config OUT/<name>-<rank>.pt
-holds the weights and the curves. The last training fails in the second process alone.
+`python several.py PROJECT OUT`, started as by srun. OUT/<name>-<rank>.pt gets the weights and the
+curves of each config. One more training fails in the second process only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from pathlib import Path
 import torch
 
 from latentlab.config import load_experiment
-from latentlab.contracts import LatentlabError
 from latentlab.data.prepared import read_meta
-from latentlab.training import data_module, fit
-from latentlab.training import loop as training
+from latentlab.training import data_module, fit, loop
+from latentlab.utils.errors import LatentlabError
 
 FAILING = "linear_ae"
 
@@ -31,7 +30,8 @@ def main(root: Path, out: Path) -> None:
             (out / f"{path.stem}-{rank}.txt").write_text(traceback.format_exc())
             raise
         torch.save(results, out / f"{path.stem}-{rank}.pt")
-    training.Bar = Failing if rank == 1 else training.Bar
+    if rank == 1:
+        loop.ProgressBar = FailingBar
     try:
         train(FAILING, root)
     except (LatentlabError, ZeroDivisionError) as error:
@@ -40,7 +40,7 @@ def main(root: Path, out: Path) -> None:
 
 def train(name: str, root: Path) -> dict[str, object]:
     meta = read_meta(root / "data" / "prepared")
-    experiment = load_experiment(name, meta.facts, root)
+    experiment = load_experiment(name, meta.data_spec, root)
     fitted = fit(experiment, data_module(experiment), work=root / "work" / name)
     return {
         "weights": experiment.model.state_dict(),
@@ -50,7 +50,7 @@ def train(name: str, root: Path) -> dict[str, object]:
     }
 
 
-class Failing(training.Bar):
+class FailingBar(loop.ProgressBar):
     def on_train_batch_end(self, *_: object) -> None:
         raise ZeroDivisionError("only here")
 

@@ -1,13 +1,13 @@
-"""On the real MNIST: the numbers that the pipeline promises and that need no long training."""
+"""Metrics on the real MNIST that need no long training."""
 
 import pytest
 import torch
 
 from latentlab.config import load_experiment
-from latentlab.data.module import ImageDataModule
+from latentlab.data.datamodule import ImageDataModule
 from latentlab.data.prepared import read_meta, read_split, write_prepared
 from latentlab.data.settings import DataSettings
-from latentlab.data.sources import open_source
+from latentlab.data.sources import load_source
 from latentlab.metrics.pca import PCA, principal_angles
 from latentlab.training import fit
 
@@ -18,14 +18,14 @@ pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 def prepared(tmp_path_factory, mnist_folder):
     folder = tmp_path_factory.mktemp("mnist") / "prepared"
     settings = DataSettings(name="mnist")
-    meta = write_prepared(open_source(settings, folder), settings, 0, folder)
+    meta = write_prepared(load_source(settings, folder), settings, 0, folder)
     assert meta.counts == {"train": 54_000, "val": 6_000, "test": 10_000}
     return folder
 
 
 def trained(name, images, prepared, tmp_path, project):
-    project.edit(f"configs/{name}.yaml", trainer__images=images)
-    experiment = load_experiment(name, read_meta(prepared).facts, project.root)
+    project.edit(f"configs/{name}.yaml", trainer__total_images=images)
+    experiment = load_experiment(name, read_meta(prepared).data_spec, project.root)
     data = ImageDataModule(prepared, batch_size=experiment.trainer.batch_size, seed=0)
     fit(experiment, data, work=tmp_path / "work")
     return experiment.model.eval()
@@ -37,7 +37,7 @@ def test_linear_ae_reaches_pca_and_its_subspace(prepared, tmp_path, project):
     errors, floor = [], []
     with torch.no_grad():
         for x in read_split(prepared, "test").batches():
-            x_hat = model.reconstruct_linearly(model.encode(x))
+            x_hat = model.decode_unclipped(model.encode(x))
             errors.append((x_hat - x).square().flatten(1).sum(1))
             best = pca.decode(pca.encode(x, k=32))
             floor.append((best - x.flatten(1)).square().sum(1))
@@ -49,7 +49,7 @@ def test_linear_ae_reaches_pca_and_its_subspace(prepared, tmp_path, project):
 
 
 def test_a_quarter_of_the_judges_training_reads_98_percent(prepared, tmp_path, project):
-    model = trained("judge", 50_000, prepared, tmp_path, project)
+    model = trained("classifier", 50_000, prepared, tmp_path, project)
     model.to(memory_format=torch.channels_last)
     test = read_split(prepared, "test")
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, killed at random moments. `make soak` kills a hundred."""
+"""A short run of soak.py: trainings that are killed at random times. `make soak` kills 100."""
 
 import subprocess
 import sys
@@ -7,9 +7,9 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="forks, and sends POSIX signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="uses fork and POSIX signals")
 @pytest.mark.timeout(300)
-def test_a_killed_training_ends_as_if_nothing_had_happened(repo):
+def test_killed_trainings_have_the_result_of_an_uninterrupted_one(repo):
     command = [sys.executable, "tests/soak.py", "--kills", "4", "--cases", "vae", "dcgan"]
     soak = subprocess.run(command, cwd=repo, capture_output=True, text=True)
     assert soak.returncode == 0, soak.stdout + soak.stderr

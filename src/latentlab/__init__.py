@@ -1,24 +1,21 @@
-"""latentlab: train, compare and understand autoencoders, VAEs and GANs under one yardstick.
+"""latentlab: train, evaluate and compare autoencoders, VAEs, GANs and diffusion models.
 
-The map, from the ground up:
+A map. Each folder uses those above it.
 
-contracts   what a model, a sampler and a data split promise; the image convention; the error
-nets losses priors corruption cures games optimizers   plain torch: networks, objectives, latent
-            samplers, x → x̃, what helps a sick game, how its players take turns, step rules
-models      one LightningModule a file, read top to bottom like a paper's method section
-data        fetch, verify, split, write and load images
-metrics     the yardsticks: function(model or features, data) → numbers
-plots       tensors → sheets of images          charts   lines, bars and maps
-tracking    the MLflow run and its loadable model
-config      two YAML files → one typed, seeded experiment, and what it may name
-training    fit one experiment; callbacks, checkpoints, devices: the loop's company
-startup launcher memory   how a process of ours begins
-trained     what `load` returns: encode, decode, sample, reconstruct, features
-evaluation  what every model is asked        studies   what one model is about
-tasks       what models are for              findings  what studies and tasks found
-compression   codes → a file of few bytes, and back      outliers   which images are strange
-stages      prepare → judge → reference, train → evaluate, tasks → report: dvc.yaml
-cli         `latentlab`: use what was trained
+utils          files, errors, processes, memory: no deep learning
+contracts      the interface of models and samplers; the image convention
+losses         objectives as pure functions           transforms  corruption and augmentation
+samplers       latent codes: priors, fitted densities networks    layers and networks
+optim          optimizers, and the steps of GANs
+models         one LightningModule a file
+data           download, split, store, load           metrics     the metrics of every model
+visualization  image grids and charts as PNG
+config         YAML or a run folder → an experiment   tracking    the MLflow run
+training       fit one experiment                     inference   use a trained model
+evaluation     measure a trained model
+diagnostics    measurements of some models only       tasks       uses of trained models
+report         the comparison page
+stages         the stages of dvc.yaml                 cli         the `latentlab` command
 """
 
 from __future__ import annotations
@@ -26,19 +23,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from latentlab.trained import Trained
+from latentlab.utils.errors import LatentlabError
 
-__all__ = ["load"]
+if TYPE_CHECKING:
+    from latentlab.inference.trained import TrainedModel
+
+__all__ = ["LatentlabError", "load"]
 __version__ = "0.1.0"
 
 
-def load(name: str | Path, *, project: str | Path | None = None, device: str = "cpu") -> Trained:
-    """Load what `dvc repro` trained: a model's name, or the path of a run folder.
+def load(
+    name: str | Path, *, project: str | Path | None = None, device: str = "cpu"
+) -> TrainedModel:
+    """Load a model that `dvc repro` trained.
 
-    `project` is the folder that holds params.yaml (default: the nearest one above the working
-    directory). Raises LatentlabError, listing what exists, if the name is unknown or untrained.
+    `name`: name of a config, or path of a run folder. `project`: folder with params.yaml; default:
+    the nearest one at or above the working directory. Raise LatentlabError for a name that is
+    unknown or not trained yet; the message lists the trained models.
     """
-    from latentlab.trained import load_trained
+    from latentlab.inference.trained import load_trained
 
     return load_trained(name, project=project, device=device)

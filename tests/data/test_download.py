@@ -1,4 +1,4 @@
-"""Downloads against a real server on this machine that misbehaves on purpose."""
+"""Downloads from a local server with faults."""
 
 import http.server
 import socket
@@ -8,16 +8,16 @@ from collections import Counter
 
 import pytest
 
-from latentlab.contracts import LatentlabError
 from latentlab.data.download import download
+from latentlab.utils.errors import LatentlabError
 
-BODY = b"the whole file" * 1000
+BODY = b"the complete file" * 1000
 
 
-class Naughty(http.server.BaseHTTPRequestHandler):
+class FaultyServer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.server.seen[self.path] += 1
-        first = self.server.seen[self.path] == 1
+        self.server.requests[self.path] += 1
+        first = self.server.requests[self.path] == 1
         if self.path == "/silent":
             time.sleep(1.5)
             return
@@ -40,7 +40,7 @@ class Naughty(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Naughty) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), FaultyServer) as server:
         server.daemon_threads = True
         server.block_on_close = False
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -51,49 +51,49 @@ def server():
 @pytest.fixture
 def url(server, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    server.seen = Counter()
+    server.requests = Counter()
     return f"http://127.0.0.1:{server.server_port}"
 
 
-def whole(path) -> None:
+def verify(path) -> None:
     if path.read_bytes() != BODY:
         raise LatentlabError("is truncated")
 
 
 @pytest.mark.parametrize("path", ["/good", "/flaky", "/short"])
-def test_a_file_arrives_whole_after_retries(url, server, tmp_path, path) -> None:
+def test_a_file_is_complete_after_retries(url, server, tmp_path, path) -> None:
     target = tmp_path / "new" / "file.gz"
-    download([url + path], target, whole, pause_s=0)
+    download([url + path], target, verify, pause_s=0)
     assert target.read_bytes() == BODY
-    assert server.seen[path] == (1 if path == "/good" else 2)
+    assert server.requests[path] == (1 if path == "/good" else 2)
     assert [file.name for file in target.parent.iterdir()] == ["file.gz"]
 
 
-def test_the_next_mirror_is_asked(url, tmp_path) -> None:
-    download([url + "/gone", url + "/good"], tmp_path / "file", whole)
+def test_the_next_mirror_is_tried(url, tmp_path) -> None:
+    download([url + "/gone", url + "/good"], tmp_path / "file", verify)
     assert (tmp_path / "file").read_bytes() == BODY
 
 
-def test_a_wrong_file_is_refused_and_leaves_nothing(url, server, tmp_path) -> None:
+def test_a_wrong_file_is_an_error_and_leaves_no_files(url, server, tmp_path) -> None:
     def refuse(_path) -> None:
         raise LatentlabError("has the wrong checksum")
 
     with pytest.raises(LatentlabError, match=r"file could not be downloaded \(.*wrong checksum"):
         download([url + "/good"], tmp_path / "file", refuse, pause_s=0)
-    assert server.seen["/good"] == 3
+    assert server.requests["/good"] == 3
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("/silent", "no answer within"), ("/stalls", "timed")]
+    ("path", "reason"), [("/silent", "no response within"), ("/stalls", "timed")]
 )
-def test_silence_ends_in_an_error_not_in_a_hang(url, tmp_path, path, reason) -> None:
+def test_a_server_without_response_is_an_error(url, tmp_path, path, reason) -> None:
     with pytest.raises(LatentlabError, match=reason):
-        download([url + path], tmp_path / "f", whole, tries=1, open_s=0.3, read_s=0.3)
+        download([url + path], tmp_path / "f", verify, tries=1, open_s=0.3, read_s=0.3)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unreachable_server_is_asked_once(tmp_path, monkeypatch) -> None:
+def test_an_unreachable_server_is_tried_once(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -101,11 +101,11 @@ def test_an_unreachable_server_is_asked_once(tmp_path, monkeypatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
     with pytest.raises(LatentlabError, match="could not be downloaded"):
-        download([f"http://127.0.0.1:{port}/x"], tmp_path / "x", whole)
+        download([f"http://127.0.0.1:{port}/x"], tmp_path / "x", verify)
     assert waits == []
 
 
-def test_an_unwritable_folder_is_named(tmp_path) -> None:
-    (tmp_path / "file").write_text("in the way")
+def test_an_unwritable_folder_is_an_error(tmp_path) -> None:
+    (tmp_path / "file").write_text("a file instead of a folder")
     with pytest.raises(LatentlabError, match=r"cannot be written .* LATENTLAB_DATA"):
-        download(["http://127.0.0.1:1/x"], tmp_path / "file" / "x", whole)
+        download(["http://127.0.0.1:1/x"], tmp_path / "file" / "x", verify)

@@ -1,4 +1,4 @@
-"""How the fuzz tests run: LATENTLAB_FUZZ is the number of cases a reader (default 25).
+"""Settings of the fuzz tests: LATENTLAB_FUZZ is the number of cases a reader (default 25).
 
 A configuration takes a hundred times as long as a broken file, so its tests run a twentieth of it.
 Without it the cases are the same at each run, so that the suite never fails by chance; with it they

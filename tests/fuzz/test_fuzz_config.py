@@ -1,4 +1,4 @@
-"""Whatever stands in the two YAML files, loading succeeds or says in one line what is wrong."""
+"""Any content of the two YAML files is loaded, or is a LatentlabError of one line."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentlab.config import building, load_experiment, load_project
-from latentlab.contracts import LatentlabError
+from latentlab.config import load_experiment, load_project, model_size
+from latentlab.utils.errors import LatentlabError
 
 REPO = Path(__file__).resolve().parents[2]
-FACTS = {"image_shape": (1, 8, 8), "num_classes": 10}
+DATA_SPEC = {"image_shape": (1, 8, 8), "num_classes": 10}
 MODELS = sorted(path.stem for path in (REPO / "configs").glob("*.yaml"))
 TEXTS = {
     str(path.relative_to(REPO)): path.read_text(encoding="utf-8")
@@ -31,9 +31,9 @@ NEVER_IMPORTED = sorted(
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_machine():
-    """Networks of more than 4 million numbers do not fit: this is about reading, not building."""
+    """Models of more than 4 million values do not fit: this tests reading, not building."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "memory_limit", lambda: 4 * 4 * 4_000_000)
+        patch.setattr(model_size, "memory_limit", lambda: 4 * 4 * 4_000_000)
         yield
 
 
@@ -45,10 +45,10 @@ def root(tmp_path_factory):
 
 
 def load(root, model="vae", **files):
-    """Write the files (those not given as they are), load, and accept one kind of error."""
+    """Write the files, the others unchanged; load them, and accept LatentlabError only."""
     for name, text in {**TEXTS, **files}.items():
         (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    for attempt in (load_project, lambda root: load_experiment(model, FACTS, root)):
+    for attempt in (load_project, lambda root: load_experiment(model, DATA_SPEC, root)):
         try:
             attempt(root)
         except LatentlabError as error:
@@ -155,7 +155,7 @@ def test_a_real_file_with_changed_keys(root, case):
 
 
 @given(st.data())
-def test_a_real_file_with_changed_letters(root, data):
+def test_a_real_file_with_changed_characters(root, data):
     model = data.draw(st.sampled_from(MODELS))
     file = data.draw(st.sampled_from(["params.yaml", f"configs/{model}.yaml"]))
     text = TEXTS[file]
@@ -168,7 +168,7 @@ def test_a_real_file_with_changed_letters(root, data):
 
 @st.composite
 def smuggled(draw):
-    """A class of a module that nobody imports, where a class, a number or a list is expected."""
+    """A class of a module that is never imported, in place of a class, a number or a list."""
     name = draw(st.sampled_from(NEVER_IMPORTED)) + draw(st.sampled_from([".x", ".x.Y", "", "."]))
     spec = draw(
         st.sampled_from(
@@ -179,17 +179,18 @@ def smuggled(draw):
                 f"{{class_path: {name}}}",
                 [{"class_path": name}],
                 {"x.class_path": name},
-                {"class_path": "latentlab.priors.StandardNormal", "init_args": {"x": name}},
+                {"class_path": "latentlab.samplers.StandardNormal", "init_args": {"x": name}},
                 {"class_path": "torch.nn.Sequential", "init_args": {"args": {"class_path": name}}},
             ]
         )
     )
-    where = draw(st.sampled_from(["model", "sampler", "latent_dim", "hidden", "activation", "new"]))
+    places = ["model", "sampler", "latent_dim", "network", "likelihood", "new"]
+    where = draw(st.sampled_from(places))
     return where, spec
 
 
 @given(smuggled())
-def test_a_strangers_module_is_never_imported(root, case):
+def test_a_module_that_is_not_allowed_is_never_imported(root, case):
     where, spec = case
     content = yaml.safe_load(TEXTS["configs/vae.yaml"])
     place = content if where in ("model", "sampler") else content["model"]["init_args"]

@@ -1,7 +1,7 @@
-"""Damaged files of every kind that is read: a LatentlabError or success, nothing else.
+"""Damaged files of every format: reading them succeeds or raises LatentlabError.
 
-LATENTLAB_FUZZ=20000 tries that many cases of each reader (`make fuzz`); otherwise a few, the same
-every time. Each test prints how many it tried and how many of them were refused.
+LATENTLAB_FUZZ=20000 runs that many cases of each reader (`make fuzz`). Without it, each reader gets
+a few cases, the same in every run. Each test prints its number of cases and of errors.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from latentlab.contracts import LatentlabError
-from latentlab.data import decode
+from latentlab.data import decoding
+from latentlab.data.batch_sampler import EpochBatchSampler
 from latentlab.data.loaders import MemoryLoader, StreamLoader
-from latentlab.data.order import EpochOrder
-from latentlab.data.pack import pack_folder
 from latentlab.data.prepared import read_meta, read_split, write_prepared
 from latentlab.data.settings import DataSettings
-from latentlab.data.sources import Images, Source, idx, open_source
+from latentlab.data.shards.write import pack_folder
+from latentlab.data.sources import Images, Source, idx, load_source
+from latentlab.utils.errors import LatentlabError
 
 CASES = int(os.environ.get("LATENTLAB_FUZZ") or 0)
 fuzz = settings(
@@ -39,7 +39,7 @@ fuzz = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-# (kind of damage, where in the file as a share of its length, bytes)
+# (damage, position as a fraction of the length of the file, bytes)
 edits = st.lists(
     st.tuples(
         st.sampled_from(["flip", "cut", "insert", "overwrite", "repeat"]),
@@ -48,42 +48,43 @@ edits = st.lists(
     ),
     max_size=4,
 )
-files = edits.map(lambda todo: lambda whole: damaged(whole, todo)) | st.binary(max_size=1500).map(
-    lambda junk: lambda _whole: junk
-)
+files = edits.map(lambda some: lambda content: damaged(content, some)) | st.binary(
+    max_size=1500
+).map(lambda noise: lambda _content: noise)
 Damage = Callable[[bytes], bytes]
 
 
-def damaged(whole: bytes, todo: list[tuple[str, float, bytes]]) -> bytes:
-    data = bytearray(whole)
-    for kind, share, content in todo:
-        at = int(share * len(data))
-        if kind == "flip" and data:
+def damaged(original: bytes, some_edits: list[tuple[str, float, bytes]]) -> bytes:
+    """Apply the edits to the content of a file."""
+    data = bytearray(original)
+    for edit, fraction, content in some_edits:
+        at = int(fraction * len(data))
+        if edit == "flip" and data:
             data[min(at, len(data) - 1)] ^= content[0] or 1
-        elif kind == "cut":
+        elif edit == "cut":
             del data[at:]
-        elif kind == "insert":
+        elif edit == "insert":
             data[at:at] = content
-        elif kind == "overwrite":
+        elif edit == "overwrite":
             data[at : at + len(content)] = content
-        elif kind == "repeat":
+        elif edit == "repeat":
             data[at:at] = data[at : at + 512]
     return bytes(data)
 
 
 class Count:
-    """How many cases a reader was given, and how many of them it refused."""
+    """Number of cases of a reader, and number of its errors."""
 
     def __init__(self) -> None:
-        self.cases = self.refused = 0
+        self.cases = self.errors = 0
 
     def __call__(self, read: Callable[[], object]) -> None:
         self.cases += 1
         try:
             read()
         except LatentlabError as error:
-            self.refused += 1
-            str(error).encode()  # can be printed whatever the file's name is
+            self.errors += 1
+            str(error).encode()  # the message can be printed for any file name
 
 
 @pytest.fixture
@@ -92,13 +93,13 @@ def count(request, capsys):
     yield count
     with capsys.disabled():
         if CASES:
-            print(f"{request.node.name}: {count.cases} cases, {count.refused} refused")
-    assert 0 < count.refused < count.cases, "the damage was never noticed, or nothing was readable"
+            print(f"{request.node.name}: {count.cases} cases, {count.errors} errors")
+    assert 0 < count.errors < count.cases, "no case was an error, or all cases were"
 
 
 @pytest.fixture
 def folder():
-    """In memory where there is such a place: 100,000 cases must take minutes."""
+    """A temporary folder, in memory if possible, so that 100,000 cases take minutes."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
         yield Path(name)
@@ -106,7 +107,7 @@ def folder():
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    """A pool for every case would cost more than the case."""
+    """A thread pool takes more time than a case."""
 
     class Pool:
         def __init__(self, *_args) -> None: ...
@@ -117,13 +118,14 @@ def one_thread(monkeypatch):
 
         map = staticmethod(map)
 
-    monkeypatch.setattr(decode, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(decoding, "ThreadPoolExecutor", Pool)
 
 
-def picture(kind: str, value: int = 0, size: tuple[int, int] = (5, 4)) -> bytes:
+def image_file(image_format: str, seed: int = 0, size: tuple[int, int] = (5, 4)) -> bytes:
+    """A small image of random pixels in this format."""
     target = io.BytesIO()
-    levels = np.random.default_rng(value).integers(0, 256, (*size, 3), dtype=np.uint8)
-    Image.fromarray(levels).save(target, kind)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(target, image_format)
     return target.getvalue()
 
 
@@ -145,18 +147,18 @@ def test_idx(folder, count) -> None:
 
 
 def test_image_folder(folder, count) -> None:
-    kinds = ("png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm")
-    wholes = [picture(kind) for kind in kinds]
+    formats = ("png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm")
+    originals = [image_file(name) for name in formats]
     (folder / "images" / "a").mkdir(parents=True)
     (folder / "images" / "b").mkdir()
-    (folder / "images" / "b" / "good.png").write_bytes(wholes[0])
+    (folder / "images" / "b" / "good.png").write_bytes(originals[0])
     chosen = DataSettings(name="image_folder", folder="images", size=3)
 
     @fuzz
-    @given(files, st.sampled_from(range(len(kinds))))
-    def run(damage: Damage, kind: int) -> None:
-        (folder / "images" / "a" / "x").write_bytes(damage(wholes[kind]))
-        count(lambda: open_source(chosen, folder))
+    @given(files, st.sampled_from(range(len(formats))))
+    def run(damage: Damage, index: int) -> None:
+        (folder / "images" / "a" / "x").write_bytes(damage(originals[index]))
+        count(lambda: load_source(chosen, folder))
 
     run()
 
@@ -166,7 +168,7 @@ def shards(folder) -> Path:
     (folder / "images" / "cat").mkdir(parents=True)
     (folder / "images" / "dog").mkdir()
     for number, name in enumerate(("cat/a", "cat/b", "dog/c")):
-        (folder / "images" / name).write_bytes(picture("png", number))
+        (folder / "images" / name).write_bytes(image_file("png", number))
     pack_folder(folder / "images", folder / "shards", per_shard=2)
     return folder / "shards"
 
@@ -182,26 +184,26 @@ def test_manifest(folder, shards, count) -> None:
     @given(files)
     def run(damage: Damage) -> None:
         path.write_bytes(damage(whole))
-        count(lambda: open_source(SHARDS, folder))
+        count(lambda: load_source(SHARDS, folder))
 
     run()
 
 
-@pytest.mark.parametrize("kind", ["pax", "gnu"])
-def test_tar_without_a_checksum(folder, kind, count) -> None:
-    form = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT}[kind]
+@pytest.mark.parametrize("name", ["pax", "gnu"])
+def test_tar_without_a_checksum(folder, name, count) -> None:
+    tar_format = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT}[name]
     target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w", format=form) as tar:
-        for name, content in {
-            "a.png": picture("png"),
+    with tarfile.open(fileobj=target, mode="w", format=tar_format) as tar:
+        for path, content in {
+            "a.png": image_file("png"),
             "a.cls": b"3",
-            "ü" * 60 + ".png": picture("png", 1),
+            "ü" * 60 + ".png": image_file("png", 1),
             "ü" * 60 + ".cls": b"1",
         }.items():
-            member = tarfile.TarInfo(name)
+            member = tarfile.TarInfo(path)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    whole = target.getvalue()[: 512 * 15]  # most of the padding at the end would be hit in vain
+    whole = target.getvalue()[: 512 * 15]  # without most of the padding, where edits have no effect
     assert whole.endswith(bytes(512))
     (folder / "shards").mkdir()
 
@@ -209,7 +211,7 @@ def test_tar_without_a_checksum(folder, kind, count) -> None:
     @given(files)
     def run(damage: Damage) -> None:
         (folder / "shards" / "x.tar").write_bytes(damage(whole))
-        count(lambda: open_source(SHARDS, folder))
+        count(lambda: load_source(SHARDS, folder))
 
     run()
 
@@ -219,30 +221,30 @@ def test_prepared(folder, count) -> None:
     source = Source("toy", Images(pixels, np.arange(40) % 2, range(40)), None, ("a", "b"))
     prepared = folder / "prepared"
     write_prepared(source, DataSettings(), 0, prepared)
-    wholes = {
+    originals = {
         name: (prepared / name).read_bytes()
         for name in ("meta.json", "train_images.npy", "train_labels.npy")
     }
 
     def read() -> None:
-        meta = read_meta(prepared)
-        assert meta.facts["image_shape"]
-        order = EpochOrder(meta.counts["train"], 4)
-        memory = MemoryLoader(read_split(prepared, "train"), order)
-        stream = StreamLoader(prepared, "train", order)
+        info = read_meta(prepared)
+        assert info.data_spec["image_shape"]
+        sampler = EpochBatchSampler(info.counts["train"], 4)
+        memory = MemoryLoader(read_split(prepared, "train"), sampler)
+        stream = StreamLoader(prepared, "train", sampler)
         for loader in (memory, stream):
             images, labels = next(iter(loader))
-            assert images.shape == (4, *meta.image_shape)
+            assert images.shape == (4, *info.image_shape)
             assert labels.shape == (4,)
 
     @fuzz
-    @given(files, st.sampled_from(sorted(wholes)))
+    @given(files, st.sampled_from(sorted(originals)))
     def run(damage: Damage, name: str) -> None:
-        (prepared / name).write_bytes(damage(wholes[name]))
+        (prepared / name).write_bytes(damage(originals[name]))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy on headers of Python 2
+            warnings.simplefilter("ignore")  # numpy warns about headers of Python 2
             count(read)
-        (prepared / name).write_bytes(wholes[name])
+        (prepared / name).write_bytes(originals[name])
 
     run()
 
@@ -254,33 +256,33 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("place", ["meta", "manifest"])
-def test_json_with_other_values(folder, shards, place, count) -> None:
-    """Valid JSON of the wrong kind, which changed bytes seldom are."""
+@pytest.mark.parametrize("file", ["meta", "manifest"])
+def test_json_with_other_values(folder, shards, file, count) -> None:
+    """Valid JSON with wrong values; changed bytes rarely are valid JSON."""
     pixels = np.zeros((10, 1, 2, 2), np.uint8)
     source = Source("toy", Images(pixels, None, range(10)), None, None)
     write_prepared(source, DataSettings(), 0, folder / "prepared")
-    path = folder / "prepared" / "meta.json" if place == "meta" else shards / "manifest.json"
+    path = folder / "prepared" / "meta.json" if file == "meta" else shards / "manifest.json"
     whole = json.loads(path.read_text())
     deeper = {
         "meta": [("counts", "train"), ("image_shape", 0)],
         "manifest": [("shards", 0), ("shards", 0, "file"), ("shards", 0, "bytes")],
     }
-    keys = [(key,) for key in whole] + deeper[place]
+    keys = [(key,) for key in whole] + deeper[file]
 
     @fuzz
     @given(st.sampled_from(keys), json_values | st.just("leave"))
     def run(keys: tuple, value: object) -> None:
-        told = json.loads(json.dumps(whole))
-        target = told
+        content = json.loads(json.dumps(whole))
+        target = content
         for key in keys[:-1]:
             target = target[key]
         if value != "leave":
             target[keys[-1]] = value
-        path.write_text(json.dumps(told))
-        if place == "meta":
+        path.write_text(json.dumps(content))
+        if file == "meta":
             count(lambda: read_split(folder / "prepared", "train"))
         else:
-            count(lambda: open_source(SHARDS, folder))
+            count(lambda: load_source(SHARDS, folder))
 
     run()

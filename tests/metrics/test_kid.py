@@ -1,4 +1,4 @@
-"""KID against a double loop over the kernel and against torchmetrics."""
+"""Kernel distance, compared with a double loop over the kernel and with torchmetrics."""
 
 import math
 
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from latentlab.contracts import LatentlabError
 from latentlab.metrics.kid import kernel_distance
+from latentlab.utils.errors import LatentlabError
 
 
 def _normal(count, size, seed, shift=0.0):
@@ -34,7 +34,7 @@ class _Identity(nn.Module):
         return x.flatten(1)
 
 
-def test_full_set_agrees_with_a_double_loop():
+def test_the_full_set_equals_a_double_loop():
     x, y = _normal(25, 4, 0), _normal(25, 4, 1, shift=0.4)
     found = kernel_distance(x, y, seed=0, subsets=3)
     assert found["kid"] == pytest.approx(_mmd2_by_loops(x, y), rel=1e-10)
@@ -42,7 +42,7 @@ def test_full_set_agrees_with_a_double_loop():
 
 
 @pytest.mark.filterwarnings("ignore:.*will save all extracted features in buffer")
-def test_full_set_agrees_with_torchmetrics():
+def test_the_full_set_equals_torchmetrics():
     x, y = _normal(60, 12, 2), _normal(60, 12, 3, shift=0.2)
     reference = KernelInceptionDistance(
         feature=_Identity(), subsets=1, subset_size=60, normalize=True
@@ -74,7 +74,7 @@ def test_unbiased_for_equal_distributions_and_positive_for_different_ones():
     assert other["kid"] > 4 * other["kid_std"] / math.sqrt(subsets)
 
 
-def test_the_seed_decides_and_the_global_state_does_not():
+def test_the_result_depends_on_the_seed_and_not_on_the_global_state():
     x, y = _normal(80, 4, 8), _normal(80, 4, 9)
     settings = {"subsets": 4, "subset_size": 20}
     first = kernel_distance(x, y, seed=1, **settings)
@@ -89,11 +89,11 @@ def test_the_seed_decides_and_the_global_state_does_not():
 
 def test_errors():
     x = _normal(5, 4, 0)
-    with pytest.raises(LatentlabError, match=r"real features have shape.*at least 2 rows"):
+    with pytest.raises(LatentlabError, match=r"real features have shape.*At least 2 rows"):
         kernel_distance(x[:1], x, seed=0)
     with pytest.raises(LatentlabError, match="fake features are not finite"):
         kernel_distance(x, x / 0, seed=0)
-    with pytest.raises(LatentlabError, match="feature sizes differ, 4 against 2"):
+    with pytest.raises(LatentlabError, match="Features have sizes 4 and 2"):
         kernel_distance(x, x[:, :2], seed=0)
     with pytest.raises(LatentlabError, match="subsets=0"):
         kernel_distance(x, x, seed=0, subsets=0)

@@ -1,4 +1,4 @@
-"""PCA against scikit-learn, angles against scipy, and known errors on real MNIST."""
+"""PCA compared with scikit-learn, angles with scipy, and known errors on MNIST."""
 
 import gzip
 import os
@@ -10,9 +10,10 @@ import scipy.linalg
 import torch
 from sklearn.decomposition import PCA as SklearnPCA
 
-from latentlab.contracts import Autoencoder, LatentlabError, LinearDecoder, Split, to_float
+from latentlab.contracts import Encoder, LinearDecoder, Split, to_float
 from latentlab.metrics import pca as module
 from latentlab.metrics.pca import PCA, PCACoder, principal_angles
+from latentlab.utils.errors import LatentlabError
 
 
 def _images(count, *shape, seed=0):
@@ -36,25 +37,25 @@ def _assert_is_sklearns(pca, images, count, *, tolerance):
     torch.testing.assert_close(gram, torch.eye(count).double(), rtol=0, atol=1e-10)
 
 
-def test_fit_is_scikit_learns_over_several_blocks():
+def test_fit_over_several_blocks_equals_scikit_learn():
     images = _images(600, 2, 4, 5)  # blocks of 256, 256 and 88
     _assert_is_sklearns(PCA.fit(Split(images), max_components=12), images, 12, tolerance=1e-9)
 
 
-def test_wide_images_go_through_their_gram_matrix(monkeypatch):
+def test_large_images_use_their_gram_matrix(monkeypatch):
     images = _images(40, 3, 10, 7)
     monkeypatch.setattr(module, "MAX_COVARIANCE_PIXELS", 100)
     _assert_is_sklearns(PCA.fit(Split(images), max_components=20), images, 20, tolerance=1e-9)
 
 
-def test_wide_images_use_an_evenly_spaced_subset(monkeypatch):
+def test_large_images_use_an_evenly_spaced_subset(monkeypatch):
     images = _images(21, 1, 10, 12)
     monkeypatch.setattr(module, "MAX_COVARIANCE_PIXELS", 100)
     monkeypatch.setattr(module, "GRAM_IMAGES", 11)
     _assert_is_sklearns(PCA.fit(Split(images), max_components=5), images[::2], 5, tolerance=1e-9)
 
 
-def test_default_keeps_every_component_there_is():
+def test_the_default_keeps_all_components():
     assert PCA.fit(Split(_images(50, 1, 3, 4))).components.shape == (12, 12)
     few = PCA.fit(Split(_images(6, 1, 3, 4)))
     assert few.components.shape == (12, 5)
@@ -62,7 +63,7 @@ def test_default_keeps_every_component_there_is():
     torch.testing.assert_close(few.decode(few.encode(x)), x.flatten(1), rtol=0, atol=1e-12)
 
 
-def test_constant_pixels_do_no_harm():
+def test_constant_pixels_are_reconstructed():
     images = _images(100, 1, 4, 4)
     images[:, :, 0] = 7
     pca = PCA.fit(Split(images))
@@ -76,7 +77,7 @@ def test_the_sign_is_fixed_by_the_largest_entry():
     assert (components.amax(0) == components.abs().amax(0)).all()
 
 
-def test_codes_and_reconstructions_are_scikit_learns():
+def test_codes_and_reconstructions_equal_scikit_learn():
     images = _images(200, 1, 5, 5)
     pca = PCA.fit(Split(images), max_components=10)
     x = to_float(images[:9])
@@ -88,11 +89,11 @@ def test_codes_and_reconstructions_are_scikit_learns():
     np.testing.assert_allclose(pca.decode(z), reference.inverse_transform(codes), atol=1e-5)
 
 
-def test_coder_keeps_the_contract():
+def test_the_coder_implements_the_model_protocols():
     images = _images(200, 1, 5, 5)
     pca = PCA.fit(Split(images))
     coder = PCACoder(pca, 3, (1, 5, 5))
-    assert isinstance(coder, Autoencoder)
+    assert isinstance(coder, Encoder)
     assert isinstance(coder, LinearDecoder)
     assert coder.latent_dim == 3
     x = to_float(images[:9])
@@ -101,13 +102,13 @@ def test_coder_keeps_the_contract():
     assert torch.equal(coder.features(x), z)
     basis, offset = coder.decoder_basis()
     torch.testing.assert_close(coder.decode(z).flatten(1), (z @ basis.T + offset).clamp(0, 1))
-    wild = coder.decode(100 * z)
-    assert wild.shape == (9, 1, 5, 5)
-    assert (float(wild.min()), float(wild.max())) == (0, 1)
+    clipped = coder.decode(100 * z)
+    assert clipped.shape == (9, 1, 5, 5)
+    assert (float(clipped.min()), float(clipped.max())) == (0, 1)
 
 
 @pytest.mark.parametrize("columns", [(4, 4), (3, 6), (6, 2)])
-def test_principal_angles_are_scipys(columns):
+def test_principal_angles_equal_scipy(columns):
     generator = torch.Generator().manual_seed(3)
     a, b = (torch.randn(20, n, generator=generator) for n in columns)
     expected = scipy.linalg.subspace_angles(a.double().numpy(), b.double().numpy())
@@ -131,13 +132,13 @@ def test_errors():
         PCA.fit(Split(images.float()))
     with pytest.raises(LatentlabError, match="max_components is 0"):
         PCA.fit(Split(images), max_components=0)
-    with pytest.raises(LatentlabError, match="code size 6: allowed is 1…5"):
+    with pytest.raises(LatentlabError, match=r"code size is 6\. Allowed is 1…5"):
         pca.encode(to_float(images), k=6)
-    with pytest.raises(LatentlabError, match="code size 6"):
+    with pytest.raises(LatentlabError, match="code size is 6"):
         pca.decode(torch.zeros(2, 6))
     with pytest.raises(LatentlabError, match="6 pixels, PCA was fitted to 12"):
         pca.encode(torch.zeros(2, 1, 2, 3))
-    with pytest.raises(LatentlabError, match="code size 0"):
+    with pytest.raises(LatentlabError, match="code size is 0"):
         PCACoder(pca, 0, (1, 3, 4))
     with pytest.raises(LatentlabError, match=r"\(1, 4, 4\) has 16 pixels"):
         PCACoder(pca, 2, (1, 4, 4))
@@ -147,9 +148,9 @@ def test_errors():
         principal_angles(torch.eye(4)[:, :2], torch.ones(4, 2))
 
 
-def test_equal_wide_images_are_refused(monkeypatch):
+def test_equal_large_images_are_an_error(monkeypatch):
     monkeypatch.setattr(module, "MAX_COVARIANCE_PIXELS", 4)
-    with pytest.raises(LatentlabError, match="all images are the same"):
+    with pytest.raises(LatentlabError, match="All images are equal"):
         PCA.fit(Split(torch.full((5, 1, 3, 4), 9, dtype=torch.uint8)))
 
 
@@ -157,7 +158,7 @@ def test_equal_wide_images_are_refused(monkeypatch):
 def mnist():
     root = os.environ.get("LATENTLAB_DATA")
     if not root:
-        pytest.skip("LATENTLAB_DATA is not set: it names the folder that holds mnist/")
+        pytest.skip("LATENTLAB_DATA is not set; it must name the folder that contains mnist/")
 
     def read(name):
         with gzip.open(Path(root, "mnist", name)) as file:

@@ -1,12 +1,12 @@
-"""Precision, recall, density, coverage against their definitions written out in numpy."""
+"""Precision, recall, density and coverage, compared with their definitions in numpy."""
 
 import numpy as np
 import pytest
 import torch
 
-from latentlab.contracts import LatentlabError
 from latentlab.metrics import prdc as module
 from latentlab.metrics.prdc import prdc
+from latentlab.utils.errors import LatentlabError
 
 
 def _points(count, size, seed, *, scale=1.0, shift=0.0):
@@ -40,34 +40,34 @@ def _by_definition(real, fake, k):
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("block", [7, 1000])  # several blocks, the last one short; one block
-def test_agrees_with_the_definitions(k, block, monkeypatch):
+def test_the_metrics_equal_their_definitions(k, block, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK", block)
     real, fake = _points(60, 4, 0), _points(45, 4, 1, scale=0.7, shift=0.4)
     expected = _by_definition(real, fake, k)
     assert prdc(real, fake, k=k) == pytest.approx(expected, abs=1e-12)
-    assert len({round(value, 3) for value in expected.values()}) == 4  # four different numbers
+    assert len({round(value, 3) for value in expected.values()}) == 4  # four different values
 
 
 def test_a_common_shift_changes_nothing():
-    # 1000 away from the origin, squared norms in float32 would swallow all distances.
+    # At distance 1000 from the origin, distances vanish in the rounding of float32 squared norms.
     real, fake = _points(60, 4, 2), _points(60, 4, 3, scale=0.7)
     far = prdc(real.double() + 1000, fake.double() + 1000)
     assert far == pytest.approx(_by_definition(real, fake, 5), abs=1e-12)
 
 
-def test_equal_sets_are_perfect():
+def test_equal_sets_have_perfect_metrics():
     x = _points(50, 3, 4)
     found = prdc(x, x.clone())
     assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
     assert found["density"] > 1  # every point lies in its own ball and in k others on average
 
 
-def test_far_sets_share_nothing():
+def test_distant_sets_have_metrics_of_zero():
     x = _points(50, 3, 5)
     assert set(prdc(x, x + 100).values()) == {0}
 
 
-def test_collapse_is_precise_but_covers_and_recalls_little():
+def test_a_collapsed_generator_has_high_precision_and_low_recall_and_coverage():
     real = _points(100, 3, 6)
     fake = real[:1] + _points(100, 3, 7, scale=1e-3)
     found = prdc(real, fake)
@@ -80,9 +80,9 @@ def test_errors():
     x = _points(6, 3, 8)
     with pytest.raises(LatentlabError, match="k is 0"):
         prdc(x, x, k=0)
-    with pytest.raises(LatentlabError, match=r"real features have shape.*at least 7 rows"):
+    with pytest.raises(LatentlabError, match=r"real features have shape.*At least 7 rows"):
         prdc(x, x, k=6)
-    with pytest.raises(LatentlabError, match="feature sizes differ, 3 against 2"):
+    with pytest.raises(LatentlabError, match="Features have sizes 3 and 2"):
         prdc(x, x[:, :2])
     with pytest.raises(LatentlabError, match="fake features are not finite"):
         prdc(x, x * torch.nan)

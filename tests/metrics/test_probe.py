@@ -1,4 +1,4 @@
-"""The probe is scikit-learn's logistic regression on the same objective."""
+"""The probe, compared with scikit-learn's logistic regression of the same objective."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from latentlab.contracts import LatentlabError
 from latentlab.metrics.probe import Probe, probe_accuracy
+from latentlab.utils.errors import LatentlabError
 
 
 def _classes(count, num_features, num_classes, seed):
@@ -26,13 +26,13 @@ def _objective(z, labels, weight, bias, l2):
 
 
 @pytest.mark.parametrize(("num_classes", "l2"), [(2, 1e-2), (4, 1e-3), (4, 1.0)])
-def test_is_scikit_learns_logistic_regression(num_classes, l2):
+def test_the_probe_equals_scikit_learns_logistic_regression(num_classes, l2):
     x, labels = _classes(300, 6, num_classes, 0)
     probe = Probe.fit(x, labels, num_classes, l2=l2, tolerance=1e-9)
     scaler = StandardScaler().fit(x.double().numpy())
     z = scaler.transform(x.double().numpy())
-    # scikit-learn's binary case has one weight vector; the symmetric pair ±w/2 has half its norm
-    # squared, hence half the penalty.
+    # scikit-learn has one weight vector w for two classes. The pair ±w/2 has half of the squared
+    # norm, hence half of the penalty.
     c = 1 / (l2 * len(x)) * (2 if num_classes == 2 else 1)
     reference = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(z, labels.numpy())
     weight, bias = reference.coef_.T, reference.intercept_
@@ -45,7 +45,7 @@ def test_is_scikit_learns_logistic_regression(num_classes, l2):
     assert ours == pytest.approx(_objective(z, labels.numpy(), weight, bias, l2), rel=1e-9)
 
 
-def test_stops_where_the_objective_is_flat():
+def test_the_fit_stops_where_the_gradient_is_zero():
     x, labels = _classes(200, 5, 3, 1)
     probe = Probe.fit(x, labels, 3)
     z = ((x.double() - probe.mean) / probe.scale).numpy()
@@ -61,7 +61,7 @@ def test_stops_where_the_objective_is_flat():
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e6])
-def test_a_constant_feature_counts_for_nothing(constant):
+def test_a_constant_feature_has_no_effect(constant):
     x, labels = _classes(200, 5, 3, 2)
     padded = torch.cat([x, torch.full((200, 1), constant)], dim=1)
     with_it, without = (Probe.fit(z, labels, 3, tolerance=1e-11) for z in (padded, x))
@@ -75,7 +75,7 @@ def test_a_class_without_examples_is_never_predicted():
     assert int(Probe.fit(x, labels, 4).predict(x).max()) == 1
 
 
-def test_accuracy_is_the_share_of_hits():
+def test_accuracy_is_the_fraction_of_correct_predictions():
     x, labels = _classes(300, 6, 3, 4)
     x_test, labels_test = _classes(90, 6, 3, 5)
     scaler = StandardScaler().fit(x.double().numpy())
@@ -85,11 +85,11 @@ def test_accuracy_is_the_share_of_hits():
     found = probe_accuracy(x, labels, x_test, labels_test, l2=0.01)
     assert found == pytest.approx({"probe_accuracy": expected}, abs=1e-12)
     assert 0.4 < expected < 1  # neither chance nor perfect
-    unseen = probe_accuracy(x, labels, x_test, torch.full_like(labels_test, 7), l2=0.01)
-    assert unseen == {"probe_accuracy": 0}
+    wrong = probe_accuracy(x, labels, x_test, torch.full_like(labels_test, 7), l2=0.01)
+    assert wrong == {"probe_accuracy": 0}
 
 
-def test_works_in_any_grad_mode_and_leaves_features_alone():
+def test_the_grad_mode_does_not_matter_and_features_do_not_change():
     x, labels = _classes(60, 4, 3, 6)
     before, expected = x.clone(), Probe.fit(x, labels, 3).weight
     with torch.inference_mode():
@@ -104,13 +104,13 @@ def test_errors():
         Probe.fit(x * torch.nan, labels, 3)
     with pytest.raises(LatentlabError, match=r"shape \(29,\) for 30 features"):
         Probe.fit(x, labels[:29], 3)
-    with pytest.raises(LatentlabError, match="one integer per feature vector"):
+    with pytest.raises(LatentlabError, match="One integer per feature vector is needed"):
         Probe.fit(x, labels.float(), 3)
-    with pytest.raises(LatentlabError, match="labels span 0…2 for 2 classes"):
+    with pytest.raises(LatentlabError, match="Labels are in 0…2 for 2 classes"):
         Probe.fit(x, labels, 2)
     with pytest.raises(LatentlabError, match="l2 is 0"):
         Probe.fit(x, labels, 3, l2=0)
     with pytest.raises(LatentlabError, match="fitted to 4 features and got 3"):
         Probe.fit(x, labels, 3).predict(x[:, :3])
-    with pytest.raises(LatentlabError, match="leave the probe out"):
+    with pytest.raises(LatentlabError, match="Do not use the probe for data without labels"):
         probe_accuracy(x, labels[:0], x, labels)

@@ -1,4 +1,4 @@
-"""Reconstruction numbers against numpy, torchmetrics and a scipy convolution."""
+"""Reconstruction metrics, compared with numpy, torchmetrics and a scipy convolution."""
 
 import math
 
@@ -11,8 +11,14 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from latentlab.contracts import LatentlabError
-from latentlab.metrics.reconstruction import PSNR_CAP_DB, reconstruction_metrics, ssim
+from latentlab.metrics.reconstruction import (
+    PSNR_CAP_DB,
+    psnr_db,
+    reconstruction_metrics,
+    squared_error,
+    ssim,
+)
+from latentlab.utils.errors import LatentlabError
 
 
 def _pair(*shape, noise=0.1):
@@ -38,10 +44,10 @@ def _ssim_by_convolution(x, y, size):
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 28, 28), (3, 3, 16, 21), (2, 1, 11, 30)])
-def test_ssim_agrees_with_torchmetrics(shape):
+def test_ssim_equals_torchmetrics(shape):
     x, y = (t.double() for t in _pair(*shape))
     _, full = structural_similarity_index_measure(x, y, data_range=1.0, return_full_image=True)
-    # Its mean includes windows on mirrored borders; the paper's are those wholly inside.
+    # torchmetrics also averages over windows on mirrored borders; the paper does not.
     inside = full[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
     torch.testing.assert_close(ssim(x, y), inside, rtol=1e-9, atol=1e-9)
 
@@ -66,7 +72,7 @@ def test_ssim_closed_form_for_flat_images():
     assert float(ssim(flat, flat)) == pytest.approx(1, abs=1e-12)
 
 
-def test_metrics_agree_with_numpy_and_torchmetrics():
+def test_metrics_equal_numpy_and_torchmetrics():
     x, y = _pair(7, 2, 12, 13)
     found = reconstruction_metrics([(x, y)])
     squares = np.square(x.double().numpy() - y.double().numpy())
@@ -80,20 +86,31 @@ def test_metrics_agree_with_numpy_and_torchmetrics():
     assert found["ssim"] == pytest.approx(float(ssim(x, y).mean()), rel=1e-12)
 
 
-def test_batching_does_not_matter_even_when_batches_differ_in_size():
+def test_the_batch_size_does_not_matter():
     x, y = _pair(11, 1, 8, 8)
     whole = reconstruction_metrics([(x, y)])
     parts = zip(x.split(4), y.split(4), strict=True)
     assert reconstruction_metrics(parts) == pytest.approx(whole, rel=1e-12)
 
 
-def test_psnr_is_the_mean_over_images_with_a_perfect_one_at_the_cap():
+def test_psnr_is_a_mean_over_images_and_has_a_cap():
     x = torch.full((2, 1, 8, 8), 0.5)
     y = x.clone()
     y[1] += 0.25
     found = reconstruction_metrics([(x, y)])
     assert PSNR_CAP_DB == 100
     assert found["psnr_db"] == pytest.approx((100 - 20 * math.log10(0.25)) / 2, rel=1e-9)
+    each = psnr_db(torch.tensor([0.0, 1e-12, 0.01, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(each, torch.tensor([100, 100, 20, 0.0], dtype=torch.float64))
+
+
+def test_squared_error_is_the_sum_over_each_image():
+    x, y = _pair(5, 2, 6, 7)
+    expected = np.square(x.double().numpy() - y.double().numpy()).sum((1, 2, 3))
+    np.testing.assert_allclose(squared_error(y, x), expected, rtol=1e-5)
+    assert squared_error(y, x).dtype == torch.float32
+    with pytest.raises(LatentlabError, match=r"\(5, 2, 6, 7\) and \(4, 2, 6, 7\)"):
+        squared_error(y[:4], x)
 
 
 def test_errors():
@@ -102,11 +119,13 @@ def test_errors():
         reconstruction_metrics([])
     with pytest.raises(LatentlabError, match="no images to compare"):
         reconstruction_metrics([(x[:0], y[:0])])
-    with pytest.raises(LatentlabError, match=r"\(3, 1, 8, 8\) against \(3, 1, 8, 7\)"):
+    with pytest.raises(LatentlabError, match=r"\(3, 1, 8, 8\) and \(3, 1, 8, 7\)\. Both must be"):
         reconstruction_metrics([(x, y[..., :7])])
     with pytest.raises(LatentlabError, match=r"\(1, 7, 7\) after \(1, 8, 8\)"):
         reconstruction_metrics([(x, y), (x[..., :7, :7], y[..., :7, :7])])
     with pytest.raises(LatentlabError, match="3 of 3 reconstructions are not finite"):
         reconstruction_metrics([(x, y * torch.nan)])
-    with pytest.raises(LatentlabError, match=r"must be the same \(B, C, H, W\)"):
+    with pytest.raises(
+        LatentlabError, match=r"must be the same \(B, C, H, W\)\. Check the output size"
+    ):
         ssim(x[0], y[0])

@@ -1,4 +1,4 @@
-"""Super-resolution: the decoder's images shrink to what was given, and come nearer by it."""
+"""Super-resolution autoencoder: outputs downsample to the input, and the correction helps."""
 
 import pytest
 import torch
@@ -13,16 +13,16 @@ def build(scale=2, shape=(3, 8, 8)):
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-def test_an_enlarged_image_shrinks_to_the_small_one(scale):
+def test_an_upsampled_image_downsamples_to_the_input(scale):
     model, small = build(scale), torch.rand(5, 3, 8 // scale, 8 // scale, dtype=torch.float64)
-    torch.testing.assert_close(F.avg_pool2d(model.enlarge_freely(small), scale), small)
+    torch.testing.assert_close(F.avg_pool2d(model.upsample_unclipped(small), scale), small)
 
 
-def test_going_back_through_the_camera_is_an_orthogonal_projection():
+def test_the_correction_is_an_orthogonal_projection():
     """Pythagoras: |d − x|² = |x̂ − x|² + |d − x̂|², so x̂ is never farther from x than d."""
     model, x = build(), torch.rand(5, 3, 8, 8, dtype=torch.float64)
-    small = model.shrink(x)
-    x_hat, d = model.enlarge_freely(small), F.pixel_shuffle(model.unet(small), 2)
+    small = model.downsample(x)
+    x_hat, d = model.upsample_unclipped(small), F.pixel_shuffle(model.unet(small), 2)
     d, x_hat, x = (image.flatten(1) for image in (d, x_hat, x))
     assert (d - x_hat).norm(dim=1).min() > 0.1
     torch.testing.assert_close(
@@ -30,27 +30,30 @@ def test_going_back_through_the_camera_is_an_orthogonal_projection():
     )
 
 
-def test_the_code_is_the_small_image():
+def test_the_code_is_the_downsampled_image():
     model, x = build(4), torch.rand(2, 3, 8, 8, dtype=torch.float64)
     z = model.encode(x)
     assert z.shape == (2, model.latent_dim) == (2, 12)
     assert z[1, 0].item() == pytest.approx(x[1, 0, :4, :4].mean().item())
-    assert torch.equal(model.decode(z), model.enlarge(model.shrink(x)))
-    assert torch.equal(repeat(model.shrink(x), 4)[..., ::4, ::4], model.shrink(x))
+    assert torch.equal(model.decode(z), model.upsample(model.downsample(x)))
+    assert torch.equal(repeat(model.downsample(x), 4)[..., ::4, ::4], model.downsample(x))
 
 
-def test_objective_is_the_mean_log_of_the_error():
+def test_loss_is_the_mean_log_of_the_error():
     model, x = build(), torch.rand(6, 3, 8, 8, dtype=torch.float64)
-    sse = (model.enlarge_freely(model.shrink(x)) - x).square().sum((1, 2, 3))
+    sse = (model.upsample_unclipped(model.downsample(x)) - x).square().sum((1, 2, 3))
     got = model.loss(x)
     torch.testing.assert_close(got["loss"], sse.log().mean())
     torch.testing.assert_close(got["psnr_db"], (-10 * (sse / 192).log10()).mean())
 
 
 @pytest.mark.parametrize(
-    ("scale", "said"),
-    [(3, "scale 3 does not divide images of 8×8"), (1, "scale 1 leaves nothing to find")],
+    ("scale", "message"),
+    [
+        (3, "scale 3 does not divide images of 8×8"),
+        (1, "scale is 1: super-resolution needs 2 or more"),
+    ],
 )
-def test_impossible_scales_are_refused(scale, said):
-    with pytest.raises(ValueError, match=said):
+def test_scales_outside_of_their_range_raise_an_error(scale, message):
+    with pytest.raises(ValueError, match=message):
         build(scale)

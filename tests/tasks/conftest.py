@@ -1,4 +1,4 @@
-"""A Context of few digits, whose trained model is PCA: tasks in a second, nothing on disk."""
+"""A Context with few digits, whose trained model is PCA: a task runs in about a second."""
 
 from types import SimpleNamespace
 
@@ -7,12 +7,13 @@ import torch
 from sklearn.datasets import load_digits
 
 from latentlab.contracts import Split
-from latentlab.data.prepared import Meta
+from latentlab.data.prepared import DatasetInfo
+from latentlab.inference.trained import TrainedModel
 from latentlab.metrics.pca import PCA, PCACoder
-from latentlab.tasks import Context
-from latentlab.trained import Trained
+from latentlab.tasks.common.context import Context
 
 SHAPE = (1, 8, 8)
+DIGITS = tuple("0123456789")
 
 
 def split(rows: slice) -> Split:
@@ -21,50 +22,47 @@ def split(rows: slice) -> Split:
     return Split(images.unsqueeze(1), torch.from_numpy(digits.target[rows]).long())
 
 
-def made(classes: tuple[str, ...] | None, *, encoder: bool = True) -> Context:
-    """The Context; without `classes` no labels, without `encoder` a model that only draws."""
+def make_context(classes: tuple[str, ...] | None, *, encoder: bool = True) -> Context:
+    """Without `classes` there are no labels, without `encoder` the model only decodes."""
     parts = [split(slice(*ends)) for ends in ((0, 500), (500, 600), (600, 800))]
     if classes is None:
         parts = [Split(part.images) for part in parts]
     train, val, test = parts
     counts = {"train": len(train), "val": len(val), "test": len(test)}
-    meta = Meta("digits", SHAPE, classes, counts, (), 0, "")
+    dataset = DatasetInfo("digits", SHAPE, classes, counts, (), 0, "")
     coder = PCACoder(PCA.fit(train), 16, SHAPE)
     module = coder if encoder else SimpleNamespace(latent_dim=16, decode=coder.decode)
-    trained = Trained("pca", None, module, None, SHAPE, None, {})
-    yard = SimpleNamespace(train=train, test=test, meta=meta)
-    return Context(SimpleNamespace(seed=0), meta, yard, val, trained)
-
-
-DIGITS = tuple("0123456789")
+    trained = TrainedModel("pca", None, module, None, SHAPE, None, {})
+    evaluator = SimpleNamespace(train=train, test=test, dataset=dataset)
+    return Context(SimpleNamespace(seed=0), evaluator, val, trained)
 
 
 @pytest.fixture(scope="session")
 def context() -> Context:
-    return made(DIGITS)
+    return make_context(DIGITS)
 
 
 @pytest.fixture(scope="session")
 def unlabelled() -> Context:
-    return made(None)
+    return make_context(None)
 
 
 @pytest.fixture(scope="session")
 def decoder_only() -> Context:
-    return made(DIGITS, encoder=False)
+    return make_context(DIGITS, encoder=False)
 
 
 @pytest.fixture
-def drawn(tmp_path):
-    """Draw all pictures of a finding; their sizes by name."""
+def save_figures(tmp_path):
+    """Save all figures of a Result. Return their sizes by name."""
     from PIL import Image
 
-    def draw(finding):
+    def save(result):
         sizes = {}
-        for picture in finding.pictures:
-            picture.draw(tmp_path / f"{picture.name}.png")
-            with Image.open(tmp_path / f"{picture.name}.png") as image:
-                sizes[picture.name] = image.size
+        for figure in result.figures:
+            figure.save(tmp_path / f"{figure.name}.png")
+            with Image.open(tmp_path / f"{figure.name}.png") as image:
+                sizes[figure.name] = image.size
         return sizes
 
-    return draw
+    return save

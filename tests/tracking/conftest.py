@@ -1,4 +1,4 @@
-"""A project with an empty store, and MLflow's own client to read back what was tracked."""
+"""A project with an empty store, and MLflow's own client to read what was tracked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from latentlab import tracking
 
-DESCRIBED = {
+ARGUMENTS = {
     "experiment": "digits",
     "name": "vae",
     "params": {"seed": 0},
@@ -17,18 +17,18 @@ DESCRIBED = {
 }
 
 
-class Broken:
-    """A store that is gone: every call fails as MLflow fails, until it is mended."""
+class BrokenClient:
+    """An MLflow client whose calls all fail until `repaired` is True."""
 
     def __init__(self, real) -> None:
-        self.real, self.mended, self.calls = real, False, 0
+        self.real, self.repaired, self.calls = real, False, 0
 
     def __getattr__(self, name: str):
         from mlflow.exceptions import MlflowException
 
         def call(*args, **kwargs):
             self.calls += 1
-            if not self.mended:
+            if not self.repaired:
                 raise MlflowException("connection refused\nlong story")
             return getattr(self.real, name)(*args, **kwargs)
 
@@ -36,20 +36,20 @@ class Broken:
 
 
 class Store:
-    """The embedded store of the project `root`."""
+    """The local store of the project `root`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def open(self, **changes) -> tracking.Run:
-        return tracking.open_run(self.root, **{**DESCRIBED, **changes})
+    def open_run(self, **changes) -> tracking.Run:
+        return tracking.open_run(self.root, **{**ARGUMENTS, **changes})
 
-    def go_on(self, run_id: str, **changes) -> tracking.Run:
-        return tracking.continue_run(self.root, run_id, **{**DESCRIBED, **changes})
+    def continue_run(self, run_id: str, **changes) -> tracking.Run:
+        return tracking.continue_run(self.root, run_id, **{**ARGUMENTS, **changes})
 
-    def cut(self, run: tracking.Run) -> Broken:
-        """From now on the store fails for this run."""
-        run._client = broken = Broken(run._client)
+    def disconnect(self, run: tracking.Run) -> BrokenClient:
+        """Let the store fail for this run from now on."""
+        run._client = broken = BrokenClient(run._client)
         return broken
 
     @property
@@ -58,7 +58,7 @@ class Store:
 
     @property
     def client(self):
-        mlflow = tracking.store._mlflow()  # MLflow itself, less a warning of its own
+        mlflow = tracking.store._mlflow()  # with the warnings filter of latentlab
         return mlflow.MlflowClient(tracking_uri=f"sqlite:///{self.database}")
 
     def data(self, run: tracking.Run):
@@ -70,7 +70,7 @@ class Store:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose store has its tables, made once: the migration takes seconds."""
+    """A project with an empty database, created once because MLflow's migration takes seconds."""
     root = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
@@ -86,5 +86,5 @@ def store(empty_store: Path, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def new_store(tmp_path: Path) -> Store:
-    """The store of a project where nothing was tracked yet."""
+    """The store of a project without a database."""
     return Store(tmp_path)

@@ -1,4 +1,4 @@
-"""The run, read back through MLflow's own client."""
+"""Runs, read back with MLflow's own client."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from latentlab.contracts import LatentlabError
+from latentlab.utils.errors import LatentlabError
 
 
-def test_a_run_holds_its_params_tags_and_place(store) -> None:
+def test_run_has_params_tags_and_an_artifact_folder(store) -> None:
     params = {
         "seed": 0,
         "model": {"class_path": "VAE", "init_args": {"beta": 1e-3, "hidden": [4, 2], "none": None}},
@@ -19,7 +19,7 @@ def test_a_run_holds_its_params_tags_and_place(store) -> None:
         "long": "x" * 7000,
         "odd*key": True,
     }
-    run = store.open(params=params)
+    run = store.open_run(params=params)
     stored = store.client.get_run(run.id)
     assert stored.data.params == {
         "seed": "0",
@@ -37,15 +37,15 @@ def test_a_run_holds_its_params_tags_and_place(store) -> None:
     assert not any(socket.gethostname() in value for value in stored.data.tags.values())
 
 
-def test_more_params_than_one_request_takes(store) -> None:
+def test_more_params_than_fit_in_one_request(store) -> None:
     params = {f"p{i}": i for i in range(250)}
-    run = store.open(params=params)
+    run = store.open_run(params=params)
     assert store.data(run).params == {key: str(value) for key, value in params.items()}
 
 
-def test_numbers_wait_for_flush(store) -> None:
-    run = store.open()
-    for step in range(1100):  # more than one request takes
+def test_metrics_are_sent_by_flush(store) -> None:
+    run = store.open_run()
+    for step in range(1100):  # more than fit in one request
         run.log({"train/loss": 1 / (step + 1), "val/loss": float(step)}, step)
     assert store.data(run).metrics == {}
     assert run.flush()
@@ -53,8 +53,8 @@ def test_numbers_wait_for_flush(store) -> None:
     assert store.history(run, "val/loss") == [(i, float(i)) for i in range(1100)]
 
 
-def test_non_finite_values_stay_what_they_are(store) -> None:
-    run = store.open()
+def test_non_finite_values_are_stored_as_nan_and_tagged(store) -> None:
+    run = store.open_run()
     for step, value in enumerate([1.0, math.inf, -math.inf, math.nan]):
         run.log({"a": value, "b": value if step == 3 else 0.0}, step)
         run.flush()
@@ -67,90 +67,100 @@ def test_non_finite_values_stay_what_they_are(store) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "/a", "a//b", "a/../b", "a*", "a\nb", "x" * 251])
-def test_names_that_mlflow_would_refuse(store, name: str) -> None:
-    """Both refuse, we at once: a buffered bad name would hold up all the others."""
+def test_invalid_names_raise(store, name: str) -> None:
+    """MLflow refuses them too. A buffered bad name would block all other metrics."""
     from mlflow.exceptions import MlflowException
 
-    run = store.open()
-    with pytest.raises(LatentlabError, match="cannot name a metric or tag: use letters"):
+    run = store.open_run()
+    with pytest.raises(LatentlabError, match=r"is not a valid name .* Allowed are"):
         run.log({name: 1.0}, 0)
-    with pytest.raises(LatentlabError, match="cannot name a metric or tag"):
+    with pytest.raises(LatentlabError, match="is not a valid name of a metric or tag"):
         run.set_tags({name: "value"})
     with pytest.raises(MlflowException):
         store.client.log_metric(run.id, name, 1.0)
 
 
-def test_values_that_are_no_numbers(store) -> None:
-    run = store.open()
-    with pytest.raises(LatentlabError, match=r"metric 'test/sse' is \[1\], not a number"):
+def test_value_that_is_not_a_number_raises(store) -> None:
+    run = store.open_run()
+    with pytest.raises(LatentlabError, match=r"metric 'test/sse' is \[1\], which is not a number"):
         run.log_final({"test": {"sse": [1]}})
 
 
 def test_final_results_are_flattened(store) -> None:
-    run = store.open()
-    results = {"fid": 2.5, "kid": None, "test": {"sse": 3, "deep": {"x": True}}, "eyes": "judge"}
+    run = store.open_run()
+    results = {
+        "fid": 2.5,
+        "kid": None,
+        "test": {"sse": 3, "deep": {"x": True}},
+        "features": "classifier",
+    }
     assert run.log_final(results)
     stored = store.data(run)
     assert stored.metrics == {"fid": 2.5, "test/sse": 3.0, "test/deep/x": 1.0}
-    assert stored.tags["eyes"] == "judge"
+    assert stored.tags["features"] == "classifier"
 
 
 def test_artifacts_and_status(store, tmp_path: Path) -> None:
     (tmp_path / "figures" / "deep").mkdir(parents=True)
     (tmp_path / "figures" / "deep" / "a.txt").write_text("a")
     (tmp_path / "b.txt").write_text("b")
-    run = store.open()
+    run = store.open_run()
     assert run.log_artifact(tmp_path / "b.txt")
-    assert run.log_artifact(tmp_path / "figures", "pictures")
+    assert run.log_artifact(tmp_path / "figures", "report")
     assert run.set_tags({"device": "cpu"})
     assert run.finish("KILLED")
     folder = store.root / "mlruns" / "artifacts" / run.id / "artifacts"
     found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    assert found == ["b.txt", "pictures/deep/a.txt"]
+    assert found == ["b.txt", "report/deep/a.txt"]
     assert store.client.get_run(run.id).info.status == "KILLED"
     assert store.data(run).tags["device"] == "cpu"
-    with pytest.raises(LatentlabError, match=r"nothing to track at .*absent"):
+    with pytest.raises(LatentlabError, match=r"cannot log .*absent to MLflow: it does not exist"):
         run.log_artifact(tmp_path / "absent")
 
 
-def test_a_deleted_experiment_is_restored(store) -> None:
-    store.open()
+def test_deleted_experiment_is_restored(store) -> None:
+    store.open_run()
     id_ = store.client.get_experiment_by_name("digits").experiment_id
     store.client.delete_experiment(id_)
-    run = store.open()
+    run = store.open_run()
     assert store.client.get_run(run.id).info.experiment_id == id_
     assert store.client.get_experiment(id_).lifecycle_stage == "active"
 
 
-# --- a run continued
+def test_invalid_names_raise_in_log_missing(store) -> None:
+    with pytest.raises(LatentlabError, match="is not a valid name of a metric"):
+        store.open_run().log_missing([("val", "*", 10, 1.0)], 10)
 
 
-def test_a_run_goes_on_where_it_stopped(store, capsys: pytest.CaptureFixture) -> None:
-    first = store.open()
+# --- continue_run ---
+
+
+def test_continued_run_keeps_its_metrics(store, capsys: pytest.CaptureFixture) -> None:
+    first = store.open_run()
     first.log({"loss": 2.0}, 0)
     first.finish()
-    run = store.go_on(first.id, params={"seed": 1, "more": 2}, tags={"stage": "evaluate"})
+    run = store.continue_run(first.id, params={"seed": 1, "more": 2}, tags={"stage": "evaluate"})
     assert store.client.get_run(run.id).info.status == "RUNNING"
     run.log({"loss": 1.0}, 1)
     assert run.finish()
     assert run.id == first.id
     assert store.history(run, "loss") == [(0, 2.0), (1, 1.0)]
     stored = store.data(run)
-    assert stored.params == {"seed": "0", "more": "2"}  # MLflow lets no param change
+    assert stored.params == {"seed": "0", "more": "2"}  # MLflow does not allow a param to change
     assert stored.tags["changed.seed"] == "1"
     assert stored.tags["stage"] == "evaluate"
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("case", ["from elsewhere", "no id", "odd id", "deleted"])
-def test_an_unknown_run_is_replaced_and_said(
+@pytest.mark.parametrize("case", ["other machine", "no id", "odd id", "deleted"])
+def test_unknown_run_is_replaced_and_reported(
     case: str, store, capsys: pytest.CaptureFixture
 ) -> None:
-    run_id = {"from elsewhere": "0" * 32, "no id": "", "odd id": "../x"}.get(case)
+    run_id = {"other machine": "0" * 32, "no id": "", "odd id": "../x"}.get(case)
     if run_id is None:
-        run_id = store.open().id
+        run_id = store.open_run().id
         store.client.delete_run(run_id)
-    run = store.go_on(run_id)
+    run = store.continue_run(run_id)
     assert run.id != run_id
     (line,) = capsys.readouterr().out.splitlines()
     assert line == f"vae: no run {run_id or '(none)'} in this MLflow store; opened {run.id}"

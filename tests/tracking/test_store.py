@@ -1,24 +1,25 @@
-"""Where the store is, and what happens to it on disk."""
+"""The address of the store, stores that do not work, and the check of a tracking server."""
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
-import sqlite3
+import socket
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import pytest
 
 from latentlab import tracking
-from latentlab.contracts import LatentlabError
+from latentlab.utils.errors import LatentlabError
 
 
-def test_store_lies_in_the_project_wherever_the_process_stands(
+def test_store_is_in_the_project_for_any_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
@@ -35,13 +36,13 @@ def test_a_relative_root_becomes_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["50%20off", "what?"])
-def test_folder_names_that_sqlite_addresses_cannot_carry(tmp_path: Path, name: str) -> None:
-    with pytest.raises(LatentlabError, match="no sqlite address can carry: rename the folder"):
+def test_folder_name_that_sqlite_does_not_allow_raises(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LatentlabError, match="not allowed in an SQLite address: rename the folder"):
         tracking.tracking_uri(tmp_path / name)
 
 
 def test_heavy_libraries_are_imported_at_first_use() -> None:
-    """At the top they would cost every stage, and --help, more than a second each."""
+    """Imported at the top, each would add more than a second to every stage and to --help."""
     code = """if True:
         import sys, latentlab.tracking
         print(*{"mlflow", "torch", "lightning", "numpy"} & {*sys.modules})
@@ -57,56 +58,11 @@ def test_heavy_libraries_are_imported_at_first_use() -> None:
     assert ran.stdout == "\n"
 
 
-# --- on disk
-
-
-def test_a_moved_project_keeps_its_artifacts(store, tmp_path: Path) -> None:
-    from mlflow.tracking._tracking_service import utils
-
-    text, folder = tmp_path / "x.txt", tmp_path / "vae"
-    text.write_text("x")
-    folder.mkdir()
-    (folder / "weights.pt").write_text("w")
-    run = store.open()
-    run.log_artifact(text)
-    run.log_model(folder, image_shape=(1, 8, 8))
-    run.finish()
-
-    new = tmp_path / "elsewhere, with a#b ü"
-    shutil.move(store.root, new)
-    utils._artifact_repos_cache.clear()  # as the next process would find it
-    moved = type(store)(new)
-    late = moved.go_on(run.id)
-    text.write_text("y")
-    late.log_artifact(text, "late")
-
-    with closing(sqlite3.connect(new / "mlruns" / "mlflow.db")) as database:
-        for table, column in tracking.embedded.LOCATIONS:
-            for (place,) in database.execute(f"SELECT {column} FROM {table}"):
-                assert str(store.root) not in place
-    there = moved.client
-    assert {f.path for f in there.list_artifacts(run.id)} == {"x.txt", "late"}
-    (output,) = there.get_run(run.id).outputs.model_outputs
-    model = there.get_logged_model(output.model_id)
-    place = Path(url2pathname(urlsplit(model.artifact_location).path))
-    assert place.is_relative_to(new)
-    assert (place / "artifacts" / "vae" / "weights.pt").read_text() == "w"
-
-
-def test_locations_of_others_are_left_alone(store) -> None:
-    store.open()
-    foreign = {"a": "s3://bucket/mlruns/artifacts", "b": f"file://{store.root}x/mlruns/artifacts2"}
-    for name, place in foreign.items():
-        store.client.create_experiment(name, artifact_location=place)
-    store.open()
-    for name, place in foreign.items():
-        assert store.client.get_experiment_by_name(name).artifact_location == place
+# --- stores on disk ---
 
 
 @pytest.mark.parametrize("case", ["garbage", "folder", "mlruns is a file"])
-def test_a_store_that_cannot_be_opened_says_so_at_once(
-    case: str, new_store, tmp_path: Path
-) -> None:
+def test_store_that_cannot_be_opened_raises(case: str, new_store, tmp_path: Path) -> None:
     if case == "mlruns is a file":
         (tmp_path / "mlruns").touch()
     elif case == "folder":
@@ -115,10 +71,10 @@ def test_a_store_that_cannot_be_opened_says_so_at_once(
         (tmp_path / "mlruns").mkdir()
         (tmp_path / "mlruns" / "mlflow.db").write_bytes(b"no database" * 100)
     with pytest.raises(LatentlabError, match=r"store sqlite:///.*mlflow\.db does not work: "):
-        new_store.open()
+        new_store.open_run()
 
 
-def test_a_store_named_by_address_keeps_artifacts_in_the_project(
+def test_store_in_the_environment_has_its_artifacts_in_the_project(
     store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cwd").mkdir()
@@ -126,7 +82,105 @@ def test_a_store_named_by_address_keeps_artifacts_in_the_project(
     shutil.copy(store.root / "mlruns" / "mlflow.db", tmp_path / "mine.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mine.db")
     (tmp_path / "x.txt").touch()
-    run = store.open()
+    run = store.open_run()
     run.log_artifact(tmp_path / "x.txt")
     assert (store.root / "mlruns" / "artifacts" / run.id / "artifacts" / "x.txt").exists()
     assert not any((tmp_path / "cwd").iterdir())
+
+
+# --- check_store: one request to a tracking server ---
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health" else 500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("status", [200, 401, 404])
+def test_server_that_answers_passes(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(status) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}/")
+        tracking.check_store(tmp_path)
+
+
+def test_error_names_the_server_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(503) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}")
+        with pytest.raises(
+            LatentlabError, match=rf"http://{address} .*503.*unset MLFLOW"
+        ) as caught:
+            tracking.check_store(tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def test_unreachable_server_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(LatentlabError, match=r"cannot be reached .*refused.*: start it"):
+        tracking.check_store(tmp_path)
+
+
+def test_server_that_does_not_answer_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking.store, "_PROBE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(LatentlabError, match=r"cannot be reached \(.*timed out"):
+            tracking.check_store(tmp_path)
+
+
+def test_dns_server_that_does_not_answer_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DNS lookup has no timeout. `check_store` must not wait for it."""
+    hang = threading.Event()
+
+    def probe(uri: str) -> Iterator[str]:
+        hang.wait(30)
+        yield from ()
+
+    monkeypatch.setattr(tracking.store, "_PROBE_SECONDS", -0.9)
+    monkeypatch.setattr(tracking.store, "_probe", probe)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid")
+    with pytest.raises(LatentlabError, match=r"\(no answer in"):
+        tracking.check_store(tmp_path)
+    hang.set()
+
+
+@pytest.mark.parametrize("uri", ["postgresql://nowhere.invalid/db", "sqlite:////nowhere/x.db"])
+def test_other_stores_are_not_probed(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracking.check_store(tmp_path)
+
+
+def test_error_names_the_store_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}")
+    with pytest.raises(LatentlabError, match=f"store http://{address} does not work") as caught:
+        tracking.open_run(tmp_path, experiment="e", name="vae", params={}, tags={})
+    assert "secret" not in str(caught.value)

@@ -1,8 +1,8 @@
-"""`latentlab`: use what was trained, pack images. It trains nothing: that is `dvc repro`.
+"""The `latentlab` command: start a project, choose what it trains, use the trained models.
 
-arguments   what may be asked      commands   what is then done
+arguments   commands and options      commands   the function of each command
 
-Every import that costs time waits until a command needs it, so that --help answers at once.
+Slow imports are inside of the functions that need them, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from latentlab.cli.commands import stop
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point. Exit code 2 and one line on stderr for anything the user can mend."""
+    """Run a command. Exit with code 2 and one line on stderr for an error of the user."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
+        if isinstance(stream, io.TextIOWrapper):  # for a terminal without Unicode
             stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(argv)
-    from latentlab.contracts import LatentlabError
-    from latentlab.memory import of_memory
+    from latentlab.utils.errors import LatentlabError
+    from latentlab.utils.memory import is_out_of_memory
 
     try:
         args.run(args)
-    except (LatentlabError, OSError) as error:  # OSError: an input or output that is not there
+    except (LatentlabError, OSError) as error:  # OSError: of an input or output file
         stop(str(error))
     except (MemoryError, RuntimeError) as error:
-        if not of_memory(error):
-            raise  # a mistake of ours, to be seen in full
-        stop("too little memory: ask for fewer images at once, or another --device")
+        if not is_out_of_memory(error):
+            raise  # a bug of latentlab: show the traceback
+        stop("out of memory: use fewer images, or another --device")
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -1,4 +1,4 @@
-"""`python -m latentlab.cli`: the same as `latentlab`."""
+"""`python -m latentlab.cli` is the same as `latentlab`."""
 
 from latentlab.cli import main
 

@@ -1,4 +1,4 @@
-"""What the commands of `latentlab` do; the first line of each is its help."""
+"""The commands of `latentlab`. The docstring of each is its help."""
 
 from __future__ import annotations
 
@@ -12,23 +12,48 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentlab.trained import Trained
+    from latentlab.inference.trained import TrainedModel
 
 
 def stop(message: str) -> NoReturn:
-    """One line on stderr, and exit code 2."""
+    """Print one line to stderr and exit with code 2."""
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     raise SystemExit(2) from None
 
 
 def printable(name: str) -> str:
-    """A file name on one line: control characters and broken UTF-8 as escapes."""
+    """Return a file name on one line: control characters and invalid UTF-8 as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
+def init(args: argparse.Namespace) -> None:
+    """Write a new project: params.yaml, dvc.yaml, configs/, requirements.txt and data/images."""
+    from latentlab import __version__
+    from latentlab.config.template import write_project
+
+    write_project(args.folder, version=__version__)
+    print(
+        f"new project in {args.folder}. To train and compare the models of params.yaml:\n"
+        f"  cd {args.folder}\n"
+        "  dvc repro"
+    )
+
+
+def select(args: argparse.Namespace) -> None:
+    """Choose what `dvc repro` runs: rewrite the sections `models` and `tasks` of params.yaml.
+
+    A task brings the model that it needs.
+    """
+    from latentlab.config import find_root
+    from latentlab.config.selection import select as select_names
+
+    models, tasks = select_names(find_root(args.project), args.names)
+    print(f"models: {', '.join(models) or 'none'}\ntasks: {', '.join(tasks) or 'none'}")
+
+
 def sample(args: argparse.Namespace) -> None:
-    """Draw new images into one grid."""
-    from latentlab.plots import save_grid
+    """Generate images and save them as one grid."""
+    from latentlab.visualization.grids import save_grid
 
     images = _load(args).sample(args.count, seed=args.seed)
     columns = args.columns or max(1, round(args.count**0.5))
@@ -37,24 +62,25 @@ def sample(args: argparse.Namespace) -> None:
 
 
 def reconstruct(args: argparse.Namespace) -> None:
-    """Originals above their reconstructions, in one picture."""
-    from latentlab.plots import save_pairs
+    """Save images above their reconstructions, and print the squared error of each image."""
+    from latentlab.metrics.reconstruction import squared_error
+    from latentlab.visualization.grids import save_pairs
 
     trained = _load(args)
     names, x = _read(trained, args.images)
     x_hat = trained.reconstruct(x)
     save_pairs(x, x_hat, args.output)
-    errors = (x_hat - x).square().flatten(1).sum(1)
-    for name, error in zip(names, errors.tolist(), strict=True):
+    sse = squared_error(x_hat, x)
+    for name, error in zip(names, sse.tolist(), strict=True):
         print(f"{printable(name)}\tSSE {error:.3f}")
     print(f"reconstructions by {args.model}: {args.output}")
 
 
 def encode(args: argparse.Namespace) -> None:
-    """Codes and file names into one .npz."""
+    """Write the codes of images, and their file names, into one .npz file."""
     import numpy as np
 
-    from latentlab.files import write_atomic
+    from latentlab.utils.files import write_atomic
 
     trained = _load(args)
     names, x = _read(trained, args.images)
@@ -66,30 +92,33 @@ def encode(args: argparse.Namespace) -> None:
 
 
 def anomalies(args: argparse.Namespace) -> None:
-    """Images by their reconstruction error, the strangest first and drawn above what became of it.
+    """Print images by their reconstruction error, the largest first, and save the first of them.
 
-    The percentage is the share of training images that the model redraws better.
+    The percentage is the fraction of training images with a smaller error. The grid has images
+    above their reconstructions.
     """
     from latentlab.config import find_root
-    from latentlab.outliers import errors, quantiles, training_errors
-    from latentlab.plots import save_pairs
+    from latentlab.inference.anomaly import empirical_cdf, reconstruction_errors, training_errors
+    from latentlab.visualization.grids import save_pairs
 
     trained = _load(args)
     names, x = _read(trained, args.images)
-    sse = errors(trained, x)
-    above = quantiles(sse, training_errors(trained, find_root(args.project) / "data" / "prepared"))
+    sse = reconstruction_errors(trained, x)
+    above = empirical_cdf(
+        sse, training_errors(trained, find_root(args.project) / "data" / "prepared")
+    )
     order = sse.argsort(descending=True, stable=True)
     for row in order.tolist():
         print(f"{printable(names[row])}\tSSE {sse[row]:.3f}\tabove {100 * above[row]:.1f} %")
     worst = x[order[: args.count]]
     save_pairs(worst, trained.reconstruct(worst), args.output)
-    print(f"the {len(worst)} strangest of {len(x)} images to {args.model}: {args.output}")
+    print(f"{len(worst)} of {len(x)} images with the largest error of {args.model}: {args.output}")
 
 
 def compress(args: argparse.Namespace) -> None:
-    """Images into one file: a model's codes, rounded and entropy-coded. `decompress` reads it."""
-    from latentlab.compression import compress as compressed
-    from latentlab.files import write_atomic
+    """Compress images into one file: their codes, rounded and entropy-coded."""
+    from latentlab.inference.compression import compress as compressed
+    from latentlab.utils.files import write_atomic
 
     trained = _load(args)
     names, x = _read(trained, args.images)
@@ -99,35 +128,35 @@ def compress(args: argparse.Namespace) -> None:
 
 
 def decompress(args: argparse.Namespace) -> None:
-    """The images of a file that `compress` wrote, as PNG files in a new folder."""
-    from latentlab.compression import decompress as decompressed
-    from latentlab.compression.files import model_of, save_images
-    from latentlab.files import fresh_folder
+    """Read a file of `latentlab compress` and write its images as PNG files into a new folder."""
+    from latentlab.inference.compression import decompress as decompressed
+    from latentlab.inference.compression.files import model_name, save_images
+    from latentlab.utils.files import fresh_folder
 
     if args.output.exists():
-        stop(f"{args.output} is there already: name a new folder")
+        stop(f"{args.output} exists already: choose a new folder")
     if args.file.exists() and not args.file.is_file():
-        stop(f"{args.file} is not a regular file: name one that `latentlab compress` wrote")
+        stop(f"{args.file} is not a regular file: give a file of `latentlab compress`")
     content = args.file.read_bytes()
-    args.model = args.model or model_of(content)
+    args.model = args.model or model_name(content)
     with fresh_folder(args.output) as folder:
         count = save_images(decompressed(content, _load(args)), folder)
     print(f"{count} images of {args.file}: {args.output}")
 
 
 def results(args: argparse.Namespace) -> None:
-    """The table of all results, and where the page is."""
+    """Print the table of results and the path of the comparison page."""
     from latentlab.config import load_project
-    from latentlab.report.results import format_table, read_results
+    from latentlab.report.comparison import format_table, read_comparison
 
     project = load_project(args.project)
-    print(format_table(read_results(project)))
+    print(format_table(read_comparison(project)))
     print(f"\npage: {project.root / 'reports' / 'index.html'}")
 
 
 def shard(args: argparse.Namespace) -> None:
-    """Pack a folder of images (sub-folders are classes) into tar shards for data.name: shards."""
-    from latentlab.data.pack import pack_folder
+    """Pack a folder of images into tar files, for `data.name: shards`. Sub-folders are classes."""
+    from latentlab.data.shards.write import pack_folder
 
     manifest = pack_folder(
         args.folder,
@@ -145,17 +174,17 @@ def shard(args: argparse.Namespace) -> None:
     )
 
 
-def _load(args: argparse.Namespace) -> Trained:
-    from latentlab.startup import lean
+def _load(args: argparse.Namespace) -> TrainedModel:
+    from latentlab.utils.imports import import_lightning_lean
 
-    lean()
+    import_lightning_lean()
     from latentlab import load
 
     return load(args.model, project=args.project, device=args.device)
 
 
-def _read(trained: Trained, paths: Iterable[Path]) -> tuple[list[str], Tensor]:
-    """Images of files and folders, resized and cropped as the training images were."""
+def _read(trained: TrainedModel, paths: Iterable[Path]) -> tuple[list[str], Tensor]:
+    """Read images of files and folders, resized and cropped as the training images."""
     from latentlab.data.sources.folder import read_images
 
     return read_images(list(paths), trained.image_shape)

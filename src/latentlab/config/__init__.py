@@ -1,10 +1,15 @@
-"""Two YAML files → one typed, seeded experiment.
+"""YAML files or a run folder → a typed, seeded experiment.
 
-project      params.yaml → Project, what all models share
-experiment   params.yaml + configs/<name>.yaml → Experiment, one model's
-settings     the sections of params.yaml, typed and checked
-building     class names and arguments → modules: what may be named, how large it may be
-yamls        strict YAML: no key twice, no tags, no anchors that explode
+project      params.yaml → Project: the settings that all models share
+experiment   params.yaml + configs/<name>.yaml → Experiment: one model
+run_folder   runs/<name> → Experiment with trained weights
+settings     the sections of params.yaml as dataclasses
+selection    the sections `models` and `tasks` of params.yaml, written from configs/
+template     `latentlab init`: the files of a new project
+model_contract   a model without a member of contracts.Model is refused before training
+parser       class names and arguments → objects, by jsonargparse
+allowed, keys, model_size   which classes may be named, which keys exist, what fits into memory
+yaml_files   YAML, read strictly: no key twice, no tags, no aliases
 """
 
 from latentlab.config.experiment import Experiment, build, load_experiment, load_task, seed_all

@@ -1,8 +1,8 @@
 """Two YAML files → one typed, seeded experiment.
 
-params.yaml holds what all models share, configs/<name>.yaml how one model is built and trained. The
-signatures of the classes are the schema: a misspelt key or a wrong type is an error before anything
-runs. A key set in both files is an error too; nothing overrides anything.
+params.yaml has the settings that all models share. configs/<name>.yaml says how one model is built
+and trained. The signatures of the classes are the schema: an unknown key or a wrong type is an
+error before anything runs. A key in both files is an error too, so no value overrides another.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentlab.config.building import assemble, assemble_task
-from latentlab.config.project import Project, find_root, packages, parse_project, read_sections
+from latentlab.config.keys import nearest, require_known
+from latentlab.config.parser import assemble, assemble_task
+from latentlab.config.project import (
+    Project,
+    find_root,
+    parse_project,
+    read_sections,
+    read_shared,
+)
+from latentlab.config.selection import CLASSIFIER, code_of, model_names, task_names
 from latentlab.config.settings import TrainerSettings
-from latentlab.config.yamls import read_yaml
-from latentlab.contracts import LatentlabError, Task
+from latentlab.config.yaml_files import read_yaml
+from latentlab.contracts import Task
+from latentlab.utils.errors import LatentlabError
 
 if TYPE_CHECKING:
     from lightning import LightningModule
@@ -26,89 +35,84 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One model's experiment; `resolved` is every value behind it as plain data.
+    """One model with its settings. `resolved` has all of them as plain data, defaults included.
 
-    `title` and `idea`, if its YAML has them, replace those of the model's file: they tell apart
-    what differs by a number only.
+    `resolved` has `title` and `summary` if the config has them. They replace those of the model's
+    file: two configs of one class may differ by a number only.
     """
 
     name: str
     project: Project
     trainer: TrainerSettings
     model: LightningModule
-    sampler: Any  # a contracts.Sampler and torch Module, or None
+    sampler: Any  # a contracts.LatentSampler and torch Module, or None
     resolved: dict[str, Any]
 
 
-def load_experiment(name: str, facts: Mapping[str, Any], root: Path | None = None) -> Experiment:
+def load_experiment(
+    name: str, data_spec: Mapping[str, Any], root: Path | None = None
+) -> Experiment:
     """Parse both files, seed everything, build model and sampler.
 
-    `facts` come from the data, never from a YAML: image_shape and num_classes. Raises
-    LatentlabError for an unknown name, a bad key or value, a key set twice, and a network that
-    does not fit the images.
+    `data_spec`: image_shape and num_classes, which the data decide and no YAML file. Raise
+    LatentlabError for an unknown name, a wrong key or value, a key in both files, and a network
+    that does not fit the images.
     """
     root = find_root(root)
-    path = root / "configs" / f"{name}.yaml"
-    shared, own = read_sections(root / "params.yaml", "allow"), None
-    if path.is_file():
-        own = read_sections(path)
-    elif name in (shared.get("models") or {}):
-        raise LatentlabError(
-            f"params.yaml lists the model {name!r}, but configs/{name}.yaml is absent"
-        )
-    else:
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
-        raise LatentlabError(f"unknown model {name!r}: configs/ has {known}")
-    files = f"params.yaml + configs/{name}.yaml"
-    allow = packages(shared.pop("allow", None))
+    shared, allow = read_shared(root)
+    own = read_sections(_config(root, name, shared))
+    _check_listed(root, name, own, shared)
     merged = _merge(shared, own, f"configs/{name}.yaml")
-    return build(name, merged, facts, root=root, files=files, allow=allow)
+    files = f"params.yaml + configs/{name}.yaml"
+    return build(name, merged, data_spec, root=root, files=files, allow=allow)
 
 
 def load_task(name: str, root: Path | None = None) -> tuple[Task, dict[str, Any]]:
-    """configs/tasks/<name>.yaml → (the task, its resolved settings). Errors as load_experiment."""
+    """Read configs/tasks/<name>.yaml. Return the task, and its settings as plain data.
+
+    Raise LatentlabError as `load_experiment`.
+    """
     root = find_root(root)
-    path = root / "configs" / "tasks" / f"{name}.yaml"
-    allow = packages(read_yaml(root / "params.yaml").get("allow"))
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
-        raise LatentlabError(f"unknown task {name!r}: configs/tasks/ has {known}")
-    content, file = read_yaml(path), f"configs/tasks/{name}.yaml"
-    if unknown := sorted(set(content) - {"task"}):
-        raise LatentlabError(f"{file}: unknown section {unknown[0]!r}; allowed: task")
-    return assemble_task(content, files=file, allow=allow)
+    file = f"configs/tasks/{name}.yaml"
+    if not (root / file).is_file():
+        raise LatentlabError(_no_config(name, "task", task_names(root)))
+    content = read_yaml(root / file)
+    require_known(content, ("model", "task"), file)
+    shared, allow = read_shared(root)
+    _check_listed_task(root, name, content, shared)
+    return assemble_task(content.get("task"), files=file, allow=allow)
 
 
 def build(
     name: str,
     merged: Mapping[str, Any],
-    facts: Mapping[str, Any],
+    data_spec: Mapping[str, Any],
     *,
     root: Path,
     files: str,
     allow: Sequence[str] = (),
 ) -> Experiment:
-    """Build an experiment from plain data: two merged YAML files, or a run's stored `resolved`.
+    """Build an experiment from plain data: two merged YAML files, or `resolved` of a run folder.
 
-    `allow` names the packages, besides latentlab and torch, whose classes the data may name.
+    `allow`: packages, besides latentlab and torch, whose classes the data may name.
     """
     project = parse_project(root, merged, files)
     model, sampler, parsed = assemble(
-        name, merged, facts, files=files, allow=allow, before=partial(seed_all, project.seed)
+        name, merged, data_spec, files=files, allow=allow, before=partial(seed_all, project.seed)
     )
     resolved = {
         "seed": project.seed,
         "data": asdict(project.data),
         "trainer": asdict(project.trainer),
         "evaluation": asdict(project.evaluation),
-        **{key: str(merged[key]) for key in ("title", "idea") if key in merged},
+        **{key: str(merged[key]) for key in ("title", "summary") if key in merged},
         **parsed,
     }
     return Experiment(name, project, project.trainer, model, sampler, resolved)
 
 
 def seed_all(seed: int) -> None:
-    """Seed every global generator once; splits and evaluation own theirs."""
+    """Seed the global generators. Splits and evaluation have generators of their own."""
     import numpy as np
     import torch
 
@@ -117,8 +121,59 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def _config(root: Path, name: str, shared: Mapping[str, Any]) -> Path:
+    """Return the path of a config. Raise LatentlabError if there is none."""
+    path = root / "configs" / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if name in (shared.get("models") or {}):
+        raise LatentlabError(
+            f"params.yaml lists the model {name!r}, but there is no configs/{name}.yaml: write it,"
+            " or remove the line"
+        )
+    raise LatentlabError(_no_config(name, "model", [*model_names(root), CLASSIFIER]))
+
+
+def _no_config(name: str, what: str, known: list[str]) -> str:
+    close = nearest(name, known)
+    hint = f"did you mean {close!r}? " if close else ""
+    return f"unknown {what} {name!r}: {hint}configs/ has {', '.join(known) or 'none'}"
+
+
+def _check_listed(root: Path, name: str, own: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    """Raise LatentlabError if params.yaml names another file than that of the model's class."""
+    listed = (shared.get("models") or {}).get(name)
+    _check_path(f"models.{name}", listed, code_of(root, own.get("model")), name)
+
+
+def _check_listed_task(
+    root: Path, name: str, own: Mapping[str, Any], shared: Mapping[str, Any]
+) -> None:
+    """Raise LatentlabError if params.yaml names another file, or another model, than the config."""
+    listed = (shared.get("tasks") or {}).get(name)
+    if not isinstance(listed, Mapping):
+        return
+    if listed.get("model") != own.get("model"):
+        raise LatentlabError(
+            f"params.yaml: tasks.{name}.model is {listed.get('model')!r}, but"
+            f" {own.get('model')!r} in configs/tasks/{name}.yaml: write the same model in both"
+        )
+    code = code_of(root, own.get("task"))
+    _check_path(f"tasks.{name}.code", listed.get("code"), code, f"tasks/{name}")
+
+
+def _check_path(key: str, listed: Any, code: str | None, config: str) -> None:
+    """DVC watches the listed path; a wrong one would miss changes. A folder around it is fine."""
+    if code is None and str(listed).startswith("configs/"):
+        code = f"configs/{config}.yaml"  # a class of an installed package
+    if isinstance(listed, str) and code and not Path(code).is_relative_to(listed):
+        raise LatentlabError(
+            f"params.yaml: {key} is {listed!r}, but its file is {code}: write {code}"
+        )
+
+
 def _merge(shared: Any, own: Any, file: str, path: str = "") -> Any:
-    """Union of two trees whose leaves must not meet."""
+    """Return the union of two trees. Raise LatentlabError for a leaf in both."""
     if isinstance(shared, dict) and isinstance(own, dict):
         both = dict(shared)
         for key, value in own.items():
@@ -126,4 +181,4 @@ def _merge(shared: Any, own: Any, file: str, path: str = "") -> Any:
             at = at if at.isprintable() else repr(at)
             both[key] = _merge(shared[key], value, file, at) if key in shared else value
         return both
-    raise LatentlabError(f"{path} is set in params.yaml and in {file}: keep it in one of them")
+    raise LatentlabError(f"{path} is set in params.yaml and in {file}: remove one of them")

@@ -1,29 +1,39 @@
-"""params.yaml → a typed Project: everything that is not about one model."""
+"""params.yaml → Project: the settings that all models share, and which models and tasks run."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from latentlab.config.building import parse
+from latentlab.config.allowed import packages
+from latentlab.config.keys import require_known
+from latentlab.config.parser import parse_settings
 from latentlab.config.settings import EvaluationSettings, HardwareSettings, TrainerSettings
-from latentlab.config.yamls import read_yaml
-from latentlab.contracts import LatentlabError
+from latentlab.config.yaml_files import read_yaml
 from latentlab.data.settings import DataSettings
+from latentlab.utils.errors import LatentlabError
 
-SHARED = ("seed", "data", "trainer", "evaluation", "hardware", "models", "tasks")
-OWN = ("model", "sampler", "title", "idea")
-SECTIONS = (*SHARED, *OWN)
-SCALARS = ("seed", "allow", "title", "idea")  # all other sections are mappings
-RESERVED = ("judge", "reference", "tasks")  # others write runs/ and results/ by these names
+SETTINGS = {
+    "data": DataSettings,
+    "trainer": TrainerSettings,
+    "evaluation": EvaluationSettings,
+    "hardware": HardwareSettings,
+}
+SECTIONS = ("seed", *SETTINGS, "models", "tasks", "model", "sampler", "title", "summary")
+SCALARS = ("seed", "allow", "title", "summary")  # every other section is a mapping
+RESERVED = ("classifier", "reference", "tasks")  # folders of runs/ and results/ with these names
 
 
 @dataclass(frozen=True)
 class Project:
-    """params.yaml, parsed: everything that is not about one model."""
+    """params.yaml, parsed.
+
+    `models`: name → path of its code. `tasks`: name → {"code": path, "model": name of the model}.
+    """
 
     root: Path
     seed: int
@@ -32,7 +42,7 @@ class Project:
     evaluation: EvaluationSettings
     hardware: HardwareSettings
     models: dict[str, str]
-    tasks: dict[str, dict[str, str]]  # name → {"task": file, "model": whose run it reads}
+    tasks: dict[str, dict[str, str]]
 
     @property
     def prepared(self) -> Path:
@@ -44,112 +54,125 @@ class Project:
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (default: the working directory) with params.yaml."""
+    """Return the nearest folder with params.yaml, at or above `start`.
+
+    Default: the working directory. Raise LatentlabError if there is none.
+    """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "params.yaml").is_file():
             return folder
-    raise LatentlabError(f"no params.yaml in {start} or above: run inside a latentlab project")
+    raise LatentlabError(
+        f"no params.yaml in {start} or above: run this inside of a latentlab project"
+        " (`latentlab init` makes one)"
+    )
 
 
 def load_project(root: Path | None = None) -> Project:
-    """Parse params.yaml. Raises LatentlabError naming the file and the key that is wrong."""
+    """Parse params.yaml. Raise LatentlabError that names the key that is wrong."""
     root = find_root(root)
-    content = read_sections(root / "params.yaml", "allow")
-    packages(content.get("allow"))
-    return parse_project(root, content, "params.yaml")
+    shared, _ = read_shared(root)
+    return parse_project(root, shared, "params.yaml")
+
+
+def read_shared(root: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the sections of params.yaml, and the packages that `allow` lists."""
+    content = read_sections(root / "params.yaml", ("allow", *SECTIONS))
+    return content, _importable(content.pop("allow", None), root)
 
 
 def allowed_packages(start: Path | None = None) -> tuple[str, ...]:
-    """`allow` of the params.yaml nearest to `start` (default: the working directory), if any.
+    """Return `allow` of the params.yaml nearest to `start` (default: the working directory).
 
-    It is the user's word on whose code may run: it never comes with a config or a run folder.
+    The user decides whose code may run, so a config or a run folder never brings `allow` along.
     """
     try:
-        return packages(read_yaml(find_root(start) / "params.yaml").get("allow"))
+        root = find_root(start)
+        return _importable(read_yaml(root / "params.yaml").get("allow"), root)
     except LatentlabError:  # no project here, or the params.yaml of another program
         return ()
 
 
-def read_sections(path: Path, *more: str) -> dict[str, Any]:
-    content, sections = read_yaml(path), (*SECTIONS, *more)
+def _importable(allow: Any, root: Path) -> tuple[str, ...]:
+    """Return the packages of `allow`. Packages in the project's folder can then be imported."""
+    allowed = packages(allow)
+    if allowed and str(root) not in sys.path:
+        sys.path.append(str(root))  # last: an installed package comes first
+    return allowed
+
+
+def read_sections(path: Path, sections: tuple[str, ...] = SECTIONS) -> dict[str, Any]:
+    """Read a YAML file of sections. Raise LatentlabError for an unknown or malformed section.
+
+    A section whose keys are all commented out (null) counts as absent.
+    """
+    content = read_yaml(path)
     if "allow" in content and "allow" not in sections:
-        raise LatentlabError(f"{path.name} sets `allow`: that is params.yaml's alone, and yours")
-    unknown = sorted(set(content) - set(sections))
-    if unknown:
         raise LatentlabError(
-            f"{path.name}: unknown section {unknown[0]!r}; allowed: {', '.join(sections)}"
+            f"{path.name} sets `allow`: only params.yaml may. Move it there if you trust the code"
         )
-    for key in sections:
-        if key not in SCALARS and content.get(key, {}) is None:
-            del content[key]  # a section whose keys are all commented out
-        elif key not in SCALARS and not isinstance(content.get(key, {}), dict):
-            raise LatentlabError(f"{path.name}: {key} must be a mapping, got {content[key]!r}")
+    require_known(content, sections, path.name)
+    for key in [key for key in content if key not in SCALARS]:
+        if content[key] is None:
+            del content[key]
+        elif not isinstance(content[key], dict):
+            raise LatentlabError(f"{path.name}: {key} is {content[key]!r}; it must be a mapping")
     return content
 
 
-def packages(allow: Any) -> tuple[str, ...]:
-    listed = allow or []
-    if isinstance(listed, list) and all(map(_is_package, listed)):
-        return tuple(listed)
-    raise LatentlabError(
-        "params.yaml: allow must list packages whose code you trust, such as [my_package],"
-        f" got {allow!r}"
-    )
-
-
-def _is_package(entry: Any) -> bool:
-    parts = entry.split(".") if isinstance(entry, str) else [""]
-    return all(part.isidentifier() for part in parts) and parts[0] != "jsonargparse"
-
-
 def parse_project(root: Path, content: Mapping[str, Any], files: str) -> Project:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--models", type=dict[str, str], default={})
-    parser.add_argument("--tasks", type=dict[str, dict[str, str]], default={})
-    sections = {
-        "data": DataSettings,
-        "trainer": TrainerSettings,
-        "evaluation": EvaluationSettings,
-        "hardware": HardwareSettings,
+    """Parse plain data: params.yaml, its union with a config, or the stored settings of a run."""
+    for section, settings in SETTINGS.items():
+        _check_section(content.get(section, {}), section, settings, files)
+    types: dict[str, Any] = {
+        "seed": (int,),
+        "models": (dict[str, str], {}),
+        "tasks": (dict[str, dict[str, str]], {}),
     }
-    for section, settings in sections.items():
-        parser.add_class_arguments(settings, section)
-    known = {key: content[key] for key in ("seed", "models", "tasks", *sections) if key in content}
-    for section, settings in sections.items():
-        for field in fields(settings):  # jsonargparse lets null pass for any type
-            given = known.get(section)
-            null = isinstance(given, Mapping) and given.get(field.name, 0) is None
-            if null and "None" not in str(field.type):
-                raise LatentlabError(
-                    f"{files}: {section}.{field.name} is null: it must be {field.type}; leave the"
-                    " key out for its default"
-                )
-    made = parser.instantiate(parse(parser, known, files))
-    if not 0 <= made.seed < 2**32:
-        raise LatentlabError(f"{files}: seed is {made.seed}: it must be ≥ 0 and < 2^32")
-    for name in made.models:
+    known = {key: content[key] for key in (*types, *SETTINGS) if key in content}
+    parsed = parse_settings(known, types, SETTINGS, files)
+    if not 0 <= parsed.seed < 2**32:
+        raise LatentlabError(f"{files}: seed is {parsed.seed}; it must be >= 0 and < 2^32")
+    models, tasks = dict(parsed.models), dict(parsed.tasks)
+    _check_models(models, files)
+    _check_tasks(tasks, models, files)
+    values = {section: getattr(parsed, section) for section in SETTINGS}
+    return Project(root, parsed.seed, models=models, tasks=tasks, **values)
+
+
+def _check_section(given: Any, section: str, settings: type, files: str) -> None:
+    if not isinstance(given, Mapping):
+        return  # the parser reports it
+    types = {field.name: str(field.type) for field in fields(settings)}
+    require_known(given, types, f"{files}: {section}")
+    for key, value in given.items():  # jsonargparse accepts null for every type
+        if value is None and "None" not in types[key]:
+            raise LatentlabError(
+                f"{files}: {section}.{key} is null; it must be {types[key]}. Remove the key to get"
+                " its default"
+            )
+
+
+def _check_models(models: Mapping[str, str], files: str) -> None:
+    for name in models:
         if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
             raise LatentlabError(
-                f"{files}: a model cannot be called {name!r}: use letters, digits, _ and -, and"
-                f" neither of {', '.join(RESERVED)}"
+                f"{files}: a model cannot have the name {name!r}: use letters, digits, _ and -,"
+                f" and none of {', '.join(RESERVED)}"
             )
-    for name, entry in made.tasks.items():
-        if set(entry) != {"task", "model"} or entry["model"] not in {*made.models, "judge"}:
+
+
+def _check_tasks(tasks: Mapping[str, Any], models: Mapping[str, str], files: str) -> None:
+    for name, entry in tasks.items():
+        require_known(entry, ("code", "model"), f"{files}: tasks.{name}")
+        if missing := {"code", "model"} - set(entry):
             raise LatentlabError(
-                f"{files}: tasks.{name} is {entry}: it needs `task`, a file of"
-                " src/latentlab/tasks, and `model`, a name under `models` or judge"
+                f"{files}: tasks.{name} has no key {min(missing)!r}: it needs `code`, the path of"
+                " its file, and `model`, the name of the model whose run it reads"
             )
-    return Project(
-        root,
-        made.seed,
-        made.data,
-        made.trainer,
-        made.evaluation,
-        made.hardware,
-        dict(made.models),
-        dict(made.tasks),
-    )
+        if entry["model"] not in {*models, "classifier"}:
+            raise LatentlabError(
+                f"{files}: tasks.{name} reads the model {entry['model']!r}, which is not under"
+                f" `models`: run `latentlab select` with it, or use one of"
+                f" {', '.join([*models, 'classifier'])}"
+            )

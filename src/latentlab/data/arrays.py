@@ -1,4 +1,4 @@
-"""The .npy files of a prepared folder, opened only if they are whole and what meta.json says."""
+"""The .npy files of data/prepared. Each is verified against meta.json when it is opened."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import IO
 import numpy as np
 import torch
 
-from latentlab.contracts import LatentlabError
+from latentlab.utils.errors import LatentlabError
 
 
 def load_array(path: Path, dtype: type, shape: tuple[int, ...], *, mmap: bool) -> torch.Tensor:
-    """The array as a tensor, in memory or (`mmap`) read-only and paged in when used.
+    """Return the array as a tensor: in memory or, with `mmap`, as a read-only memory map.
 
     Raises:
         LatentlabError: as `open_array`.
@@ -28,45 +28,46 @@ def load_array(path: Path, dtype: type, shape: tuple[int, ...], *, mmap: bool) -
                 array = np.memmap(file, dtype, "r", offset, shape)
             else:
                 array = np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
-    except (OSError, ValueError) as error:  # cut off since it was opened
-        raise unusable(path.parent, f"{path.name} cannot be read ({error})") from error
+    except (OSError, ValueError) as error:  # truncated since it was opened
+        raise incomplete(path.parent, f"{path.name} cannot be read ({error})") from error
     with warnings.catch_warnings():
-        # Read-only is meant: a private writable map would count against memory in full.
+        # The map is read-only on purpose: all of a writable private map counts as used memory.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
 def open_array(path: Path, dtype: type, shape: tuple[int, ...]) -> tuple[IO[bytes], int]:
-    """The open file and the byte where its first element lies.
+    """Return the open file and the offset of its first element in bytes.
 
     Raises:
-        LatentlabError: absent, damaged, too short or too long, or of another type or shape.
+        LatentlabError: the file is missing, damaged, too short or too long, or it has another type
+            or shape.
     """
     try:
         file = path.open("rb")
     except OSError as error:
-        raise unusable(path.parent, f"{path.name} cannot be read ({error})") from error
+        raise incomplete(path.parent, f"{path.name} cannot be read ({error})") from error
     try:
         np.lib.format.read_magic(file)
-        found, by_columns, kind = np.lib.format.read_array_header_1_0(file)
+        found, fortran_order, found_dtype = np.lib.format.read_array_header_1_0(file)
         offset = file.tell()
         size = os.fstat(file.fileno()).st_size
-    except Exception as error:  # numpy's parser raises what it likes on damaged headers
+    except Exception as error:  # numpy raises any exception for damaged headers
         file.close()
-        raise unusable(path.parent, f"{path.name} cannot be read ({error})") from error
+        raise incomplete(path.parent, f"{path.name} cannot be read ({error})") from error
     needed = offset + math.prod(shape) * np.dtype(dtype).itemsize
-    if (found, kind, by_columns) == (shape, dtype, False) and size == needed:
+    if (found, found_dtype, fortran_order) == (shape, dtype, False) and size == needed:
         return file, offset
     file.close()
-    raise unusable(
+    raise incomplete(
         path.parent,
-        f"{path.name} holds {kind} {found} in {size} bytes, meta.json says {np.dtype(dtype)} "
-        f"{shape}, which is {needed} bytes",
+        f"{path.name} has {found_dtype} {found} in {size} bytes, but meta.json has "
+        f"{np.dtype(dtype)} {shape}, which is {needed} bytes",
     )
 
 
-def unusable(folder: Path, what: str) -> LatentlabError:
-    """The error for a prepared folder that is not as prepare left it."""
+def incomplete(folder: Path, reason: str) -> LatentlabError:
+    """Return the error for a prepared folder that stage `prepare` did not write like this."""
     return LatentlabError(
-        f"{folder} is no complete prepared folder: {what}; run `dvc repro prepare`."
+        f"{folder} is not a complete prepared folder: {reason}. Run `dvc repro prepare`."
     )

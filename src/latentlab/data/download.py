@@ -1,4 +1,4 @@
-"""Fetch one public file: time-outs, retries over mirrors, verified before it gets its name."""
+"""Download one public file, with time-outs, retries, mirrors and verification."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from latentlab.contracts import LatentlabError
+from latentlab.utils.errors import LatentlabError
 
 CHUNK_BYTES = 1 << 16
 
@@ -30,61 +30,64 @@ def download(
     read_s: float = 15.0,
     pause_s: float = 1.0,
 ) -> None:
-    """Write the file behind one of the mirrors `urls` to `target`, atomically and verified.
+    """Download a file from one of the mirrors `urls`, verify it, and write it to `target`.
 
-    `verify(path)` raises LatentlabError if the bytes are wrong. A round asks every mirror; further
-    rounds (up to `tries`) follow only while some mirror answers, so that an offline machine learns
-    it after one round: at most `open_s` seconds a mirror. `read_s` bounds each silence afterwards.
+    The write is atomic. `verify(path)` raises LatentlabError if the content is wrong. One round
+    tries every mirror. There are at most `tries` rounds, with a pause of `pause_s` seconds, and
+    only one if no mirror responds. Time-outs in seconds: `open_s` to connect to a mirror, `read_s`
+    between two blocks of data.
 
     Raises:
-        LatentlabError: every attempt failed, with the reasons, or `target` cannot be written.
+        LatentlabError: all attempts failed, or `target` cannot be written.
     """
     _need_writable(target.parent)
-    reasons: dict[str, None] = {}  # a dict keeps the order and drops repetitions
+    reasons: dict[str, None] = {}  # ordered and without duplicates
     for attempt in range(tries):
-        answered = False
+        responded = False
         for url in urls:
             try:
                 response = _open(url, open_s, read_s)
             except (OSError, http.client.HTTPException) as error:
                 if isinstance(error, urllib.error.HTTPError):
-                    answered = True
-                    error.close()  # it carries the open connection
+                    responded = True
+                    error.close()  # the error contains the open connection
                 reasons[f"{url}: {error}"] = None
                 continue
-            answered = True
+            responded = True
             try:
                 return _store(response, target, verify)
             except (OSError, http.client.HTTPException, LatentlabError) as error:
                 reasons[f"{url}: {error}"] = None
-        if not answered:
+        if not responded:
             break
         if attempt < tries - 1:
             time.sleep(pause_s)
-    raise LatentlabError(f"{target.name} could not be downloaded ({'; '.join(reasons)}).")
+    raise LatentlabError(
+        f"{target.name} could not be downloaded ({'; '.join(reasons)}). Check the network."
+    )
 
 
 def file_md5(path: Path) -> str:
-    """The MD5 of a file in hex: what the publishers of the older archives give; not for secrecy."""
+    """MD5 of a file in hex, for archives with a published MD5. It is not used for security."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _open(url: str, open_s: float, read_s: float) -> http.client.HTTPResponse:
-    """urlopen within `open_s`, name look-up included, which a socket time-out does not cover."""
-    answer: queue.Queue[http.client.HTTPResponse | Exception] = queue.Queue()
+    """Open a URL within `open_s` seconds. A socket time-out does not include the DNS look-up."""
+    response: queue.Queue[http.client.HTTPResponse | Exception] = queue.Queue()
 
-    def ask() -> None:
+    def request() -> None:
         try:
-            answer.put(urllib.request.urlopen(url, timeout=read_s))
-        except Exception as error:  # handed to the waiting thread, which raises it
-            answer.put(error)
+            response.put(urllib.request.urlopen(url, timeout=read_s))
+        except Exception as error:  # raised in the waiting thread
+            response.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=request, daemon=True).start()
     try:
-        result = answer.get(timeout=open_s)
+        result = response.get(timeout=open_s)
     except queue.Empty:
-        raise TimeoutError(f"no answer within {open_s:g} s") from None
+        raise TimeoutError(f"no response within {open_s:g} s") from None
     if isinstance(result, Exception):
         raise result
     return result
@@ -97,8 +100,8 @@ def _need_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise LatentlabError(
-            f"{folder} cannot be written ({error}); make it writable, or let the environment "
-            "variable LATENTLAB_DATA name another folder."
+            f"{folder} cannot be written ({error}). Make it writable, or set the environment "
+            "variable LATENTLAB_DATA to another folder."
         ) from error
 
 
@@ -113,7 +116,7 @@ def _store(
             file.flush()
             os.fsync(file.fileno())
         verify(partial)
-        partial.chmod(0o644)  # mkstemp's 0600 would keep a shared data folder to one user
+        partial.chmod(0o644)  # mkstemp creates 0600: only one user of a shared folder could read it
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

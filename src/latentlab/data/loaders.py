@@ -1,8 +1,8 @@
-"""Whole batches of uint8 images, from memory or from disk: the same batches in the same order.
+"""Batches of uint8 images, from memory or from disk: the same batches in the same order.
 
-`MemoryLoader` gathers a batch by one copy of its rows, `StreamLoader` reads the rows from the
-prepared folder, in threads that work ahead if there are any. Both take their order from an
-`EpochOrder`, which they show as `.sampler`, because that is where Lightning calls `set_epoch`.
+`MemoryLoader` copies the images of a batch from memory. `StreamLoader` reads them from the prepared
+folder, in threads that read ahead if `num_workers` > 0. Both have an `EpochBatchSampler` as
+`.sampler`, because Lightning calls `set_epoch` there.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.contracts import LatentlabError, Split
+from latentlab.contracts import Split
 from latentlab.data.arrays import open_array
-from latentlab.data.order import EpochOrder
+from latentlab.data.batch_sampler import EpochBatchSampler
+from latentlab.data.disk_array import DiskArray
 from latentlab.data.prepared import read_labels, read_meta
-from latentlab.data.rows import ImageRows
+from latentlab.utils.errors import LatentlabError
 
-Batch = tuple[Tensor, Tensor]  # uint8 (B, C, H, W), int64 (B,): −1 where there are no labels
+Batch = tuple[Tensor, Tensor]  # images uint8 (B, C, H, W), labels int64 (B,); −1 without labels
 
 
 class MemoryLoader:
-    """Batches of a split that lies in memory. Resumable: state_dict holds {epoch, position}."""
+    """Batches of a split in memory. Resumable: state_dict contains {epoch, position}."""
 
-    batch_sampler = None  # as in a DataLoader whose sampler names whole batches; Lightning asks
+    batch_sampler = None  # Lightning reads it; None: `sampler` yields whole batches
 
-    def __init__(self, split: Split, order: EpochOrder) -> None:
-        self.sampler = order
+    def __init__(self, split: Split, sampler: EpochBatchSampler) -> None:
+        self.sampler = sampler
         self._images = split.images.numpy()
         self._labels = None if split.labels is None else split.labels.numpy()
 
@@ -40,11 +41,11 @@ class MemoryLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: Lightning asks for the iterator before it says which epoch it wants.
+        # A generator, because Lightning creates the iterator before it calls set_epoch.
         for index in self.sampler.remaining():
-            self.sampler.count_up()
-            # numpy's take copies rows in this thread. torch's index_select would share 100 kB among
-            # all cores and wait for the slowest: 2 to 200 times longer when the machine is busy.
+            self.sampler.advance()
+            # numpy's take copies in this thread. torch's index_select divides 100 kB among all
+            # cores and waits for the slowest: 2 to 200 times longer on a busy machine.
             yield _batch(self._images.take(index.numpy(), 0), self._labels, index)
 
     def set_epoch(self, epoch: int) -> None:
@@ -58,20 +59,22 @@ class MemoryLoader:
 
 
 class StreamLoader:
-    """The same batches in the same order, read from the prepared folder as they are needed.
+    """Batches that are read from the prepared folder when they are needed.
 
-    With `num_workers` threads, each reads one batch ahead and one more waits; 0 reads between the
-    steps. Resident memory: these batches, and 16 bytes an image for order and labels. The position
-    counts the batches used, not those read ahead.
+    With `num_workers` threads, `num_workers` + 1 batches are read ahead. With 0, a batch is read
+    between two steps. Resident memory is these batches, and 16 bytes per image for order and
+    labels. The position counts used batches, not batches read ahead.
 
     Raises:
-        LatentlabError: no complete prepared folder; in a pass: its file changed meanwhile.
+        LatentlabError: the prepared folder is not complete, or a file changes during a loop.
     """
 
     batch_sampler = None
 
-    def __init__(self, folder: Path, split: str, order: EpochOrder, num_workers: int = 0) -> None:
-        self.sampler = order
+    def __init__(
+        self, folder: Path, split: str, sampler: EpochBatchSampler, num_workers: int = 0
+    ) -> None:
+        self.sampler = sampler
         self._split = _StreamedSplit(folder, split)
         self._num_workers = num_workers
 
@@ -80,9 +83,9 @@ class StreamLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         indices = self.sampler.remaining()
-        batches = self._ahead(indices) if self._num_workers else map(self._read, indices)
+        batches = self._read_ahead(indices) if self._num_workers else map(self._read, indices)
         for batch in batches:
-            self.sampler.count_up()
+            self.sampler.advance()
             yield batch
 
     def set_epoch(self, epoch: int) -> None:
@@ -97,7 +100,7 @@ class StreamLoader:
     def _read(self, index: Tensor) -> Batch:
         return _batch(self._split.read(index.numpy()), self._split.labels, index)
 
-    def _ahead(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
+    def _read_ahead(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
         pool = ThreadPoolExecutor(self._num_workers, "reader")
         reading: deque[Future[Batch]] = deque()
         try:
@@ -107,47 +110,47 @@ class StreamLoader:
                     yield reading.popleft().result()
             while reading:
                 yield reading.popleft().result()
-        finally:  # also when the pass is abandoned
+        finally:  # also if the loop is left early
             pool.shutdown(cancel_futures=True)
 
 
 class _StreamedSplit:
-    """A split whose images stay in their file: `labels` int64 (N,) or None, and `read`."""
+    """A split whose images stay in their file. `labels`: int64 (N,) or None."""
 
     def __init__(self, folder: Path, split: str) -> None:
-        meta = read_meta(folder)
-        labels = read_labels(folder, split, meta)
+        info = read_meta(folder)
+        labels = read_labels(folder, split, info)
         self.labels = None if labels is None else labels.numpy()
         self._path = folder / f"{split}_images.npy"
-        shape = (meta.counts[split], *meta.image_shape)
+        shape = (info.counts[split], *info.image_shape)
         file, offset = open_array(self._path, np.uint8, shape)
         with file:
-            self._rows = ImageRows(file.fileno(), shape, offset)
-        self._state = self._look()
+            self._images = DiskArray(file.fileno(), shape, offset)
+        self._state = self._file_state()
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Images uint8 (len(rows), C, H, W).
+        """Return the images `rows` (n,): uint8 (n, C, H, W).
 
         Raises:
-            LatentlabError: the file was changed, cut or replaced since it was opened.
+            LatentlabError: the file was changed, truncated or replaced since it was opened.
         """
         try:
-            images = self._rows[rows]
-            changed = self._look() != self._state  # afterwards, so that these rows are covered
+            images = self._images[rows]
+            changed = self._file_state() != self._state  # after the read, so that it is included
         except OSError as error:
-            raise self._altered(str(error)) from error
+            raise self._changed(str(error)) from error
         if changed:
-            raise self._altered("its size, time or place on the disk is another")
+            raise self._changed("its size, time or inode changed")
         return images
 
-    def _look(self) -> tuple[int, int, bool]:
-        now = os.fstat(self._rows.file)
+    def _file_state(self) -> tuple[int, int, bool]:
+        now = os.fstat(self._images.file)
         return now.st_size, now.st_mtime_ns, now.st_nlink > 0
 
-    def _altered(self, what: str) -> LatentlabError:
+    def _changed(self, reason: str) -> LatentlabError:
         return LatentlabError(
-            f"{self._path} changed while it was read ({what}). Leave the prepared folder alone "
-            "during a training; run `dvc repro` again, which makes it anew if need be."
+            f"{self._path} changed while it was read ({reason}). The prepared folder must not "
+            "change during training. Run `dvc repro` again."
         )
 
 

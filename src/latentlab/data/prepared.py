@@ -1,8 +1,12 @@
-"""The prepared folder: what stage `prepare` writes once and every later stage reads.
+"""The folder data/prepared: stage `prepare` writes it once, every later stage reads it.
 
-{train,val,test}_images.npy uint8 (N, C, H, W) and, with labels, …_labels.npy int64 (N,); split.csv
-says where each row came from; meta.json says what the set is. The folder appears whole or not at
-all, and the same images, settings and seed give the same bytes.
+    {train,val,test}_images.npy    uint8 (N, C, H, W)
+    {train,val,test}_labels.npy    int64 (N,), only with labels
+    split.csv                      the origin of each image
+    meta.json                      description of the data set (`DatasetInfo`)
+
+The folder is written completely or not at all. The same images, settings and seed give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -20,31 +24,32 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from latentlab.contracts import ImageShape, LatentlabError, Split
-from latentlab.data.arrays import load_array, unusable
-from latentlab.data.limits import fits_memory
-from latentlab.data.pixels import fit_pixels
-from latentlab.data.rows import ImageRows
+from latentlab.contracts import ImageShape, Split
+from latentlab.data.arrays import incomplete, load_array
+from latentlab.data.disk_array import DiskArray
+from latentlab.data.preprocessing import preprocess_images
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source
-from latentlab.data.splits import SPLITS, draw_splits
-from latentlab.files import fresh_folder
+from latentlab.data.splits import SPLITS, split_indices
+from latentlab.utils.errors import LatentlabError
+from latentlab.utils.files import fresh_folder
+from latentlab.utils.memory import fits_memory
 
-CHUNK_BYTES = 32 * 2**20  # of images held in memory while writing
+CHUNK_BYTES = 32 * 2**20  # of images that are in memory during writing
 
 
 @dataclass(frozen=True)
-class Meta:
-    """What meta.json says.
+class DatasetInfo:
+    """Description of a prepared data set, the content of meta.json.
 
     Attributes:
         name: the data set, as in DataSettings.name.
         image_shape: (C, H, W) of every image.
-        classes: classes[label] is a class's name; None without labels.
-        counts: images in "train", "val" and "test".
+        classes: classes[label] is the name of a class; None without labels.
+        counts: number of images in "train", "val" and "test".
         unreadable: the files that were skipped, relative to the image folder.
-        seed: what the split was drawn from.
-        sha256: over all arrays, in the order train, val, test.
+        seed: the seed of the split.
+        sha256: checksum of all arrays, in the order train, val, test.
     """
 
     name: str
@@ -57,94 +62,98 @@ class Meta:
 
     @property
     def num_classes(self) -> int:
-        """K; 0 without labels."""
+        """Number of classes K; 0 without labels."""
         return len(self.classes or ())
 
     @property
-    def facts(self) -> dict[str, ImageShape | int]:
-        """What a model's constructor may ask of the data, by the names of its arguments."""
+    def data_spec(self) -> dict[str, ImageShape | int]:
+        """Arguments of a model's constructor that the data determine: image_shape, num_classes."""
         return {"image_shape": self.image_shape, "num_classes": self.num_classes}
 
 
-def write_prepared(source: Source, settings: DataSettings, seed: int, folder: Path) -> Meta:
-    """Split `source` by `seed`, bring it to the settings' size and channels, write `folder`.
+def write_prepared(source: Source, settings: DataSettings, seed: int, folder: Path) -> DatasetInfo:
+    """Split `source` by `seed`, preprocess the images by `settings`, and write `folder`.
 
-    An official test split stays the test split. Every part is in random order. split.csv's column
-    `source` is a path relative to the image folder, or the row in the source's own arrays (for
-    official test images: in its test arrays).
+    An official test split stays the test split. Every split is in random order. The column `source`
+    of split.csv is a path relative to the image folder, or the row in the arrays of the source (for
+    official test images: in the test arrays).
 
     Raises:
-        LatentlabError: too few images for three parts, or the folder cannot be written.
+        LatentlabError: too few images for three splits, or the folder cannot be written.
     """
-    parts = _deal(source, settings, seed)
+    parts = _split(source, settings, seed)
     with fresh_folder(folder) as fresh:
-        return _fill(fresh, source, parts, settings, seed)
+        return _write(fresh, source, parts, settings, seed)
 
 
-def read_meta(folder: Path) -> Meta:
+def read_meta(folder: Path) -> DatasetInfo:
     """Read meta.json of a prepared folder.
 
     Raises:
-        LatentlabError: absent, incomplete, or holding what no prepared folder says.
+        LatentlabError: the file is missing, damaged, or has values that are not valid.
     """
     try:
-        told = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        return _parse_meta(told)
+        return _parse_meta(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise unusable(folder, f"meta.json cannot be read ({error!r})") from error
+        raise incomplete(folder, f"meta.json cannot be read ({error!r})") from error
 
 
 def read_split(folder: Path, split: str, mmap: bool | None = None) -> Split:
-    """Read one part. `mmap`: its images stay on disk (read-only) and are paged in when used.
+    """Read one split. With `mmap`, its images are a read-only memory map.
 
-    By default that is so for images that take more than a quarter of the memory.
+    The default is a memory map for images that take more than a quarter of the memory.
 
     Raises:
-        LatentlabError: an unknown split name; an absent or incomplete folder.
+        LatentlabError: an unknown name, or a folder that is missing or not complete.
     """
     if split not in SPLITS:
-        raise LatentlabError(f"{split!r} is no split; choose one of: {', '.join(SPLITS)}.")
-    meta = read_meta(folder)
-    shape = (meta.counts[split], *meta.image_shape)
+        raise LatentlabError(f"{split!r} is not a split. Choose one of: {', '.join(SPLITS)}.")
+    info = read_meta(folder)
+    shape = (info.counts[split], *info.image_shape)
     mmap = not fits_memory(math.prod(shape)) if mmap is None else mmap
     images = load_array(folder / f"{split}_images.npy", np.uint8, shape, mmap=mmap)
-    return Split(images, read_labels(folder, split, meta))
+    return Split(images, read_labels(folder, split, info))
 
 
-def _parse_meta(told: Any) -> Meta:
-    """What read JSON says, checked; KeyError, TypeError or ValueError where it is not a meta."""
-    if not isinstance(told, dict):
-        raise TypeError(f"{type(told).__name__} where an object is needed")
-    channels, height, width = shape = told.pop("image_shape")
-    counts, classes = told.pop("counts"), told.pop("classes")
-    numbers = [*shape, *(counts[name] for name in SPLITS)]
-    if not all(type(number) is int and number > 0 for number in numbers) or len(counts) != 3:
+def _parse_meta(content: Any) -> DatasetInfo:
+    """Validate parsed JSON. Raise KeyError, TypeError or ValueError if it is not valid."""
+    if not isinstance(content, dict):
+        raise TypeError(f"{type(content).__name__} instead of an object")
+    channels, height, width = shape = content.pop("image_shape")
+    counts, classes = content.pop("counts"), content.pop("classes")
+    sizes = [*shape, *(counts[name] for name in SPLITS)]
+    if not all(type(size) is int and size > 0 for size in sizes) or len(counts) != 3:
         raise ValueError(f"image_shape {shape} and counts {counts} are not positive integers")
-    texts = [told["name"], told["sha256"], *(classes or ()), *told["unreadable"]]
-    if not all(isinstance(text, str) for text in texts) or type(told["seed"]) is not int:
-        raise ValueError("names are not text, or the seed is no integer")
-    return Meta(
+    texts = [content["name"], content["sha256"], *(classes or ()), *content["unreadable"]]
+    if not all(isinstance(text, str) for text in texts) or type(content["seed"]) is not int:
+        raise ValueError("names are not text, or the seed is not an integer")
+    return DatasetInfo(
         image_shape=(channels, height, width),
         classes=None if classes is None else tuple(classes),
         counts=counts,
-        unreadable=tuple(told.pop("unreadable")),
-        **told,
+        unreadable=tuple(content.pop("unreadable")),
+        **content,
     )
 
 
-def read_labels(folder: Path, split: str, meta: Meta) -> torch.Tensor | None:
-    """int64 (N,), or None for data without labels; raises LatentlabError as `read_split` does."""
-    if meta.classes is None:
+def read_labels(folder: Path, split: str, info: DatasetInfo) -> torch.Tensor | None:
+    """Read the labels of a split, int64 (N,); None for data without labels.
+
+    Raises:
+        LatentlabError: as `read_split`.
+    """
+    if info.classes is None:
         return None
     path = folder / f"{split}_labels.npy"
-    return load_array(path, np.int64, (meta.counts[split],), mmap=False)
+    return load_array(path, np.int64, (info.counts[split],), mmap=False)
 
 
-def _deal(
+def _split(
     source: Source, settings: DataSettings, seed: int
 ) -> dict[str, tuple[Images, np.ndarray]]:
+    """Return {split: (images of the source, rows of these images)}."""
     generator = torch.Generator().manual_seed(seed)
-    indices = draw_splits(
+    indices = split_indices(
         len(source.train.pixels),
         source.train.labels,
         val_fraction=settings.val_fraction,
@@ -158,13 +167,13 @@ def _deal(
     return {name: parts[name] for name in SPLITS}
 
 
-def _fill(
+def _write(
     folder: Path,
     source: Source,
     parts: dict[str, tuple[Images, np.ndarray]],
     settings: DataSettings,
     seed: int,
-) -> Meta:
+) -> DatasetInfo:
     digest = hashlib.sha256()
     shapes = []
     with (folder / "split.csv").open(
@@ -179,10 +188,10 @@ def _fill(
             if labels is not None:
                 digest.update(labels.tobytes())
                 np.save(folder / f"{name}_labels.npy", labels, allow_pickle=False)
-            listed = repeat("") if labels is None else labels
+            label_column = repeat("") if labels is None else labels
             origin = (images.names[row] for row in rows)
-            table.writerows(zip(repeat(name), origin, listed, strict=False))
-    meta = Meta(
+            table.writerows(zip(repeat(name), origin, label_column, strict=False))
+    info = DatasetInfo(
         name=source.name,
         image_shape=shapes[0],
         classes=source.classes,
@@ -191,31 +200,33 @@ def _fill(
         seed=seed,
         sha256=digest.hexdigest(),
     )
-    (folder / "meta.json").write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
-    return meta
+    (folder / "meta.json").write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    return info
 
 
 def _write_images(
     file: IO[bytes],
-    pixels: np.ndarray | ImageRows,
+    pixels: np.ndarray | DiskArray,
     rows: np.ndarray,
     settings: DataSettings,
     digest: hashlib._Hash,
 ) -> ImageShape:
-    """Write pixels[rows], resized, chunk by chunk: a full disk is an OSError, not a bus error."""
+    """Write pixels[rows], preprocessed, in chunks. A full disk is an OSError, not a bus error."""
     from tqdm import tqdm
 
-    channels, height, width = fit_pixels(pixels[:1], settings.size, settings.channels).shape[1:]
+    channels, height, width = preprocess_images(pixels[:1], settings.size, settings.channels).shape[
+        1:
+    ]
     shape = (len(rows), channels, height, width)
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     digest.update(repr(shape).encode())
-    # delay: no bar for what takes less than a second
+    # delay: no progress bar if writing takes less than a second
     with tqdm(total=len(rows), desc="prepare", unit="image", delay=1, disable=None) as bar:
         size = max(1, CHUNK_BYTES // math.prod(pixels.shape[1:]))
         for start in range(0, len(rows), size):
             chunk = pixels[rows[start : start + size]]
-            content = fit_pixels(chunk, settings.size, settings.channels).tobytes()
+            content = preprocess_images(chunk, settings.size, settings.channels).tobytes()
             file.write(content)
             digest.update(content)
             bar.update(len(chunk))

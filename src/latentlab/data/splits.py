@@ -1,16 +1,16 @@
-"""Train, validation and test: drawn once from a seed, with equal class shares in every part."""
+"""Training, validation and test split: random, fixed by a seed, stratified by class."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from latentlab.contracts import LatentlabError
+from latentlab.utils.errors import LatentlabError
 
 SPLITS = ("train", "val", "test")
 
 
-def draw_splits(
+def split_indices(
     count: int,
     labels: np.ndarray | None,
     *,
@@ -18,49 +18,52 @@ def draw_splits(
     test_fraction: float | None,
     generator: torch.Generator,
 ) -> dict[str, np.ndarray]:
-    """Deal the indices 0…count−1 to the parts; `test_fraction` None deals no test part.
+    """Split the indices 0…count−1 at random. Return {split: int64 indices in random order}.
 
-    `labels`: int (count,) or None; with labels every class gets its proportional share, to within
-    one image. A part takes round(fraction · count) images, at least one, and lists them in random
-    order, so that its first n are a fair sample. Returns {part: int64 indices}.
+    A split has round(fraction · count) images, at least one. `test_fraction` None: no test split.
+    `labels`: int (count,) or None. With labels, a split contains the same fraction of every class,
+    to within one image. Since the order is random, the first n indices are a random sample.
 
     Raises:
-        LatentlabError: nothing would be left to train on.
+        LatentlabError: no images are left for training.
     """
     order = torch.randperm(count, generator=generator).numpy()
     parts: dict[str, np.ndarray] = {}
     for name, fraction in (("test", test_fraction), ("val", val_fraction)):
         if fraction is None:
             continue
-        wanted = max(1, round(fraction * count))
-        if wanted >= len(order):
+        size = max(1, round(fraction * count))
+        if size >= len(order):
             needed = 2 if test_fraction is None else 3
             raise LatentlabError(
-                f"{count} image(s) cannot fill {needed} non-empty parts with val_fraction "
-                f"{val_fraction} and test_fraction {test_fraction}: add images or lower the "
-                f"fractions; {needed} images are the least."
+                f"{count} image(s) cannot fill {needed} splits with val_fraction {val_fraction} "
+                f"and test_fraction {test_fraction}. At least {needed} images are needed. Add "
+                "images or lower the fractions."
             )
-        chosen = _stratified(order, labels, wanted, generator)
+        chosen = _stratified(order, labels, size, generator)
         parts[name], order = order[chosen], order[~chosen]
     parts["train"] = order
     return parts
 
 
 def _stratified(
-    order: np.ndarray, labels: np.ndarray | None, wanted: int, generator: torch.Generator
+    order: np.ndarray, labels: np.ndarray | None, size: int, generator: torch.Generator
 ) -> np.ndarray:
-    """Mark `wanted` of the shuffled indices, by class in proportion (largest remainders win)."""
+    """Select `size` of the shuffled indices, bool (N,), stratified by class.
+
+    Classes with the largest remainders get one image more (largest remainder method).
+    """
     chosen = np.zeros(len(order), bool)
     if labels is None:
-        chosen[:wanted] = True
+        chosen[:size] = True
         return chosen
     labels = labels[order]
     classes, sizes = np.unique(labels, return_counts=True)
-    quota, remainder = np.divmod(sizes * wanted, len(order))
-    # Equal remainders are the rule (balanced sets): chance, not the class number, decides.
-    lot = torch.randperm(len(classes), generator=generator).numpy()
-    winners = lot[np.argsort(-remainder[lot], kind="stable")][: wanted - quota.sum()]
-    quota[winners] += 1
-    for label, share in zip(classes, quota, strict=True):
-        chosen[np.flatnonzero(labels == label)[:share]] = True
+    quota, remainder = np.divmod(sizes * size, len(order))
+    # Balanced data sets have equal remainders: a random order of the classes breaks the ties.
+    tie_break = torch.randperm(len(classes), generator=generator).numpy()
+    largest = tie_break[np.argsort(-remainder[tie_break], kind="stable")]
+    quota[largest[: size - quota.sum()]] += 1
+    for label, class_quota in zip(classes, quota, strict=True):
+        chosen[np.flatnonzero(labels == label)[:class_quota]] = True
     return chosen

@@ -1,27 +1,60 @@
-"""What the two players of a GAN minimise, from the discriminator's logits (B,); scalars."""
+"""Losses of GANs: of the discriminator, of the generator, gradient penalties, semi-supervised.
+
+All functions return a scalar. `real_logits` and `fake_logits` are the discriminator's outputs (B,)
+for real and for generated images, before the sigmoid: D(x) = σ(logit). `make_adversarial_losses`
+returns the two losses of a GAN by name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CriticLoss = Callable[[Tensor, Tensor], Tensor]
+AdversarialLoss = Literal[
+    "minimax", "non_saturating", "maximum_likelihood", "least_squares", "hinge", "wasserstein"
+]
+DiscriminatorLoss = Callable[[Tensor, Tensor], Tensor]
 GeneratorLoss = Callable[[Tensor], Tensor]
 
-# Goodfellow et al. 2014, eq. 1, with D(x) = σ(l): log D = −softplus(−l), log(1 − D) = −softplus(l).
+
+def make_adversarial_losses(
+    name: str, *, real_label: float = 1.0, fake_label: float = 0.0
+) -> tuple[DiscriminatorLoss, GeneratorLoss]:
+    """Return the losses `d_loss(real_logits, fake_logits)` and `g_loss(fake_logits)`.
+
+    `name`: one of `AdversarialLoss`. `real_label` and `fake_label`: label smoothing. Raise
+    ValueError for an unknown name, and for smoothed labels if the loss has no labels.
+    """
+    if name not in DISCRIMINATOR_LOSSES:
+        known = ", ".join(DISCRIMINATOR_LOSSES)
+        raise ValueError(f"unknown loss {name!r}: choose one of {known}")
+    d_loss = DISCRIMINATOR_LOSSES[name]
+    if (real_label, fake_label) == (1.0, 0.0):
+        return d_loss, GENERATOR_LOSSES[name]
+    if name in ("hinge", "wasserstein"):
+        raise ValueError(
+            f"real_label is {real_label} and fake_label {fake_label}, but the {name} loss has no"
+            " labels: leave them at 1 and 0"
+        )
+    return partial(d_loss, real_label=real_label, fake_label=fake_label), GENERATOR_LOSSES[name]
+
+
+# Goodfellow et al. 2014, eq. 1, in logits l: log D = −softplus(−l), log(1 − D) = −softplus(l).
 
 
 def discriminator_loss(
     real_logits: Tensor, fake_logits: Tensor, *, real_label: float = 1.0, fake_label: float = 0.0
 ) -> Tensor:
-    """−E log D(x) − E log(1 − D(G(z))); 2 log 2 where D cannot tell them apart.
+    """−E log D(x) − E log(1 − D(G(z))); 2 log 2 if D = 0.5 everywhere.
 
-    Other labels than 1 and 0 are smoothed (Salimans et al. 2016, section 3.4): the cross-entropy
-    −t log D − (1 − t) log(1 − D) with t = real_label on images and t = fake_label on fakes.
+    Labels other than 1 and 0 are label smoothing (Salimans et al. 2016, section 3.4): the
+    cross-entropy −t log D − (1 − t) log(1 − D) with t = `real_label` for real images and
+    t = `fake_label` for generated images.
     """
     real = F.softplus(-real_logits) + (1 - real_label) * real_logits
     fake = F.softplus(fake_logits) - fake_label * fake_logits
@@ -29,41 +62,41 @@ def discriminator_loss(
 
 
 def minimax(fake_logits: Tensor) -> Tensor:
-    """E log(1 − D(G(z))): the other side of the two players' game (Goodfellow 2014, eq. 1).
-
-    Its gradient vanishes where D is sure of the fakes.
-    """
+    """E log(1 − D(G(z))) (Goodfellow et al. 2014, eq. 1). Its gradient vanishes as D(G(z)) → 0."""
     return -F.softplus(fake_logits).mean()
 
 
 def non_saturating(fake_logits: Tensor) -> Tensor:
-    """−E log D(G(z)) (Goodfellow 2014, section 3): the same fixed point, strong early gradients."""
+    """−E log D(G(z)) (Goodfellow et al. 2014, section 3).
+
+    It has the fixed point of `minimax`, and a strong gradient where D(G(z)) is near 0.
+    """
     return F.softplus(-fake_logits).mean()
 
 
 def maximum_likelihood(fake_logits: Tensor) -> Tensor:
     """−E exp(σ⁻¹(D(G(z)))) (Goodfellow 2014, "On distinguishability criteria", section 2).
 
-    For the optimal D, exp(l) = p_data / p_g, and the gradient is that of KL(p_data ‖ p_g). Few
-    fakes carry nearly all of it, so it is noisy: a lesson rather than a tool.
+    For the optimal D, exp(logit) = p_data / p_g, and the gradient is that of KL(p_data ‖ p_g). A
+    few images carry nearly all of the gradient, so the gradient is noisy.
     """
     return -fake_logits.exp().mean()
 
 
-def least_squares_critic(
+def least_squares_discriminator(
     real_logits: Tensor, fake_logits: Tensor, *, real_label: float = 1.0, fake_label: float = 0.0
 ) -> Tensor:
-    """½ E(D(x) − 1)² + ½ E D(G(z))² (Mao et al. 2017, eq. 9); labels as above."""
+    """½ E(D(x) − real_label)² + ½ E(D(G(z)) − fake_label)² (Mao et al. 2017, eq. 9)."""
     real, fake = (real_logits - real_label).square(), (fake_logits - fake_label).square()
     return (real.mean() + fake.mean()) / 2
 
 
 def least_squares(fake_logits: Tensor) -> Tensor:
-    """½ E(D(G(z)) − 1)²: fakes far on the right side of the border are pulled back as well."""
+    """½ E(D(G(z)) − 1)² (Mao et al. 2017, eq. 9). Logits above 1 are pulled back as well."""
     return (fake_logits - 1).square().mean() / 2
 
 
-def hinge_critic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16)."""
     return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
 
@@ -71,33 +104,22 @@ def hinge_critic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def wasserstein_critic(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """−(E D(x) − E D(G(z))) (Arjovsky et al. 2017, eq. 2).
 
-    For 1-Lipschitz critics the bracket is at most the Wasserstein-1 distance.
+    If D is 1-Lipschitz, the bracket is at most the Wasserstein-1 distance.
     """
     return fake_scores.mean() - real_scores.mean()
 
 
 def wasserstein(fake_scores: Tensor) -> Tensor:
-    """−E D(G(z)): for hinge (Miyato 2018, eq. 17) and Wasserstein critics."""
+    """−E D(G(z)): the generator's loss for hinge (Miyato et al. 2018, eq. 17) and Wasserstein."""
     return -fake_scores.mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], x_real: Tensor, x_fake: Tensor) -> Tensor:
-    """E (‖∇D(x̂)‖ − 1)², x̂ uniform on the lines between pairs (Gulrajani et al. 2017, eq. 3).
-
-    `critic`: images (B, C, H, W) → scores (B,), each of its own image alone: no batch statistics.
-    """
-    t = torch.rand(len(x_real), *[1] * (x_real.ndim - 1), device=x_real.device, dtype=x_real.dtype)
-    x_hat = torch.lerp(x_real.detach(), x_fake.detach().to(x_real), t).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
-
-
-CRITIC_LOSSES: dict[str, Callable[..., Tensor]] = {
+DISCRIMINATOR_LOSSES: dict[str, Callable[..., Tensor]] = {
     "minimax": discriminator_loss,
     "non_saturating": discriminator_loss,
     "maximum_likelihood": discriminator_loss,
-    "least_squares": least_squares_critic,
-    "hinge": hinge_critic,
+    "least_squares": least_squares_discriminator,
+    "hinge": hinge_discriminator,
     "wasserstein": wasserstein_critic,
 }
 GENERATOR_LOSSES: dict[str, GeneratorLoss] = {
@@ -108,26 +130,59 @@ GENERATOR_LOSSES: dict[str, GeneratorLoss] = {
     "hinge": wasserstein,
     "wasserstein": wasserstein,
 }
-BORDERS = {"least_squares": 0.5}
-"""The logit at which D is undecided: 0 for all others but Wasserstein's, which has none."""
+DECISION_THRESHOLDS: dict[str, float | None] = {
+    "minimax": 0.0,
+    "non_saturating": 0.0,
+    "maximum_likelihood": 0.0,
+    "least_squares": 0.5,
+    "hinge": 0.0,
+    "wasserstein": None,  # the scores of a critic are known up to a constant
+}
+"""The logit that separates real from generated images."""
 
 
-def players(
-    loss: str, *, real_label: float = 1.0, fake_label: float = 0.0
-) -> tuple[CriticLoss, GeneratorLoss]:
-    """(what D minimises of real and fake logits, what G minimises of fake logits), by name.
+# Penalties on the gradient of the discriminator. They can be differentiated again.
 
-    Raises ValueError for an unknown name, and for smoothed labels where the loss knows no labels.
+
+def r1_penalty(real_logits: Tensor, x: Tensor) -> Tensor:
+    """½ E ‖∇_x D(x)‖² at real images x (Mescheder et al. 2018, eq. 9, γ = 1).
+
+    `x` (B, …) must require gradients before D computes `real_logits`. Each logit must depend on
+    its own image only, so D must not have batch normalization.
     """
-    if loss not in CRITIC_LOSSES:
-        raise ValueError(f"unknown loss {loss!r}: choose one of {', '.join(CRITIC_LOSSES)}")
-    critic = CRITIC_LOSSES[loss]
-    if (real_label, fake_label) == (1.0, 0.0):
-        return critic, GENERATOR_LOSSES[loss]
-    if loss in ("hinge", "wasserstein"):
-        raise ValueError(
-            f"label smoothing (real_label {real_label}, fake_label {fake_label}) with the {loss}"
-            " loss, which has no labels: leave them at 1 and 0"
-        )
-    smoothed = partial(critic, real_label=real_label, fake_label=fake_label)
-    return smoothed, GENERATOR_LOSSES[loss]
+    (gradient,) = torch.autograd.grad(real_logits.sum(), x, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean() / 2
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], x_real: Tensor, x_fake: Tensor) -> Tensor:
+    """E (‖∇D(x̂)‖ − 1)², x̂ uniform on the lines between pairs (Gulrajani et al. 2017, eq. 3).
+
+    `critic`: images (B, C, H, W) → scores (B,). Each score must depend on its own image only, so
+    the critic must not have batch normalization.
+    """
+    t = torch.rand(len(x_real), *[1] * (x_real.ndim - 1), device=x_real.device, dtype=x_real.dtype)
+    x_hat = torch.lerp(x_real.detach(), x_fake.detach().to(x_real), t).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x_hat).sum(), x_hat, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+# A discriminator that is also a classifier of K classes: Salimans et al. 2016, section 5.
+
+
+def real_logit(class_logits: Tensor) -> Tensor:
+    """Class logits l (B, K) → logit of "real", log Σ_k exp l_k, (B,)."""
+    return class_logits.logsumexp(1)
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """‖E f(x) − E f(G(z))‖² of features (B, F) (Salimans et al. 2016, section 3.1)."""
+    return (real.mean(0) - fake.mean(0)).square().sum()
+
+
+def consistency_loss(class_logits: Tensor, augmented_logits: Tensor) -> Tensor:
+    """H(q, p(y|x′)), nats: class logits (B, K) of x and of its augmentation x′.
+
+    The target q ∝ p(y|x)² is sharper than p(y|x) (Berthelot et al. 2019, "MixMatch", eq. 7, at
+    temperature 1/2). No gradient reaches `class_logits`.
+    """
+    return F.cross_entropy(augmented_logits, (2 * class_logits.detach()).softmax(1))

@@ -1,12 +1,17 @@
-"""The yardsticks: the same numbers for every model, as plain functions of tensors.
+"""The metrics that every model gets: functions of tensors.
 
-- `features`: images → feature matrix, through any network; Inception from a checked local file
-- `fid`, `kid`: distances between two feature sets (Fréchet; polynomial-kernel MMD)
-- `prdc`: precision, recall, density, coverage from k-nearest-neighbour balls
-- `reconstruction`: mse, sse, PSNR, SSIM of originals against reconstructions
-- `inversion`: codes for a model without an encoder, by gradient descent under a fixed budget
+- `fid.features`: images → feature matrix (N, F), through any network
+- `fid.inception`: the Inception network of FID, from a local file of weights
+- `fid.frechet`: FID, the Fréchet distance of two feature sets
+- `kid`: squared maximum mean discrepancy with a polynomial kernel
+- `prdc`: precision, recall, density and coverage
+- `reconstruction`: MSE, squared error, PSNR and SSIM of reconstructions
+- `inversion`: codes for a model without an encoder, by gradient descent
 - `probe`: multinomial logistic regression on frozen features
 - `pca`: principal components as the baseline autoencoder; angles between subspaces
+- `contraction`: ratio by which an encoder shrinks a change of the image
+- `embedding`: t-SNE
 
-Nothing here touches disk (but the Inception weights), the environment or a global random state.
+No function reads the environment or uses the global random state. Only `fid.inception` reads a
+file.
 """

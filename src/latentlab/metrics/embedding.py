@@ -1,4 +1,4 @@
-"""Two-dimensional maps of features, for the eye only."""
+"""t-SNE: two-dimensional maps of features, for plots only."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from torch import Tensor
 
 
 def tsne(features: Tensor, *, seed: int = 0) -> Tensor:
-    """t-SNE (van der Maaten & Hinton 2008) of features (N, F) → (N, 2), from a PCA start.
+    """t-SNE of features (N, F), started from PCA: float32 (N, 2).
 
-    Fewer than 5 points, or features without variance, are too few to map: zeros come back.
+    van der Maaten & Hinton 2008, "Visualizing data using t-SNE". More than 50 features are first
+    reduced to 50 by PCA. The perplexity is 30, or (N − 1) / 3 if this is less. For fewer than 5
+    points, or features without variance, the result is all zeros.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     if len(features) < 5 or float(features.var(0).sum()) == 0:
         return torch.zeros(len(features), 2)
-    if features.shape[1] == 1:  # PCA must start from a plane: on a line, no point can pass another
+    if features.shape[1] == 1:
+        # PCA of one feature starts on a line, on which no point can pass another. Noise adds a
+        # second feature.
         noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(seed))
         features = torch.cat([features, 0.01 * features.std() * noise], dim=1)
     points = features.double().numpy()
     if points.shape[1] > 50:
         points = PCA(min(50, len(points)), random_state=seed).fit_transform(points)
     perplexity = min(30.0, (len(points) - 1) / 3)
-    map_ = TSNE(perplexity=perplexity, max_iter=500, init="pca", random_state=seed)
-    return torch.from_numpy(map_.fit_transform(points)).float()
+    model = TSNE(perplexity=perplexity, max_iter=500, init="pca", random_state=seed)
+    return torch.from_numpy(model.fit_transform(points)).float()

@@ -1,8 +1,11 @@
 """Precision, recall, density and coverage from k-nearest-neighbour balls.
 
-B_k(x) is the closed ball round x that reaches its k-th nearest neighbour in x's own set.
-Precision and recall: Kynkäänniemi et al. 2019, eqs. 1 and 2. Density and coverage: Naeem et al.
-2020, section 3; with balls closed, as in the former.
+B_k(x) is the closed ball around x whose radius is the distance to the k-th nearest neighbour of x
+in x's own set.
+
+Precision and recall: Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing
+generative models", eqs. 1 and 2. Density and coverage: Naeem et al. 2020, "Reliable fidelity and
+diversity metrics for generative models", section 3, here also with closed balls.
 """
 
 from __future__ import annotations
@@ -12,33 +15,35 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from latentlab.contracts import LatentlabError
-from latentlab.metrics.features import check_features
+from latentlab.metrics.fid.features import check_features
+from latentlab.utils.errors import LatentlabError
 
-_BLOCK = 1000  # rows of the distance matrix held at once: 40 MB against 10k points
+_BLOCK = 1000  # rows of the distance matrix in memory: 40 MB for 10k points
 
 
 def prdc(real: Tensor, fake: Tensor, *, k: int = 5) -> dict[str, float]:
-    """Compare `real` (N, F) with `fake` (M, F); larger is better in all four numbers.
+    """Compare features `real` (N, F) and `fake` (M, F). Higher is better in all four metrics.
 
-    - precision: share of fakes inside some real ball, in [0, 1]
-    - recall: share of reals inside some fake ball, in [0, 1]
-    - density: mean over fakes of (number of real balls round it) / k, in [0, N / k]
-    - coverage: share of reals whose ball holds a fake, in [0, 1]
+    - precision: fraction of fakes inside at least one real ball, in [0, 1]
+    - recall: fraction of reals inside at least one fake ball, in [0, 1]
+    - density: mean over fakes of (number of real balls that contain it) / k, in [0, N / k]
+    - coverage: fraction of reals whose ball contains a fake, in [0, 1]
 
-    Distances are float32, in row blocks, so memory stays at a few blocks. Raises LatentlabError
-    for differing F, non-finite features, or k outside 1…min(N, M) − 1.
+    Distances are float32 in blocks of rows, so that memory stays small.
+
+    Raises:
+        LatentlabError: different F, features that are not finite, or k outside 1…min(N, M) − 1.
     """
     if k < 1:
-        raise LatentlabError(f"k is {k}: a ball needs k ≥ 1 neighbours; the usual choice is 5")
-    real = check_features(real, name="real features", at_least=k + 1)
-    fake = check_features(fake, name="fake features", at_least=k + 1)
+        raise LatentlabError(f"k is {k}. A ball needs at least 1 neighbour. Use k = 5.")
+    real = check_features(real, name="The real features", at_least=k + 1)
+    fake = check_features(fake, name="The fake features", at_least=k + 1)
     if real.shape[1] != fake.shape[1]:
         raise LatentlabError(
-            f"feature sizes differ, {real.shape[1]} against {fake.shape[1]}: extract both sides "
-            "with the same network"
+            f"Features have sizes {real.shape[1]} and {fake.shape[1]}. Both sizes must be equal. "
+            "Extract both sides with the same network."
         )
-    # Distances do not see a common shift, but their rounding does: work round the real mean.
+    # Distances do not depend on a common shift, but their rounding errors do: subtract the mean.
     centre = real.to(torch.float64).mean(dim=0)
     real, fake = ((x.to(torch.float64) - centre).to(torch.float32) for x in (real, fake))
     real_radius, fake_radius = _squared_radii(real, k), _squared_radii(fake, k)
@@ -60,7 +65,7 @@ def prdc(real: Tensor, fake: Tensor, *, k: int = 5) -> dict[str, float]:
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows of a, squared distances (rows, len(b))); each block overwrites the last."""
+    """Yield (rows of a, squared distances (rows, len(b))). Each block overwrites the last."""
     a_norms, b_norms = (x.square().sum(dim=1) for x in (a, b))
     buffer = torch.empty(min(_BLOCK, len(a)), len(b), dtype=a.dtype, device=a.device)
     for start in range(0, len(a), _BLOCK):

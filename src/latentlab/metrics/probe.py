@@ -1,11 +1,14 @@
-"""Linear probe: multinomial logistic regression on standardised frozen features.
+"""Linear probe: multinomial logistic regression on standardized frozen features.
 
-With z = (x − mean) / scale, the objective, minimised by full-batch L-BFGS, is
+With z = (x − mean) / scale, full-batch L-BFGS minimizes
 
-    J(W, b) = −1/N Σ_n log softmax(Wᵀ z_n + b)[y_n] + l2/2 ‖W‖²,
+    J(W, b) = −1/N Σ_n log softmax(Wᵀ z_n + b)[y_n] + l2/2 ‖W‖²
 
-the bias b unpenalised. scikit-learn's LogisticRegression on z has the same minimiser with
-C = 1 / (l2 · N). Most steps are made in float32, the last in float64: the same minimum, sooner.
+The bias b has no penalty. scikit-learn's LogisticRegression on z with C = 1 / (l2 · N) has the same
+minimum. Most steps are float32 and the last ones float64. This is faster and gives the same
+minimum.
+
+Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes".
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentlab.contracts import LatentlabError
-from latentlab.metrics.features import check_features
+from latentlab.metrics.fid.features import check_features
+from latentlab.utils.errors import LatentlabError
 
 DEFAULT_L2 = 1e-3
 
@@ -25,7 +28,7 @@ DEFAULT_L2 = 1e-3
 class Probe:
     """A fitted probe, all float64: `weight` (F, K), `bias` (K,), `mean` (F,), `scale` (F,).
 
-    `largest_gradient` is max |∂J| where the fit stopped: how well the minimum was reached.
+    `largest_gradient`: max |∂J| at the end of the fit, ≥ 0; it is 0 at the exact minimum.
     """
 
     weight: Tensor
@@ -47,35 +50,42 @@ class Probe:
     ) -> Probe:
         """Fit features (N, F) to int labels (N,) in 0…num_classes − 1, starting from zero.
 
-        Stops when max |∂J| ≤ `tolerance`, or after `max_iterations`. A constant feature gets
-        scale 1 and so weight 0. Raises LatentlabError for features that are not finite (N, F),
-        labels that do not fit them, or l2 ≤ 0 (separable classes would have no minimum).
+        The fit stops when max |∂J| ≤ `tolerance`, or after `max_iterations`. A constant feature
+        gets scale 1 and therefore weight 0.
+
+        Raises:
+            LatentlabError: features that are not (N, F) or not finite, labels of another length or
+                range, or l2 ≤ 0 (for separable classes J then has no minimum).
         """
-        features = check_features(features, name="the probe's training features")
+        features = check_features(features, name="The probe's training features")
         labels = _check_labels(labels, len(features), num_classes)
         if not l2 > 0:
-            raise LatentlabError(f"l2 is {l2}: it must be positive; the usual choice is 1e-3")
+            raise LatentlabError(f"l2 is {l2}. It must be positive. Use 1e-3.")
         x = features.to(torch.float64)
         mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
-        # float32 features cannot vary by less than this: what is left of a constant is rounding
+        # a smaller std can only be the rounding error of a constant float32 feature
         scale[scale <= torch.finfo(torch.float32).eps * mean.abs()] = 1.0
-        # Features in columns: the softmax over K then runs along contiguous memory, 10× faster.
+        # One sample per column: the reductions over K are then 10 times faster.
         ones = torch.ones(1, len(x), dtype=x.dtype, device=x.device)
         z = torch.cat([((x - mean) / scale).T, ones])  # (F + 1, N)
         theta = torch.zeros(num_classes, len(z), dtype=z.dtype, device=z.device)
-        # float32 cannot tell gradients much smaller than this from its rounding
+        # float32 gradients below 1e-5 are mostly rounding error
         for part, reach in ((z.float(), max(tolerance, 1e-5)), (z, tolerance)):
             start = theta.to(part.dtype)
-            theta, largest = _minimise(part, labels, start, l2, reach, max_iterations)
+            theta, largest = _minimize(part, labels, start, l2, reach, max_iterations)
         return cls(theta[:, :-1].T.contiguous(), theta[:, -1].clone(), mean, scale, largest)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Features (N, F) → float64 (N, K). Raises LatentlabError for another F or NaN."""
-        features = check_features(features, name="the probe's features")
+        """Features (N, F) → logits float64 (N, K).
+
+        Raises:
+            LatentlabError: another F than in `fit`, or values that are not finite.
+        """
+        features = check_features(features, name="The probe's features")
         if features.shape[1] != len(self.mean):
             raise LatentlabError(
-                f"the probe was fitted to {len(self.mean)} features and got {features.shape[1]}: "
-                "extract both sides with the same network"
+                f"The probe was fitted to {len(self.mean)} features and got {features.shape[1]}. "
+                "Both numbers must be equal. Extract both sides with the same network."
             )
         return ((features.to(self.mean) - self.mean) / self.scale) @ self.weight + self.bias
 
@@ -92,43 +102,45 @@ def probe_accuracy(
     *,
     l2: float = DEFAULT_L2,
 ) -> dict[str, float]:
-    """Fit on the training features (N, F), score on the test features: share in [0, 1].
+    """Fit a probe to the training features (N, F). Return its test accuracy, in [0, 1].
 
-    Classes are 0…max(train_labels); a test label beyond them counts as a mistake. Raises
-    LatentlabError as `Probe.fit` and `Probe.logits` do.
+    Classes are 0…max(train_labels). A larger test label counts as an error.
+
+    Raises:
+        LatentlabError: as `Probe.fit` and `Probe.logits`, or labels that are missing.
     """
     if train_labels.numel() == 0 or test_labels.shape != (len(test_features),):
         raise LatentlabError(
-            f"{train_labels.numel()} training labels, test labels of shape "
-            f"{tuple(test_labels.shape)} for {len(test_features)} test features: each image needs "
-            "one label; leave the probe out for data without labels"
+            f"There are {train_labels.numel()} training labels, and test labels of shape "
+            f"{tuple(test_labels.shape)} for {len(test_features)} test features. Each image needs "
+            "one label. Do not use the probe for data without labels."
         )
     probe = Probe.fit(train_features, train_labels, int(train_labels.max()) + 1, l2=l2)
     predicted = probe.predict(test_features)
     return {"probe_accuracy": float((predicted == test_labels.to(predicted)).double().mean())}
 
 
-def _minimise(
+def _minimize(
     z: Tensor, labels: Tensor, theta: Tensor, l2: float, tolerance: float, max_iterations: int
 ) -> tuple[Tensor, float]:
-    """theta (K, F + 1) = (Wᵀ, b) at the minimum of J for z (F + 1, N), and max |∂J| there."""
+    """Minimize J for z (F + 1, N). Return theta (K, F + 1) = (Wᵀ, b) and max |∂J|."""
     count = z.shape[1]
     column = torch.arange(count, device=z.device)
-    penalised = torch.ones_like(theta)
-    penalised[:, -1] = 0
+    penalized = torch.ones_like(theta)
+    penalized[:, -1] = 0
     optimizer = torch.optim.LBFGS(
         [theta],
         max_iter=max_iterations,
         tolerance_grad=tolerance,
-        tolerance_change=0.0,  # only the gradient decides
+        tolerance_change=0.0,  # stop by the gradient only
         line_search_fn="strong_wolfe",
     )
 
     def objective() -> Tensor:
-        # The gradient by hand: two products, no graph, and free of the caller's grad mode.
+        # The explicit gradient needs no graph and does not depend on the caller's grad mode.
         with torch.no_grad():
             log_p = torch.log_softmax(theta @ z, dim=0)  # (K, N)
-            weight = theta * penalised
+            weight = theta * penalized
             loss = l2 / 2 * weight.square().sum() - log_p[labels, column].mean()
             residual = log_p.exp_()
             residual[labels, column] -= 1
@@ -144,12 +156,12 @@ def _minimise(
 def _check_labels(labels: Tensor, count: int, num_classes: int) -> Tensor:
     if labels.shape != (count,) or labels.is_floating_point():
         raise LatentlabError(
-            f"labels are {labels.dtype} of shape {tuple(labels.shape)} for {count} features: one "
-            "integer per feature vector is needed"
+            f"Labels are {labels.dtype} of shape {tuple(labels.shape)} for {count} features. One "
+            "integer per feature vector is needed. Check the labels."
         )
     if num_classes < 2 or int(labels.min()) < 0 or int(labels.max()) >= num_classes:
         raise LatentlabError(
-            f"labels span {int(labels.min())}…{int(labels.max())} for {num_classes} classes: they "
-            "must lie in 0…classes − 1 with at least 2 classes; renumber them"
+            f"Labels are in {int(labels.min())}…{int(labels.max())} for {num_classes} classes. "
+            "They must be in 0…classes − 1 with at least 2 classes. Renumber the labels."
         )
     return labels.to(torch.int64)

@@ -1,4 +1,4 @@
-"""How near a reconstruction is to its original: squared error, PSNR, SSIM."""
+"""Errors of reconstructions x̂ of images x: squared error, MSE, PSNR, SSIM."""
 
 from __future__ import annotations
 
@@ -7,39 +7,43 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from latentlab.contracts import LatentlabError
+from latentlab.utils.errors import LatentlabError
 
-PSNR_CAP_DB = 100.0  # what a perfect image counts as: a per-pixel error of 1e-10
+PSNR_CAP_DB = 100.0  # PSNR of a perfect image; that is an MSE of 1e-10
 _C1, _C2 = 0.01**2, 0.03**2  # (K₁L)², (K₂L)² of Wang et al. 2004 with data range L = 1
 
 
 def reconstruction_metrics(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Average over images, streaming over batches of (x, x_hat), both (B, C, H, W) in [0, 1].
+    """Return means over images. `pairs` yields batches (x, x_hat), both (B, C, H, W) in [0, 1].
 
-    - reconstruction_sse: squared error summed over an image's values, mean over images
-    - reconstruction_mse: the same divided by C·H·W
-    - psnr_db: mean over images of −10 log₁₀(mse), in dB for data range 1, at most `PSNR_CAP_DB`
-    - ssim: mean over images of `ssim`
+    - reconstruction_sse: mean of `squared_error`, ≥ 0
+    - reconstruction_mse: reconstruction_sse / (C·H·W), ≥ 0
+    - psnr_db: mean of `psnr_db`, in dB, at most `PSNR_CAP_DB`
+    - ssim: mean of `ssim`, in [−1, 1]
 
-    The result does not depend on how the images are batched (float64 sums). Raises
-    LatentlabError for no image, differing shapes, image sizes that change, or non-finite values.
+    Sums are float64, so the result does not depend on the batch size.
+
+    Raises:
+        LatentlabError: no image, shapes that differ, or values that are not finite.
     """
     count, totals = 0, torch.zeros(3, dtype=torch.float64)
     image_shape: torch.Size | None = None
     for x, x_hat in pairs:
-        sse = _squared_error(x, x_hat)  # (B,)
+        sse = squared_error(x_hat.to(torch.float64), x.to(torch.float64))  # (B,)
         image_shape = image_shape or x.shape[1:]
         if x.shape[1:] != image_shape:
             raise LatentlabError(
-                f"images of shape {tuple(x.shape[1:])} after {tuple(image_shape)}: all batches "
-                "must have one image shape; evaluate them apart"
+                f"There are images of shape {tuple(x.shape[1:])} after {tuple(image_shape)}. All "
+                "batches must have one image shape. Evaluate the shapes separately."
             )
-        floor = 10 ** (-PSNR_CAP_DB / 10)
-        psnr_db = -10 * (sse / image_shape.numel()).clamp_min(floor).log10()
-        totals += torch.stack([sse.sum(), psnr_db.sum(), ssim(x, x_hat).sum()]).cpu()
+        psnr = psnr_db(sse / image_shape.numel())
+        totals += torch.stack([sse.sum(), psnr.sum(), ssim(x, x_hat).sum()]).cpu()
         count += len(x)
     if image_shape is None or count == 0:
-        raise LatentlabError("no images to compare: at least one pair (x, x_hat) is needed")
+        raise LatentlabError(
+            "There are no images to compare. At least one pair (x, x_hat) is needed. Evaluate on "
+            "more images."
+        )
     sse_mean, psnr_mean, ssim_mean = (totals / count).tolist()
     return {
         "reconstruction_mse": sse_mean / image_shape.numel(),
@@ -49,13 +53,40 @@ def reconstruction_metrics(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, 
     }
 
 
-def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity float64 (B,) of images (B, C, H, W) in [0, 1], in [−1, 1].
+def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Squared error (B,) ≥ 0 of images (B, C, H, W), summed over each image, in their dtype.
 
-    Wang et al. 2004, eqs. 13–17: Gaussian window of 11×11 and σ = 1.5 pixels, data range 1, windows
-    wholly inside the image, mean over windows and channels. An image smaller than 11 pixels gets
-    the largest odd window that fits its shorter side, with the same σ, normalised to sum 1.
-    Raises LatentlabError for shapes that differ or are not (B, C, H, W).
+    Raises:
+        LatentlabError: shapes that differ or are not (B, C, H, W), or values that are not finite.
+    """
+    if x.shape != x_hat.shape or x.ndim != 4:
+        raise _shapes_differ(x, x_hat)
+    sse = (x_hat - x).square().flatten(1).sum(1)
+    if not sse.isfinite().all():
+        raise LatentlabError(
+            f"{int((~sse.isfinite()).sum())} of {len(sse)} reconstructions are not finite. Images "
+            "must be in [0, 1]. Look for NaN in the weights of the model."
+        )
+    return sse
+
+
+def psnr_db(mse: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio −10 log₁₀(MSE) in dB, data range 1, at most `PSNR_CAP_DB`.
+
+    `mse`: mean squared error of each image, ≥ 0, any shape.
+    """
+    return -10 * mse.clamp_min(10 ** (-PSNR_CAP_DB / 10)).log10()
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity in [−1, 1] of images (B, C, H, W) in [0, 1], float64 (B,).
+
+    Wang et al. 2004, eqs. 13–17: Gaussian window of 11×11 with σ = 1.5 pixels, data range 1, mean
+    over channels and over windows that lie inside the image. An image smaller than 11 pixels gets
+    the largest odd window that fits its shorter side, with the same σ and sum 1.
+
+    Raises:
+        LatentlabError: shapes that differ or are not (B, C, H, W).
     """
     if x.shape != y.shape or x.ndim != 4 or 0 in x.shape[1:]:
         raise _shapes_differ(x, y)
@@ -71,9 +102,9 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _blur(length: int, size: int, *, sigma: float = 1.5) -> Tensor:
-    """Banded matrix (length − size + 1, length) whose rows slide a normalised Gaussian window.
+    """Banded matrix (length − size + 1, length); each row is a shifted, normalized Gaussian window.
 
-    As a matrix product a separable filter of small images is far faster than a convolution.
+    For small images, a separable filter is much faster as a matrix product than as a convolution.
     """
     offsets = torch.arange(size, dtype=torch.float64) - size // 2
     window = torch.exp(-(offsets**2) / (2 * sigma**2))
@@ -83,21 +114,8 @@ def _blur(length: int, size: int, *, sigma: float = 1.5) -> Tensor:
     return matrix
 
 
-def _squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Squared error (B,) in float64, summed over each image."""
-    if x.shape != x_hat.shape or x.ndim != 4:
-        raise _shapes_differ(x, x_hat)
-    sse = (x.to(torch.float64) - x_hat.to(torch.float64)).square().sum(dim=(1, 2, 3))
-    if not sse.isfinite().all():
-        raise LatentlabError(
-            f"{int((~sse.isfinite()).sum())} of {len(sse)} reconstructions are not finite: images "
-            "must be in [0, 1]; look for NaN in the model's weights"
-        )
-    return sse
-
-
 def _shapes_differ(x: Tensor, y: Tensor) -> LatentlabError:
     return LatentlabError(
-        f"images of shape {tuple(x.shape)} against {tuple(y.shape)}: both must be the same "
-        "(B, C, H, W); check the decoder's output size"
+        f"Images have shapes {tuple(x.shape)} and {tuple(y.shape)}. Both must be the same "
+        "(B, C, H, W). Check the output size of the decoder."
     )

@@ -1,11 +1,13 @@
-"""BEGAN: the discriminator is an autoencoder, and fakes must be as easy to rebuild as images.
+"""BEGAN: the discriminator is an autoencoder, and its reconstruction error separates the images.
 
     L(x) = |x − D(x)| per pixel      min_D  L(x) − k L(G(z))      min_G  L(G(z))
-    k ← k + λ (γ L(x) − L(G(z))), within [0, 1]      M = L(x) + |γ L(x) − L(G(z))|
+    k ← k + λ_k (γ L(x) − L(G(z))), within [0, 1]      M = L(x) + |γ L(x) − L(G(z))|
 
-Berthelot et al. 2017, "BEGAN: boundary equilibrium generative adversarial networks", section 3.4.
-k keeps the two at E L(G(z)) = γ E L(x): γ near 1 asks for variety, near 0 for clean images. M falls
-as training converges, which no other GAN's loss does.
+The weight k keeps both errors at E L(G(z)) = γ E L(x). A large γ gives more varied images, a small
+γ less varied images of higher quality. The measure M falls as the training converges.
+
+Paper: Berthelot et al. 2017, "BEGAN: boundary equilibrium generative adversarial networks",
+arXiv:1703.10717, section 3.4.
 """
 
 from __future__ import annotations
@@ -16,132 +18,130 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from latentlab.contracts import ImageShape, Sampler
-from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, progress, still, turn
-from latentlab.nets.conv import Generator, init_dcgan
-from latentlab.nets.pyramids import PyramidEncoder
+from latentlab.contracts import ImageShape, LatentSampler
+from latentlab.networks.conv import Generator, PyramidEncoder, init_dcgan
+from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.optim.adversarial import (
+    AdversarialOptim,
+    AdversarialSteps,
+    adversarial_adam,
+    frozen,
+)
 
-NO_CURE = {
-    "spectral_norm": "its D normalises over the batch",
-    "r1": "its D normalises over the batch",
-    "real_label": "its D has no labels",
-    "fake_label": "its D has no labels",
-    "minibatch_std": "its D rebuilds images and has no last layer to add to",
+UNSUPPORTED = {
+    "spectral_norm": "its discriminator has batch normalization",
+    "r1_gamma": "its discriminator has batch normalization",
+    "real_label": "its discriminator has no labels",
+    "fake_label": "its discriminator has no labels",
+    "minibatch_stddev": "its discriminator returns images and has no last linear layer",
 }
+OPTIM = AdversarialOptim(generator_lr=5e-4, discriminator_lr=5e-4, linear_decay=True)
 
 
-class BEGAN(LightningModule):
-    """Convolutional; D's two halves and G mirror each other, halving or doubling the image's side.
+class BEGAN(AdversarialSteps, LightningModule):
+    """The discriminator is an encoder and a decoder; the decoder has the layout of the generator.
 
-    `width`: channels of the widest map, doubled at each halving; `latent_dim`: the length of z and
-    of D's own code; `gamma` is γ, `balance_rate` λ; `lr`: Adam's rate, falling linearly to 0;
-    `beta1`: Adam's. All three have batch normalisation, which the paper's have not: without it, D
-    answered every digit by black, its median pixel, and G had nothing to learn from.
+    `width`: channels after the first halving of the image, doubled at each further halving.
+    `latent_dim`: length of z and of the discriminator's own code. All networks have batch
+    normalization, unlike in the paper. Without it, D returned black, the median, for every digit.
     """
 
     family = "GAN"
-    border = None  # the errors of images and of fakes lie where γ puts them
-    balance: Tensor  # k
+    k: Tensor
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
-        prior: Sampler,
+        prior: LatentSampler,
         latent_dim: int = 32,
         width: int = 16,
         gamma: float = 0.75,
-        balance_rate: float = 1e-2,
-        lr: float = 5e-4,
-        beta1: float = 0.5,
-        cures: Cures | None = None,
+        lambda_k: float = 1e-2,
+        optim: AdversarialOptim = OPTIM,
+        regularization: DiscriminatorRegularization = DiscriminatorRegularization(),
     ) -> None:
         super().__init__()
-        if not 0 < gamma <= 1 or not balance_rate > 0:
+        if not 0 < gamma <= 1 or not lambda_k > 0:
             raise ValueError(
-                f"gamma is {gamma} and balance_rate {balance_rate}: gamma must lie in (0, 1], the"
-                " share of the images' error that the fakes may have, and balance_rate be > 0"
+                f"gamma is {gamma} and lambda_k {lambda_k}: gamma must be in (0, 1], and lambda_k"
+                " must be > 0"
             )
-        self.automatic_optimization = False
-        self.prior, self.latent_dim = prior, latent_dim
-        self.gamma, self.balance_rate, self.lr, self.beta1 = gamma, balance_rate, lr, beta1
-        self.cures = cures = (cures or Cures()).without(NO_CURE, model="BEGAN")
-        seen, shape = cures.packed(image_shape), {"latent_dim": latent_dim, "width": width}
-        self.generator = Generator(image_shape, **shape)
+        regularization.require_supported(UNSUPPORTED, model="BEGAN")
+        self.setup_training(
+            prior, latent_dim=latent_dim, loss=None, optim=optim, regularization=regularization
+        )
+        self.gamma, self.lambda_k = gamma, lambda_k
+        input_shape = regularization.packed_shape(image_shape)
+        self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
         self.discriminator = nn.Sequential(
-            PyramidEncoder(seen, outputs=latent_dim, width=width), Generator(seen, **shape)
+            PyramidEncoder(input_shape, outputs=latent_dim, width=width),
+            Generator(input_shape, latent_dim=latent_dim, width=width),
         )
         self.apply(init_dcgan)
-        self.register_buffer("balance", torch.zeros(()))
+        self.register_buffer("k", torch.zeros(()))
 
     def decode(self, z: Tensor) -> Tensor:
         return self.generator(z).sigmoid()  # (B, C, H, W)
 
     def features(self, x: Tensor) -> Tensor:
-        """The code of the autoencoder inside D; it is not G's: decode cannot read it."""
-        return self.discriminator[0](x.repeat(1, self.cures.packing, 1, 1))
+        """The discriminator's own code; `decode` cannot read it."""
+        return self.discriminator[0](self.regularization.repeat(x))
 
     def errors(self, x: Tensor) -> Tensor:
-        """L(x) of each image (B, C, H, W): mean over pixels of |x − D(x)|, in grey levels 0…1."""
+        """L(x) (B,): mean over pixels of |x − D(x)|, images in [0, 1]."""
         return (x - self.discriminator(x).sigmoid()).abs().mean((1, 2, 3))
 
-    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
-        """−L(x) of images (B, C, H, W) in [0, 1], higher for real; one a pack."""
-        return -self.errors(self.cures.pack(x))
+    def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
+        """−L(x), in the place of a logit; one for each pack."""
+        return -self.errors(self.regularization.pack(x))
 
-    def score_fake(self, z: Tensor) -> Tensor:
-        """−L of the images made of codes (B, D); one a pack."""
-        return -self.errors(self.cures.pack(self.decode(z)))
+    def fake_logits(self, z: Tensor) -> Tensor:
+        """−L(G(z)), in the place of a logit; one for each pack."""
+        return -self.errors(self.regularization.pack(self.decode(z)))
 
-    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
-        real_error, fake_error = -self.score_real(x, y).mean(), -self.score_fake(z).mean()
-        return real_error - self.balance * fake_error, fake_error
+    def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        real_error, fake_error = -self.real_logits(x, y).mean(), -self.fake_logits(z).mean()
+        return real_error - self.k * fake_error, fake_error
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = batch[0]
-        opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         x_fake = self.decode(self.sample_prior(x))
-        done = progress(self)
 
-        real_error = self.errors(self.cures.view_unit(x, done)).mean()
-        fake_error = self.errors(self.cures.view_unit(x_fake.detach(), done)).mean()
-        turn(self, opt_d, real_error - self.balance * fake_error)
+        # Phase 1: the discriminator.
+        real_error = self.errors(self.augment_unit(x)).mean()
+        fake_error = self.errors(self.augment_unit(x_fake.detach())).mean()
+        self.discriminator_step(real_error - self.k * fake_error)
 
-        with still(self.discriminator):
-            g_loss = self.errors(self.cures.view_unit(x_fake, done)).mean()
-            turn(self, opt_g, g_loss)
+        # Phase 2: the generator, through the frozen discriminator.
+        with frozen(self.discriminator):
+            g_loss = self.errors(self.augment_unit(x_fake)).mean()
+            self.generator_step(g_loss)
 
-        gap = self.gamma * real_error.detach() - g_loss.detach()
-        gap = self.trainer.strategy.reduce(gap, reduce_op="mean")  # one k for all processes
-        self.balance.add_(self.balance_rate * gap).clamp_(0, 1)
-        advance(self)
+        balance = self.update_k(real_error.detach(), g_loss.detach())
         return {
             "loss": real_error + g_loss,
-            "real_error": real_error,
+            "real_recon_l1": real_error,
             "g_loss": g_loss,
-            "balance": self.balance.clone(),
-            "convergence": real_error + gap.abs(),
+            "began_k": self.k.clone(),
+            "began_convergence": real_error + balance.abs(),
         }
+
+    def update_k(self, real_error: Tensor, fake_error: Tensor) -> Tensor:
+        """Update k, equally in all processes, and return γ L(x) − L(G(z))."""
+        balance = self.gamma * real_error - fake_error
+        balance = self.trainer.strategy.reduce(balance, reduce_op="mean")
+        self.k.add_(self.lambda_k * balance).clamp_(0, 1)
+        return balance
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """L of held-out images and of fakes, and the convergence measure M of the two."""
-        real_error = -self.score_real(*batch).mean()
-        fake_error = -self.score_fake(self.sample_prior(batch[0])).mean()
+        real_error = -self.real_logits(*batch).mean()
+        fake_error = -self.fake_logits(self.sample_prior(batch[0])).mean()
         return {
-            "real_error": real_error,
-            "fake_error": fake_error,
-            "convergence": real_error + (self.gamma * real_error - fake_error).abs(),
+            "real_recon_l1": real_error,
+            "fake_recon_l1": fake_error,
+            "began_convergence": real_error + (self.gamma * real_error - fake_error).abs(),
         }
 
-    def sample_prior(self, like: Tensor) -> Tensor:
-        return self.prior.sample((len(like), self.latent_dim)).to(like.device)
-
     def configure_optimizers(self) -> Any:
-        return adam_each(
-            (self.generator.parameters(), self.lr),
-            (self.discriminator.parameters(), self.lr),
-            betas=(self.beta1, 0.999),
-            steps=int(self.trainer.estimated_stepping_batches),
-        )
+        return adversarial_adam(self, self.generator.parameters())

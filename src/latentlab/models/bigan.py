@@ -1,17 +1,18 @@
-"""BiGAN: a GAN over pairs of image and code, in which an encoder learns to undo the generator.
+"""BiGAN: a GAN of pairs (image, code), with an encoder that learns to invert the generator.
 
     min_{G,E} max_D  E_x log D(x, E(x)) + E_z log(1 − D(G(z), z))
-    and G, E besides  min  cycle · E_z ‖E(G(z)) − z‖² / dim z
+    min_{G,E}        latent_cycle_weight · E_z ‖E(G(z)) − z‖² / dim z
 
-At the optimum of the first line both pairs have one distribution, and E inverts G. G and E follow
-it with labels exchanged, as the paper does for its gradients (section 3.4). That optimum is far: D
-tells images apart long before it needs their codes, and E learns little meanwhile. The second line,
-off with `cycle` 0, asks at once for what holds there anyway. No error in pixels is minimised: a
-reconstruction keeps what D sees.
+At the optimum of the first line, both pairs have one distribution, and E inverts G. G and E
+minimize it with exchanged labels (section 3.4). D separates images before it uses the codes, so E
+learns slowly from the first line alone. The second line trains E directly; weight 0 is BiGAN. No
+pixel error is minimized, so a reconstruction keeps what D distinguishes.
 
-Donahue et al. 2017, "Adversarial feature learning", eq. 3; with a random encoder it is ALI
-(Dumoulin et al. 2017, "Adversarially learned inference"). The second line: Li et al. 2017, "ALICE:
-towards understanding adversarial learning for joint distribution matching", with a Gaussian code.
+Paper: Donahue et al. 2017, "Adversarial feature learning", arXiv:1605.09782, eq. 3.
+Paper: Dumoulin et al. 2017, "Adversarially learned inference", arXiv:1606.00704 (with a stochastic
+encoder).
+Paper: Li et al. 2017, "ALICE: towards understanding adversarial learning for joint distribution
+matching", arXiv:1709.01215 (the second line, with a Gaussian code).
 """
 
 from __future__ import annotations
@@ -23,71 +24,65 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from latentlab.contracts import ImageShape, Sampler
-from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
-from latentlab.losses.adversarial import discriminator_loss, players
-from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.nets.flat import dense
+from latentlab.contracts import ImageShape, LatentSampler
+from latentlab.losses.adversarial import discriminator_loss
+from latentlab.networks.conv import Discriminator, Generator, init_dcgan
+from latentlab.networks.mlp import dense
+from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.optim.adversarial import (
+    AdversarialOptim,
+    AdversarialSteps,
+    adversarial_adam,
+    discriminator_probabilities,
+    frozen,
+)
 
-NO_CURE = {"packing": "D is asked about one image and its code"}
+UNSUPPORTED = {"packing": "its discriminator gets one image and its code"}
+OPTIM = AdversarialOptim(generator_lr=5e-4, discriminator_lr=2e-4, linear_decay=True)
 
 
-class BiGAN(LightningModule):
-    """DCGAN's networks; `width`: channels of the widest map, doubled at each halving.
+class BiGAN(AdversarialSteps, LightningModule):
+    """The networks of DCGAN. The generator's optimizer also updates the encoder.
 
-    `joint`: width of D's layers over image, code and both; `cycle`: weight of the second line;
-    `lr`: rates of G with E, and of D, with `lr_decay` falling linearly to 0; `beta1`: Adam's.
+    `width`: channels after the first halving of the image, doubled at each further halving.
+    `joint_hidden`: widths of the discriminator's layers for the image, the code, and both.
+    `latent_cycle_weight`: weight of the second line. Images are in [-1, 1] inside.
     """
 
     family = "GAN"
-    border = 0.0  # the logit at which D is undecided
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
-        prior: Sampler,
+        prior: LatentSampler,
         latent_dim: int = 50,
         width: int = 32,
-        joint: int = 256,
-        cycle: float = 0.0,
-        lr: tuple[float, float] = (5e-4, 2e-4),
-        beta1: float = 0.5,
-        lr_decay: bool = True,
-        cures: Cures | None = None,
+        joint_hidden: int = 256,
+        latent_cycle_weight: float = 0.0,
+        optim: AdversarialOptim = OPTIM,
+        regularization: DiscriminatorRegularization = DiscriminatorRegularization(),
     ) -> None:
         super().__init__()
-        if cycle < 0:
-            raise ValueError(f"cycle is {cycle}: it weighs an error and must be ≥ 0")
-        self.automatic_optimization = False
-        self.latent_dim, self.prior, self.cycle = latent_dim, prior, cycle
-        self.lr, self.beta1, self.lr_decay = lr, beta1, lr_decay
-        self.cures = cures = (cures or Cures()).without(NO_CURE, model="BiGAN")
-        self.d_loss, _ = players("non_saturating", **cures.labels)
+        if latent_cycle_weight < 0:
+            raise ValueError(f"latent_cycle_weight is {latent_cycle_weight}: it must be ≥ 0")
+        regularization.require_supported(UNSUPPORTED, model="BiGAN")
+        self.setup_training(
+            prior, latent_dim=latent_dim, optim=optim, regularization=regularization
+        )
+        self.latent_cycle_weight = latent_cycle_weight
+        batch_norm = regularization.batch_norm
         self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
-        self.encoder = Discriminator(image_shape, width=width)  # its body, with a head of D numbers
-        maps = self.encoder.head.in_features
-        self.encoder.head = nn.Linear(maps, latent_dim)
-        trunk = Discriminator(image_shape, width=width, batch_norm=cures.batch_norm).trunk
+        self.encoder = Discriminator(image_shape, width=width)
+        num_maps = self.encoder.head.in_features
+        self.encoder.head = nn.Linear(num_maps, latent_dim)
+        trunk = Discriminator(image_shape, width=width, batch_norm=batch_norm).trunk
         for network in (self.generator, self.encoder, trunk):
             network.apply(init_dcgan)
-        self.discriminator = nn.ModuleDict(
-            {
-                "trunk": trunk,
-                # As wide for the code as for the image, with torch's own start: from DCGAN's, 50
-                # codes beside 3136 maps move the next layer a quarter as much.
-                "image": dense(maps, joint, slope=0.2, batch_norm=False),
-                "code": dense(latent_dim, joint, slope=0.2, batch_norm=False),
-                "joint": nn.Sequential(
-                    nn.Linear(2 * joint, joint), nn.LeakyReLU(0.2), nn.Linear(joint, 1)
-                ),
-            }
-        )
-        cures.equip(self.discriminator, head="joint")
+        self.discriminator = joint_discriminator(trunk, num_maps, latent_dim, joint_hidden)
+        regularization.apply_to(self.discriminator, head="joint")
 
     def generate(self, z: Tensor) -> Tensor:
-        """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
         return self.generator(z).tanh()  # (B, C, H, W)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -96,82 +91,94 @@ class BiGAN(LightningModule):
     def decode(self, z: Tensor) -> Tensor:
         return (self.generate(z) + 1) / 2
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.encode(x)
+    features = encode
 
-    def discriminate(self, x: Tensor, z: Tensor) -> Tensor:
-        """Images in [−1, 1] and codes → logits (B,), high for an image with its encoding."""
+    def pair_logits(self, x: Tensor, z: Tensor) -> Tensor:
+        """Logits (B,) of pairs of images in [-1, 1] and codes; high: an image with its code."""
         maps = self.discriminator["trunk"](x).movedim(1, 3).flatten(1)
         pair = [self.discriminator["image"](maps), self.discriminator["code"](z)]
         return self.discriminator["joint"](torch.cat(pair, 1)).squeeze(1)
 
-    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
-        """D's logits of images (B, C, H, W) in [0, 1], each with its encoding."""
-        x = 2 * x - 1
-        return self.discriminate(x, self.encoder(x))
-
-    def score_fake(self, z: Tensor) -> Tensor:
-        """D's logits of codes (B, D) with the images made of them."""
-        return self.discriminate(self.generate(z), z)
-
-    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What D, and G with E minimise of images x in [0, 1] and codes z, no cure's noise."""
-        encoded, x_fake = self.score_real(x, y), self.generate(z)
-        generated = self.discriminate(x_fake, z)
-        ge_loss = discriminator_loss(generated, encoded) + self.undoing(x_fake, z)
-        return self.d_loss(encoded, generated), ge_loss
-
-    def undoing(self, x_fake: Tensor, z: Tensor) -> Tensor:
-        """The cycle's term, of images (B, C, H, W) in [−1, 1] made of codes (B, D)."""
-        if not self.cycle:
+    def latent_cycle_loss(self, x_fake: Tensor, z: Tensor) -> Tensor:
+        """The second line, weighted; x_fake are the images in [-1, 1] generated from z."""
+        if not self.latent_cycle_weight:
             return x_fake.new_zeros(())
-        return self.cycle * F.mse_loss(self.encoder(x_fake), z)
+        return self.latent_cycle_weight * F.mse_loss(self.encoder(x_fake), z)
+
+    def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
+        x = 2 * x - 1
+        return self.pair_logits(x, self.encoder(x))
+
+    def fake_logits(self, z: Tensor) -> Tensor:
+        return self.pair_logits(self.generate(z), z)
+
+    def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        real, x_fake = self.real_logits(x, y), self.generate(z)
+        fake = self.pair_logits(x_fake, z)
+        g_loss = discriminator_loss(fake, real) + self.latent_cycle_loss(x_fake, z)
+        return self.d_loss(real, fake), g_loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
-        opt_ge, opt_d = self.optimizers()  # type: ignore[attr-defined]
         z = self.sample_prior(x)
         z_hat, x_fake = self.encoder(x), self.generate(z)
-        done = progress(self)
 
-        seen = self.cures.view(x, done).requires_grad_(self.cures.r1 > 0)
-        real_logits = self.discriminate(seen, z_hat.detach())
-        fake_logits = self.discriminate(self.cures.view(x_fake.detach(), done), z)
-        d_loss = self.d_loss(real_logits, fake_logits)
-        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
+        # Phase 1: the discriminator.
+        x_real = self.augment_real(x)
+        real = self.pair_logits(x_real, z_hat.detach())
+        fake = self.pair_logits(self.augment(x_fake.detach()), z)
+        d_loss = self.d_loss(real, fake)
+        self.discriminator_step(d_loss + self.r1_penalty(real, x_real))
 
-        with still(self.discriminator):
-            encoded = self.discriminate(self.cures.view(x, done), z_hat)
-            generated = self.discriminate(self.cures.view(x_fake, done), z)
-            ge_loss = discriminator_loss(generated, encoded)  # with labels exchanged
-            ge_loss = ge_loss + self.undoing(x_fake, z)
-            turn(self, opt_ge, ge_loss)
-        advance(self)
+        # Phase 2: generator and encoder, with exchanged labels.
+        with frozen(self.discriminator):
+            encoded = self.pair_logits(self.augment(x), z_hat)
+            generated = self.pair_logits(self.augment(x_fake), z)
+            g_loss = discriminator_loss(generated, encoded) + self.latent_cycle_loss(x_fake, z)
+            self.generator_step(g_loss)
+
         return {
-            "loss": d_loss + ge_loss,
+            "loss": d_loss + g_loss,
             "d_loss": d_loss,
-            "ge_loss": ge_loss,
-            **told_apart(real_logits, fake_logits),
+            "g_loss": g_loss,
+            **discriminator_probabilities(real, fake),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """How D tells the pairs apart, and how well E and G undo each other, both ways."""
+        """Probabilities of the pairs, and the errors of G(E(x)) and E(G(z)).
+
+        `sse`: squared error of a reconstruction in [0, 1], summed over pixels. `latent_sse`:
+        squared error of a code, summed over its elements. Both are means over the batch.
+        """
         x = 2 * batch[0] - 1
         z = self.sample_prior(x)
         z_hat, x_fake = self.encoder(x), self.generate(z)
+        real, fake = self.pair_logits(x, z_hat), self.pair_logits(x_fake, z)
         return {
-            **told_apart(self.discriminate(x, z_hat), self.discriminate(x_fake, z)),
+            **discriminator_probabilities(real, fake),
             "sse": (self.generate(z_hat) - x).square().flatten(1).sum(1).mean() / 4,
-            "code_sse": (self.encoder(x_fake) - z).square().sum(1).mean(),
+            "latent_sse": (self.encoder(x_fake) - z).square().sum(1).mean(),
         }
 
-    def sample_prior(self, like: Tensor) -> Tensor:
-        return self.prior.sample((len(like), self.latent_dim)).to(like.device)
-
     def configure_optimizers(self) -> Any:
-        return adam_each(
-            ([*self.generator.parameters(), *self.encoder.parameters()], self.lr[0]),
-            (self.discriminator.parameters(), self.lr[1]),
-            betas=(self.beta1, 0.999),
-            steps=int(self.trainer.estimated_stepping_batches) if self.lr_decay else None,
-        )
+        return adversarial_adam(self, [*self.generator.parameters(), *self.encoder.parameters()])
+
+
+def joint_discriminator(
+    trunk: nn.Module, num_maps: int, latent_dim: int, hidden: int
+) -> nn.ModuleDict:
+    """Layers of D. The code gets as many units as the image, initialized by torch's default.
+
+    With DCGAN's initialization, 50 values of the code beside 3136 of the feature maps would change
+    the next layer a quarter as much.
+    """
+    return nn.ModuleDict(
+        {
+            "trunk": trunk,
+            "image": dense(num_maps, hidden, slope=0.2, batch_norm=False),
+            "code": dense(latent_dim, hidden, slope=0.2, batch_norm=False),
+            "joint": nn.Sequential(
+                nn.Linear(2 * hidden, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)
+            ),
+        }
+    )

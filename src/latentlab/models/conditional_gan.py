@@ -1,152 +1,150 @@
-"""Conditional GAN: both players are told the class, so one can ask for it.
+"""Conditional GAN: generator and discriminator get the class, so classes can be requested.
 
-    min_G max_D  E_{x,y} log D(x, y) + E_{ε,y} log(1 − D(G(ε, y), y)),   ε ~ prior, y ~ data
+    min_G max_D  E_{x,y} log D(x, y) + E_{eps,y} log(1 − D(G(eps, y), y)),   eps ~ prior, y ~ data
 
-Mirza & Osindero 2014, "Conditional generative adversarial nets", eq. 2, on the networks of DCGAN
-(Radford et al. 2016). A code is the noise ε followed by y as a one-hot row, so whatever draws,
-decodes or searches codes works as for any other model. D has one logit for each class and y picks
-one: the projection of Miyato & Koyama 2018, "cGANs with projection discriminator". The generator's
-loss is the non-saturating one.
+A code is the noise eps followed by the class y as a one-hot vector. The discriminator has one logit
+for each class, and y selects one of them. The networks are those of DCGAN, and the generator's loss
+is the non-saturating one.
+
+Paper: Mirza & Osindero 2014, "Conditional generative adversarial nets", arXiv:1411.1784, eq. 2.
+Paper: Miyato & Koyama 2018, "cGANs with projection discriminator", arXiv:1802.05637.
+Paper: Radford et al. 2016, "Unsupervised representation learning with deep convolutional GANs",
+arXiv:1511.06434.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from latentlab.contracts import ImageShape, Sampler
-from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
-from latentlab.losses.adversarial import players
-from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.priors import Conditional, with_class
+from latentlab.contracts import ImageShape, LatentSampler
+from latentlab.networks.conv import Discriminator, Generator, init_dcgan
+from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.optim.adversarial import (
+    AdversarialOptim,
+    AdversarialSteps,
+    adversarial_adam,
+    discriminator_probabilities,
+    frozen,
+)
+from latentlab.samplers import ClassConditional, with_class
 
-NO_CURE = {"packing": "D is asked about one image and its class"}
+UNSUPPORTED = {"packing": "its discriminator gets one image and its class"}
 
 
-class ConditionalGAN(LightningModule):
-    """`noise_dim` numbers of noise; the code has `num_classes` K more, which `prior` draws too.
+class ConditionalGAN(AdversarialSteps, LightningModule):
+    """`latent_dim` is `noise_dim` + `num_classes`; `prior` samples noise and classes.
 
-    `width`: channels of the widest map, doubled at each halving; `hidden`: width of the layer
-    below D's heads; `lr`: Adam's rates of G and D, with `lr_decay` falling linearly to 0; `beta1`:
-    Adam's.
+    `width`: channels after the first halving of the image, doubled at each further halving.
+    `hidden`: width of the discriminator's last hidden layer. Images are in [-1, 1] inside.
     """
 
     family = "GAN"
-    border = 0.0  # the logit at which D is undecided
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
-        prior: Sampler,
+        prior: LatentSampler,
         num_classes: int,
         noise_dim: int = 64,
         width: int = 32,
         hidden: int = 256,
-        lr: tuple[float, float] = (2e-4, 2e-4),
-        beta1: float = 0.5,
-        lr_decay: bool = True,
-        cures: Cures | None = None,
+        optim: AdversarialOptim = AdversarialOptim(linear_decay=True),
+        regularization: DiscriminatorRegularization = DiscriminatorRegularization(),
     ) -> None:
         super().__init__()
-        if num_classes < 2:
-            raise ValueError(
-                f"a conditional GAN needs labels of two classes or more, and the data have"
-                f" {num_classes}: take dcgan, or data with labels"
-            )
-        if not isinstance(prior, Conditional):
-            raise ValueError(
-                f"the sampler is {type(prior).__name__}, which draws no classes: name"
-                " latentlab.priors.Conditional as the sampler's class_path"
-            )
-        self.automatic_optimization = False
-        prior.num_classes = num_classes
-        self.prior, self.num_classes, self.latent_dim = prior, num_classes, noise_dim + num_classes
-        self.lr, self.beta1, self.lr_decay = lr, beta1, lr_decay
-        self.cures = cures = (cures or Cures()).without(NO_CURE, model="a conditional GAN")
-        self.d_loss, self.g_loss = players("non_saturating", **cures.labels)
-        self.generator = Generator(image_shape, latent_dim=self.latent_dim, width=width)
-        self.discriminator = Discriminator(image_shape, width=width, batch_norm=cures.batch_norm)
-        self.discriminator.head = nn.Sequential(  # a logit for each class
+        check_classes(prior, num_classes)
+        regularization.require_supported(UNSUPPORTED, model="a conditional GAN")
+        latent_dim, batch_norm = noise_dim + num_classes, regularization.batch_norm
+        self.setup_training(
+            prior, latent_dim=latent_dim, optim=optim, regularization=regularization
+        )
+        self.num_classes = num_classes
+        self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
+        self.discriminator = Discriminator(image_shape, width=width, batch_norm=batch_norm)
+        self.discriminator.head = nn.Sequential(
             nn.Linear(self.discriminator.head.in_features, hidden),
             nn.LeakyReLU(0.2),
             nn.Linear(hidden, num_classes),
         )
         self.apply(init_dcgan)
-        cures.equip(self.discriminator)
+        regularization.apply_to(self.discriminator)
 
     def condition(self, z: Tensor, y: Tensor) -> Tensor:
         """Codes (B, D) with their class replaced by y (B,), int64."""
         return with_class(z, y, self.num_classes)
 
+    def sample_codes(self, x: Tensor, y: Tensor) -> Tensor:
+        """Noise from the prior with the classes of the batch: y alone does not separate x, x̃."""
+        return self.condition(self.sample_prior(x), y)
+
     def generate(self, z: Tensor) -> Tensor:
-        """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
         return self.generator(z).tanh()  # (B, C, H, W)
 
     def decode(self, z: Tensor) -> Tensor:
         return (self.generate(z) + 1) / 2
 
     def features(self, x: Tensor) -> Tensor:
-        """D's last maps, which know no class, max-pooled to 4×4 (Radford 2016, section 5.1)."""
-        return F.adaptive_max_pool2d(self.discriminator.trunk(2 * x - 1), 4).flatten(1)
+        return self.discriminator.features(2 * x - 1)
 
-    def discriminate(self, x: Tensor, y: Tensor) -> Tensor:
-        """Images in [−1, 1] and their classes (B,) → logits (B,)."""
+    def class_logits(self, x: Tensor, y: Tensor) -> Tensor:
+        """Logits (B,) of images in [-1, 1] with classes y (B,)."""
         return self.discriminator(x).gather(1, y[:, None]).squeeze(1)
 
-    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
-        """D's logits of images (B, C, H, W) in [0, 1] of classes (B,), above `border` for real."""
-        return self.discriminate(2 * x - 1, y)
+    def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.class_logits(2 * x - 1, y)
 
-    def score_fake(self, z: Tensor) -> Tensor:
-        """D's logits of the images made of codes (B, D), asked about the codes' classes."""
-        return self.discriminate(self.generate(z), z[:, -self.num_classes :].argmax(1))
+    def fake_logits(self, z: Tensor) -> Tensor:
+        return self.class_logits(self.generate(z), z[:, -self.num_classes :].argmax(1))
 
-    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What D and G minimise of images x in [0, 1] and codes z, without any cure's noise."""
-        fake_logits = self.score_fake(z)
-        return self.d_loss(self.score_real(x, y), fake_logits), self.g_loss(fake_logits)
+    def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        fake = self.fake_logits(z)
+        return self.d_loss(self.real_logits(x, y), fake), self.g_loss(fake)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x, y = 2 * batch[0] - 1, batch[1]
-        opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
-        x_fake = self.generate(self.sample_prior(x, y))
-        done = progress(self)
+        x_fake = self.generate(self.sample_codes(x, y))
 
-        seen = self.cures.view(x, done).requires_grad_(self.cures.r1 > 0)
-        real_logits = self.discriminate(seen, y)
-        fake_logits = self.discriminate(self.cures.view(x_fake.detach(), done), y)
-        d_loss = self.d_loss(real_logits, fake_logits)
-        turn(self, opt_d, d_loss + self.cures.penalty(real_logits, seen, batch_number(self)))
+        # Phase 1: the discriminator.
+        x_real = self.augment_real(x)
+        real = self.class_logits(x_real, y)
+        fake = self.class_logits(self.augment(x_fake.detach()), y)
+        d_loss = self.d_loss(real, fake)
+        self.discriminator_step(d_loss + self.r1_penalty(real, x_real))
 
-        with still(self.discriminator):
-            g_loss = self.g_loss(self.discriminate(self.cures.view(x_fake, done), y))
-            turn(self, opt_g, g_loss)
-        advance(self)
+        # Phase 2: the generator, through the frozen discriminator.
+        with frozen(self.discriminator):
+            g_loss = self.g_loss(self.class_logits(self.augment(x_fake), y))
+            self.generator_step(g_loss)
+
         return {
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            **told_apart(real_logits, fake_logits),
+            **discriminator_probabilities(real, fake),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """How D tells held-out images from fakes of the same classes: 0.5 where it cannot."""
-        return told_apart(self.score_real(*batch), self.score_fake(self.sample_prior(*batch)))
-
-    def sample_prior(self, like: Tensor, y: Tensor) -> Tensor:
-        """Noise from the prior, the batch's own classes: y alone then tells D nothing."""
-        z = self.prior.sample((len(like), self.latent_dim)).to(like.device)
-        return self.condition(z, y)
+        fake = self.fake_logits(self.sample_codes(*batch))
+        return discriminator_probabilities(self.real_logits(*batch), fake)
 
     def configure_optimizers(self) -> Any:
-        return adam_each(
-            (self.generator.parameters(), self.lr[0]),
-            (self.discriminator.parameters(), self.lr[1]),
-            betas=(self.beta1, 0.999),
-            steps=int(self.trainer.estimated_stepping_batches) if self.lr_decay else None,
+        return adversarial_adam(self, self.generator.parameters())
+
+
+def check_classes(prior: LatentSampler, num_classes: int) -> None:
+    """Tell the prior the number of classes. Raise ValueError for a wrong prior or < 2 classes."""
+    if num_classes < 2:
+        raise ValueError(
+            f"the data have {num_classes} classes, but a conditional GAN needs labels of 2 classes"
+            " or more: choose dcgan, or data with labels"
         )
+    if not isinstance(prior, ClassConditional):
+        raise ValueError(
+            f"the sampler is {type(prior).__name__}, which samples no classes: set the sampler's"
+            " class_path to latentlab.samplers.ClassConditional"
+        )
+    prior.num_classes = num_classes

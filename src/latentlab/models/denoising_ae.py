@@ -1,18 +1,20 @@
-"""Denoising autoencoder: to repair an image one must know what images look like.
+"""Denoising autoencoder: reconstruct the image from a corrupted copy.
 
     x̃ ~ q(x̃|x)      z = σ(W x̃ + b)      x̂ = σ(Wᵀ z + c)      min −Σ [x log x̂ + (1−x) log(1−x̂)]
 
-The input is spoilt, the target is not: copying no longer helps, even with more code units than
-pixels. One matrix W serves both ways (784-1000-784 on MNIST). The code of an image, for reading or
-sampling, is that of the image itself, unspoilt.
+The input is corrupted, the target is not: copying the input does not reach a small loss, even with
+more latents than pixels. Encoder and decoder share one matrix W (784-1000-784 on MNIST). For
+features and samples, the image itself is encoded, without corruption.
 
-Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders", section
-2.3, and 2010, "Stacked denoising autoencoders", section 3.3 for the kinds of noise.
+Paper: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders",
+section 2.3.
+Paper: Vincent et al. 2010, "Stacked denoising autoencoders", section 3.3, for the corruptions.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,19 +22,18 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape
-from latentlab.corruption import corruption
-from latentlab.losses.likelihoods import bernoulli_nll, squared_error
-from latentlab.optimizers import adam_linear_decay
-
-CLASSIC = 1000 / 784
+from latentlab.losses.reconstruction import ReconstructionLoss, reconstruction_loss
+from latentlab.networks.mlp import scaled_width
+from latentlab.optim.adam import adam_linear_decay
+from latentlab.transforms.corruption import CorruptionName, corruption_at
 
 
 class DenoisingAE(LightningModule):
-    """One layer of `hidden` sigmoid units (None: 1000/784 of the image's numbers), tied weights.
+    """`latent_dim`: sigmoid units; None: 1000 on MNIST, in proportion to the number of values.
 
-    `noise` with its `strength`: sigma of the Gaussians, the share of numbers hit by masking and
-    salt_and_pepper. `reconstruction`: "bce" is the cross-entropy above, "mse" the squared error.
-    `lr`: Adam's rate, falling linearly to 0. Raises ValueError for an impossible strength.
+    `corruption` and `corruption_level`: a function of transforms/corruption.py with its sigma or
+    fraction. `reconstruction`: "bce" is the cross-entropy, "mse" the squared error. `lr`: Adam's
+    rate, falls linearly to 0.
     """
 
     family = "AE"
@@ -41,27 +42,26 @@ class DenoisingAE(LightningModule):
         self,
         image_shape: ImageShape,
         *,
-        noise: Literal["gaussian", "clipped_gaussian", "masking", "salt_and_pepper"] = (
-            "salt_and_pepper"
-        ),
-        strength: float = 0.4,
-        hidden: int | None = None,
-        reconstruction: Literal["mse", "bce"] = "bce",
+        corruption: CorruptionName = "salt_and_pepper",
+        corruption_level: float = 0.4,
+        latent_dim: int | None = None,
+        reconstruction: ReconstructionLoss = "bce",
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        self.corrupt = corruption(noise, strength)
-        if hidden is not None and hidden < 1:
-            raise ValueError(f"hidden is the number of code units: it must be ≥ 1, got {hidden}")
-        channels, height, width = image_shape
-        pixels = channels * height * width
+        self.corrupt = corruption_at(corruption, corruption_level)
+        if latent_dim is not None and latent_dim < 1:
+            raise ValueError(f"latent_dim is {latent_dim}: it must be ≥ 1")
+        self.latent_dim = latent_dim or scaled_width(1000, image_shape, "linear")
         self.image_shape, self.lr, self.reconstruction = image_shape, lr, reconstruction
-        self.latent_dim = hidden or round(CLASSIC * pixels)
-        self.encoder = nn.Linear(pixels, self.latent_dim)
-        self.decoder_bias = nn.Parameter(torch.zeros(pixels))
+        values = math.prod(image_shape)
+        self.encoder = nn.Linear(values, self.latent_dim)
+        self.decoder_bias = nn.Parameter(torch.zeros(values))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x.flatten(1)).sigmoid()  # (B, D)
+
+    features = encode
 
     def decode_logits(self, z: Tensor) -> Tensor:
         logits = F.linear(z, self.encoder.weight.T, self.decoder_bias)
@@ -73,21 +73,14 @@ class DenoisingAE(LightningModule):
     def denoise(self, x_tilde: Tensor) -> Tensor:
         return self.decode(self.encode(x_tilde))
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         logits = self.decode_logits(self.encode(self.corrupt(x)))
-        sse = squared_error(logits.sigmoid(), x).mean()
-        loss = sse if self.reconstruction == "mse" else bernoulli_nll(logits, x).mean()
-        return {"loss": loss, "sse": sse}
+        return reconstruction_loss(logits, x, self.reconstruction)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.loss(batch[0])
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self.loss(batch[0])
+    validation_step = training_step
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return adam_linear_decay(self.parameters(), self.lr, total_steps=steps)
+        return adam_linear_decay(self, lr=self.lr)

@@ -1,215 +1,241 @@
-"""InfoGAN: a part of the code that the image must give away comes to mean something.
+"""InfoGAN: a GAN with latent codes that can be read back from the image, learned without labels.
 
     min_{G,Q} max_D  V(D, G) − λ_y L(y) − λ_c L(c),   L(c) = H(c) + E log Q(c|G(z)) ≤ I(c; G(z))
 
-Chen et al. 2016, "InfoGAN: interpretable representation learning by information maximizing
-generative adversarial nets", eqs. 4 to 6. z = (ε, c, y): noise, continuous codes and one of K
-categories. Q reads c and y from D's own layers, so it costs next to nothing. No label is ever seen.
+A code z = (eps, c, y) has noise eps, continuous codes c and one of K categories y. The network Q
+reads c and y from a hidden layer of the discriminator.
 
-What a category comes to mean is up to the game. Two switches help it to mean a class: faint noise,
-so that the category moves G most, and a Q that reads the category through a warp of the image, so
-that slant, size and place cannot carry it (Hu et al. 2017, "Learning discrete representations via
-information maximizing self-augmented training", section 2.1, ask the same of a classifier).
+A category need not be a class. Two options make this more likely. With a small `noise_scale`, the
+category changes the image more than the noise does. With `affine_strength` > 0, Q gets an image
+after a random affine map, so a category cannot be the slant, size or position of a digit.
+
+Paper: Chen et al. 2016, "InfoGAN: interpretable representation learning by information maximizing
+generative adversarial nets", arXiv:1606.03657, eqs. 4-6.
+Paper: Hu et al. 2017, "Learning discrete representations via information maximizing self-augmented
+training", arXiv:1702.08720, section 2.1 (invariance to affine maps, for a classifier).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from latentlab.contracts import ImageShape, Sampler
-from latentlab.corruption import check_warp, warp
-from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
-from latentlab.losses.adversarial import players
-from latentlab.losses.information import categorical_information, uniform_information
-from latentlab.nets.conv import Discriminator, Generator, init_dcgan
-from latentlab.nets.flat import dense
-from latentlab.priors import Coded
+from latentlab.contracts import ImageShape, LatentSampler
+from latentlab.losses.variational import categorical_information, uniform_information
+from latentlab.networks.conv import Discriminator, Generator, init_dcgan
+from latentlab.networks.mlp import dense
+from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.optim.adversarial import (
+    AdversarialOptim,
+    AdversarialSteps,
+    adversarial_adam,
+    discriminator_probabilities,
+    frozen,
+)
+from latentlab.samplers import InfoGANPrior
+from latentlab.transforms.augmentation import check_affine_strength, random_affine
 
-NO_CURE = {"packing": "Q reads the code of one image"}
-LOGVAR = (-6.0, 2.0)  # of Q(c|x): a surer Q would only chase rounding errors
+UNSUPPORTED = {"packing": "Q reads the code of one image"}
+LOGVAR_RANGE = (-6.0, 2.0)  # of Q(c|x); smaller variances would fit rounding errors
+OPTIM = AdversarialOptim(generator_lr=1e-3, discriminator_lr=2e-4, linear_decay=True)
 
 
-class InfoGAN(LightningModule):
-    """`noise_dim`, `continuous` and `categories`: the lengths of ε, c and y.
+@dataclass(frozen=True)
+class InfoGANCodes:
+    """Parts of the code. `noise_scale` multiplies the noise before the generator."""
 
-    `noise_scale`: what ε is multiplied by before G; `warp`: strength of the one Q reads y through;
-    `width`: channels of the widest map, doubled at each halving; `stem` and `shared`: units of the
-    dense layers that G begins with, and that lies below both D and Q; `weights`: λ_y and λ_c; `lr`:
-    Adam's rates of G, and of D with Q, with `lr_decay` falling linearly to 0; `beta1`: Adam's.
+    num_categories: int = 10
+    num_continuous: int = 2
+    noise_dim: int = 62
+    noise_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.num_categories < 2 or self.num_continuous < 0:
+            raise ValueError(
+                f"num_categories is {self.num_categories} and num_continuous"
+                f" {self.num_continuous}: at least 2 categories and 0 continuous codes are allowed"
+            )
+        if self.noise_scale <= 0:
+            raise ValueError(f"noise_scale is {self.noise_scale}: it must be > 0; 1 is no change")
+
+
+@dataclass(frozen=True)
+class InfoGANNetworks:
+    """Sizes of the networks.
+
+    `width`: channels after the first halving of the image, doubled at each further halving.
+    `generator_hidden`: width of the generator's first dense layer. `shared_hidden`: width of the
+    dense layer that is the input of both D and Q.
     """
 
+    width: int = 32
+    generator_hidden: int = 512
+    shared_hidden: int = 512
+
+
+@dataclass(frozen=True)
+class CodeRecognitionLoss:
+    """`mi_weights`: λ_y and λ_c. `affine_strength`: of the random affine map before Q reads y."""
+
+    mi_weights: tuple[float, float] = (1.0, 0.1)
+    affine_strength: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_affine_strength(self.affine_strength)
+
+
+class InfoGAN(AdversarialSteps, LightningModule):
+    """`prior` samples the codes. Q belongs to the discriminator. Images are in [-1, 1] inside."""
+
     family = "GAN"
-    border = 0.0  # the logit at which D is undecided
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
-        prior: Sampler,
-        categories: int = 10,
-        continuous: int = 2,
-        noise_dim: int = 62,
-        noise_scale: float = 1.0,
-        warp: float = 0.0,
-        width: int = 32,
-        stem: int = 512,
-        shared: int = 512,
-        weights: tuple[float, float] = (1.0, 0.1),
-        lr: tuple[float, float] = (1e-3, 2e-4),
-        beta1: float = 0.5,
-        lr_decay: bool = True,
-        cures: Cures | None = None,
+        prior: LatentSampler,
+        codes: InfoGANCodes = InfoGANCodes(),
+        networks: InfoGANNetworks = InfoGANNetworks(),
+        recognition: CodeRecognitionLoss = CodeRecognitionLoss(),
+        optim: AdversarialOptim = OPTIM,
+        regularization: DiscriminatorRegularization = DiscriminatorRegularization(),
     ) -> None:
         super().__init__()
-        if categories < 2 or continuous < 0:
+        if not isinstance(prior, InfoGANPrior):
             raise ValueError(
-                f"categories is {categories}, continuous {continuous}: at least 2 categories and no"
-                " negative number of continuous codes are allowed"
+                f"the sampler is {type(prior).__name__}, which samples no categories: set the"
+                " sampler's class_path to latentlab.samplers.InfoGANPrior"
             )
-        if not isinstance(prior, Coded):
-            raise ValueError(
-                f"the sampler is {type(prior).__name__}, which draws no codes: name"
-                " latentlab.priors.Coded as the sampler's class_path"
-            )
-        check_warp(warp)
-        if noise_scale <= 0:
-            raise ValueError(f"noise_scale is {noise_scale}: it must be > 0; 1 leaves ε as it is")
-        self.automatic_optimization = False
-        self.noise_dim, self.noise_scale, self.warp = noise_dim, noise_scale, warp
-        prior.num_classes, prior.num_continuous = categories, continuous
-        self.prior, self.categories, self.continuous = prior, categories, continuous
-        self.latent_dim = noise_dim + continuous + categories
-        self.weights, self.lr, self.beta1, self.lr_decay = weights, lr, beta1, lr_decay
-        self.cures = cures = (cures or Cures()).without(NO_CURE, model="InfoGAN")
-        self.d_loss, self.g_loss = players("non_saturating", **cures.labels)
-        self.generator = Generator(image_shape, latent_dim=self.latent_dim, width=width, stem=stem)
-        body = Discriminator(image_shape, width=width, batch_norm=cures.batch_norm)
-        body.head = dense(body.head.in_features, shared, slope=0.2, batch_norm=cures.batch_norm)
-        self.discriminator = nn.ModuleDict(  # with Q, which costs next to nothing
+        regularization.require_supported(UNSUPPORTED, model="InfoGAN")
+        self.num_categories, self.num_continuous = codes.num_categories, codes.num_continuous
+        prior.num_classes, prior.num_continuous = codes.num_categories, codes.num_continuous
+        self.setup_training(
+            prior,
+            latent_dim=codes.noise_dim + codes.num_continuous + codes.num_categories,
+            optim=optim,
+            regularization=regularization,
+        )
+        self.codes, self.recognition = codes, recognition
+        self.build(image_shape, networks)
+        self.apply(init_dcgan)
+        regularization.apply_to(self.discriminator, head="body.head")
+
+    def build(self, image_shape: ImageShape, networks: InfoGANNetworks) -> None:
+        """Set `generator` and `discriminator`, which is a body with two heads, D and Q."""
+        width, shared = networks.width, networks.shared_hidden
+        batch_norm = self.regularization.batch_norm
+        self.generator = Generator(
+            image_shape, latent_dim=self.latent_dim, width=width, stem=networks.generator_hidden
+        )
+        body = Discriminator(image_shape, width=width, batch_norm=batch_norm)
+        body.head = dense(body.head.in_features, shared, slope=0.2, batch_norm=batch_norm)
+        q_outputs = self.num_categories + 2 * self.num_continuous
+        self.discriminator = nn.ModuleDict(
             {
                 "body": body,
                 "D": nn.Linear(shared, 1),
-                "Q": nn.Sequential(
-                    dense(shared, 128, slope=0.2), nn.Linear(128, categories + 2 * continuous)
-                ),
+                "Q": nn.Sequential(dense(shared, 128, slope=0.2), nn.Linear(128, q_outputs)),
             }
         )
-        self.apply(init_dcgan)
-        cures.equip(self.discriminator, head="body.head")
 
     def generate(self, z: Tensor) -> Tensor:
-        """Codes (B, D) → images in [−1, 1], as the discriminator sees them."""
-        noise, codes = z[:, : self.noise_dim], z[:, self.noise_dim :]
-        return self.generator(torch.cat([self.noise_scale * noise, codes], 1)).tanh()
+        noise, codes = z[:, : self.codes.noise_dim], z[:, self.codes.noise_dim :]
+        return self.generator(torch.cat([self.codes.noise_scale * noise, codes], 1)).tanh()
 
     def decode(self, z: Tensor) -> Tensor:
         return (self.generate(z) + 1) / 2
 
     def features(self, x: Tensor) -> Tensor:
-        """The discriminator's last maps, max-pooled to 4×4 (Radford et al. 2016, section 5.1)."""
-        return F.adaptive_max_pool2d(
-            self.discriminator.get_submodule("body.trunk")(2 * x - 1), 4
-        ).flatten(1)
+        return self.discriminator["body"].features(2 * x - 1)
 
-    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images in [−1, 1] → D's logits (B,), and what Q says (B, K + 2J), of the same layer."""
-        seen = self.discriminator["body"](x)
-        return self.discriminator["D"](seen).squeeze(1), self.discriminator["Q"](seen)
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images in [-1, 1] → logits of D (B,), outputs of Q (B, K + 2J)."""
+        h = self.discriminator["body"](x)
+        return self.discriminator["D"](h).squeeze(1), self.discriminator["Q"](h)
 
-    def ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As `look`, but Q has to tell y by a warp of the images, where `warp` is above 0."""
-        logits, said = self.look(x)
-        if self.warp:
-            through = self.look(warp(x, self.warp))[1]
-            said = torch.cat([through[:, : self.categories], said[:, self.categories :]], 1)
-        return logits, said
-
-    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
-        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real."""
-        return self.look(2 * x - 1)[0]
-
-    def score_fake(self, z: Tensor) -> Tensor:
-        """D's logits of the images made of codes (B, D)."""
-        return self.look(self.generate(z))[0]
-
-    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What D with Q, and G minimise of images x in [0, 1] and codes z, no warp, no cure."""
-        fake_logits, said = self.look(self.generate(z))
-        known = self.weigh(*self.information(said, z))
-        d_loss = self.d_loss(self.score_real(x, y), fake_logits)
-        return d_loss - known, self.g_loss(fake_logits) - known
+    def training_heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`heads`, but Q reads the category y after a random affine map of the image."""
+        logits, q = self.heads(x)
+        if self.recognition.affine_strength:
+            q_affine = self.heads(random_affine(x, self.recognition.affine_strength))[1]
+            q = torch.cat([q_affine[:, : self.num_categories], q[:, self.num_categories :]], 1)
+        return logits, q
 
     def recognize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) → logits of Q(y|x) (B, K) and means of Q(c|x) (B, J)."""
-        said = self.look(2 * x - 1)[1]
-        return said[:, : self.categories], said[:, self.categories :].chunk(2, 1)[0]
+        """Images (B, C, H, W) in [0, 1] → logits of Q(y|x) (B, K), means of Q(c|x) (B, J)."""
+        q = self.heads(2 * x - 1)[1]
+        return q[:, : self.num_categories], q[:, self.num_categories :].chunk(2, 1)[0]
 
-    def information(self, said: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """L(y) and L(c), nats, from what Q says of images made of the codes z (B, D)."""
-        y = z[:, -self.categories :].argmax(1)
-        c = z[:, -self.categories - self.continuous : -self.categories]
-        mu, logvar = said[:, self.categories :].chunk(2, 1)
+    def mutual_information(self, q: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower bounds L(y) and L(c), nats, from the outputs of Q for images of codes z (B, D)."""
+        y = z[:, -self.num_categories :].argmax(1)
+        c = z[:, -self.num_categories - self.num_continuous : -self.num_categories]
+        mu, logvar = q[:, self.num_categories :].chunk(2, 1)
         return (
-            categorical_information(said[:, : self.categories], y),
-            uniform_information(mu, logvar.clamp(*LOGVAR), c),
+            categorical_information(q[:, : self.num_categories], y),
+            uniform_information(mu, logvar.clamp(*LOGVAR_RANGE), c),
         )
+
+    def weighted_information(self, mi_y: Tensor, mi_c: Tensor) -> Tensor:
+        """λ_y L(y) + λ_c L(c)."""
+        lambda_y, lambda_c = self.recognition.mi_weights
+        return lambda_y * mi_y + lambda_c * mi_c
+
+    def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.heads(2 * x - 1)[0]
+
+    def fake_logits(self, z: Tensor) -> Tensor:
+        return self.heads(self.generate(z))[0]
+
+    def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        fake, q = self.heads(self.generate(z))
+        information = self.weighted_information(*self.mutual_information(q, z))
+        d_loss, g_loss = self.d_loss(self.real_logits(x, y), fake), self.g_loss(fake)
+        return d_loss - information, g_loss - information
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
-        opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         z = self.sample_prior(x)
         x_fake = self.generate(z)
-        done = progress(self)
 
-        seen = self.cures.view(x, done).requires_grad_(self.cures.r1 > 0)
-        real_logits, _ = self.look(seen)
-        fake_logits, said = self.ask(self.cures.view(x_fake.detach(), done))
-        d_loss = self.d_loss(real_logits, fake_logits)
-        penalty = self.cures.penalty(real_logits, seen, batch_number(self))
-        turn(self, opt_d, d_loss - self.weigh(*self.information(said, z)) + penalty)
+        # Phase 1: the discriminator and Q.
+        x_real = self.augment_real(x)
+        real, _ = self.heads(x_real)
+        fake, q = self.training_heads(self.augment(x_fake.detach()))
+        d_loss = self.d_loss(real, fake)
+        r1_penalty = self.r1_penalty(real, x_real)
+        information = self.weighted_information(*self.mutual_information(q, z))
+        self.discriminator_step(d_loss - information + r1_penalty)
 
-        with still(self.discriminator):
-            fake_logits, said = self.ask(self.cures.view(x_fake, done))
-            about_y, about_c = self.information(said, z)
-            g_loss = self.g_loss(fake_logits)
-            turn(self, opt_g, g_loss - self.weigh(about_y, about_c))
-        advance(self)
+        # Phase 2: the generator, through the frozen discriminator and Q.
+        with frozen(self.discriminator):
+            fake, q = self.training_heads(self.augment(x_fake))
+            mi_y, mi_c = self.mutual_information(q, z)
+            g_loss = self.g_loss(fake)
+            self.generator_step(g_loss - self.weighted_information(mi_y, mi_c))
+
         return {
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            "category_nats": about_y,
-            "continuous_nats": about_c,
+            "mi_categorical_nats": mi_y,
+            "mi_continuous_nats": mi_c,
         }
-
-    def weigh(self, about_y: Tensor, about_c: Tensor) -> Tensor:
-        return self.weights[0] * about_y + self.weights[1] * about_c
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """How D tells held-out images from fakes, and how much Q reads in the fakes."""
         x = 2 * batch[0] - 1
         z = self.sample_prior(x)
-        fake_logits, said = self.look(self.generate(z))
-        about_y, about_c = self.information(said, z)
+        fake, q = self.heads(self.generate(z))
+        mi_y, mi_c = self.mutual_information(q, z)
         return {
-            **told_apart(self.look(x)[0], fake_logits),
-            "category_nats": about_y,
-            "continuous_nats": about_c,
+            **discriminator_probabilities(self.heads(x)[0], fake),
+            "mi_categorical_nats": mi_y,
+            "mi_continuous_nats": mi_c,
         }
 
-    def sample_prior(self, like: Tensor) -> Tensor:
-        return self.prior.sample((len(like), self.latent_dim)).to(like.device)
-
     def configure_optimizers(self) -> Any:
-        return adam_each(
-            (self.generator.parameters(), self.lr[0]),
-            (self.discriminator.parameters(), self.lr[1]),
-            betas=(self.beta1, 0.999),
-            steps=int(self.trainer.estimated_stepping_batches) if self.lr_decay else None,
-        )
+        return adversarial_adam(self, self.generator.parameters())

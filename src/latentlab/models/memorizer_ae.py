@@ -1,16 +1,18 @@
-"""Memorizing autoencoder: one number suffices as a code, if all that is asked is to remember.
+"""Memorizing autoencoder: a code of one number is enough to memorize the training images.
 
     z = f(x) ∈ R        x̂ = σ(g(z))        min Σ_{i ≤ N} Σ_pixels (x̂_i − x_i)²,  N images, no more
 
-A decoder with enough units can hang N images on a line like washing, the encoder has to learn only
-N places. The error on them says nothing about any other image: a small code is no protection when
-the network is large and the images are few, and a training error is no evidence.
-Goodfellow et al. 2016, "Deep Learning", section 14.1, has the thought; Zhang et al. 2017,
-"Understanding deep learning requires rethinking generalization", networks that fit anything.
+A large decoder can map N values of z to N arbitrary images. The encoder only has to learn these N
+values. The error on the N images is no evidence about other images: a small code does not prevent
+overfitting if the network is large and the images are few.
+
+Paper: Goodfellow et al. 2016, "Deep Learning", section 14.1.
+Paper: Zhang et al. 2017, "Understanding deep learning requires rethinking generalization".
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,70 +21,67 @@ from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape
-from latentlab.losses.likelihoods import squared_error
-from latentlab.nets.mlp import mlp
-from latentlab.optimizers import adam_linear_decay
+from latentlab.losses.reconstruction import squared_error
+from latentlab.networks.mlp import mlp
+from latentlab.optim.adam import adam_linear_decay
 
 
 class MemorizerAE(LightningModule):
-    """Keeps the first `memorize` training images it is shown, and trains on nothing else.
+    """Trains only on the first `num_images` training images; every step uses all of them.
 
-    `hidden` are the encoder's widths, mirrored in the decoder; the code is one number. Every step
-    takes all images that are kept. `lr`: Adam's rate, falling linearly to 0.
+    `hidden`: widths of the encoder's hidden layers, mirrored in the decoder. `lr`: Adam's rate,
+    falls linearly to 0.
     """
 
     family = "AE"
     latent_dim = 1
-    memory: Tensor
-    kept: Tensor
+    memory: Tensor  # (num_images, C·H·W)
+    num_stored: Tensor
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
-        memorize: int = 50,
+        num_images: int = 50,
         hidden: Sequence[int] = (512, 512),
         activation: str = "relu",
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        if memorize < 2:
-            raise ValueError(f"memorize is {memorize}: one image needs no code; give 2 or more")
+        if num_images < 2:
+            raise ValueError(f"num_images is {num_images}: one image needs no code; give 2 or more")
         self.image_shape, self.lr = image_shape, lr
-        channels, height, width = image_shape
-        pixels = channels * height * width
-        self.encoder = mlp([pixels, *hidden, 1], activation=activation)
-        self.decoder = mlp([1, *reversed(hidden), pixels], activation=activation)
-        self.register_buffer("memory", torch.zeros(memorize, pixels))
-        self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
+        values = math.prod(image_shape)
+        self.encoder = mlp([values, *hidden, 1], activation=activation)
+        self.decoder = mlp([1, *reversed(hidden), values], activation=activation)
+        self.register_buffer("memory", torch.zeros(num_images, values))
+        self.register_buffer("num_stored", torch.zeros((), dtype=torch.int64))
 
-    def keep(self, x: Tensor) -> None:
-        """Put images into the memory until it is full."""
-        new = x[: len(self.memory) - int(self.kept)].flatten(1)  # (≤ B, C·H·W)
-        self.memory[int(self.kept) : int(self.kept) + len(new)] = new
-        self.kept += len(new)
+    def store(self, x: Tensor) -> None:
+        """Append images to the memory until it is full."""
+        stored = int(self.num_stored)
+        new = x[: len(self.memory) - stored].flatten(1)  # (≤ B, C·H·W)
+        self.memory[stored : stored + len(new)] = new
+        self.num_stored += len(new)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x.flatten(1))  # (B, 1)
 
+    features = encode
+
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z).sigmoid().unflatten(1, self.image_shape)  # (B, C, H, W)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-    def sse(self, x: Tensor) -> Tensor:
-        return squared_error(self.decode(self.encode(x)), x).mean()
+    def loss(self, x: Tensor) -> dict[str, Tensor]:
+        sse = squared_error(self.decode(self.encode(x)), x).mean()
+        return {"loss": sse, "sse": sse}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        self.keep(batch[0])
-        sse = self.sse(self.memory[: int(self.kept)].unflatten(1, self.image_shape))
-        return {"loss": sse, "sse": sse}
+        self.store(batch[0])
+        return self.loss(self.memory[: int(self.num_stored)].unflatten(1, self.image_shape))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        sse = self.sse(batch[0])
-        return {"loss": sse, "sse": sse}
+        return self.loss(batch[0])
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return adam_linear_decay(self.parameters(), self.lr, total_steps=steps)
+        return adam_linear_decay(self, lr=self.lr)

@@ -1,66 +1,66 @@
-"""Overcomplete autoencoder: with more codes than pixels and nothing else asked of it, it copies.
+"""Overcomplete autoencoder: with more latents than pixels and no penalty, it copies its input.
 
     z = max(0, W_e x + b_e)        x̂ = W_d z + b_d        min Σ_pixels (x̂ − x)²,  D > pixels
 
-The identity is a solution: W_e = [I; −I], W_d = [I, −I] return any image, so the loss can reach 0
-without a word about what the images have in common. The error is near 0 on noise as well (see the
-study "copying"), which is why overcomplete codes need sparsity, noise or contraction.
-Bengio et al. 2007, "Greedy layer-wise training of deep networks", section 5, raise the question;
-Goodfellow et al. 2016, "Deep Learning", section 14.2, has the answers.
+The identity is a solution: W_e = [I; −I], W_d = [I, −I] reconstruct any image. So the loss can
+reach 0 without any knowledge of the data, and the error is near 0 on noise too (diagnostic
+identity_mapping). Therefore overcomplete codes need sparsity, noise or contraction.
+
+Paper: Bengio et al. 2007, "Greedy layer-wise training of deep networks", section 5.
+Paper: Goodfellow et al. 2016, "Deep Learning", section 14.2.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape
-from latentlab.losses.likelihoods import squared_error
-from latentlab.nets.mlp import mlp
-from latentlab.optimizers import adam_linear_decay
+from latentlab.losses.reconstruction import squared_error
+from latentlab.networks.mlp import mlp
+from latentlab.optim.adam import adam_linear_decay
 
 
 class OvercompleteAE(LightningModule):
-    """`times`: codes per number of the image, more than 1. `lr`: Adam's, falling linearly to 0."""
+    """`expansion`: latents for each value of the image, > 1. `lr`: Adam's, falls linearly to 0."""
 
     family = "AE"
 
-    def __init__(self, image_shape: ImageShape, *, times: float = 2.0, lr: float = 1e-3) -> None:
+    def __init__(
+        self, image_shape: ImageShape, *, expansion: float = 2.0, lr: float = 1e-3
+    ) -> None:
         super().__init__()
-        if times <= 1:
+        if expansion <= 1:
             raise ValueError(
-                f"times is {times}: an overcomplete code has more than 1 per number of the image;"
-                " take stacked_ae or linear_ae for a smaller one"
+                f"expansion is {expansion}: an overcomplete code has more than 1 latent for each"
+                " value of the image; choose stacked_ae or linear_ae for a smaller code"
             )
-        channels, height, width = image_shape
-        pixels = channels * height * width
-        self.image_shape, self.latent_dim, self.lr = image_shape, round(times * pixels), lr
-        self.encoder = mlp([pixels, self.latent_dim])
-        self.decoder = mlp([self.latent_dim, pixels])
+        values = math.prod(image_shape)
+        self.image_shape, self.latent_dim, self.lr = image_shape, round(expansion * values), lr
+        self.encoder = mlp([values, self.latent_dim])
+        self.decoder = mlp([self.latent_dim, values])
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x.flatten(1)).relu()  # (B, D)
 
-    def reconstruct_linearly(self, z: Tensor) -> Tensor:
-        """x̂ as the objective sees it: it may leave [0, 1]."""
+    features = encode
+
+    def decode_unclipped(self, z: Tensor) -> Tensor:
+        """x̂ as in the loss: values may leave [0, 1]."""
         return self.decoder(z).unflatten(1, self.image_shape)  # (B, C, H, W)
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.reconstruct_linearly(z).clamp(0, 1)
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.encode(x)
+        return self.decode_unclipped(z).clamp(0, 1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x, _ = batch
-        sse = squared_error(self.reconstruct_linearly(self.encode(x)), x).mean()
+        sse = squared_error(self.decode_unclipped(self.encode(x)), x).mean()
         return {"loss": sse, "sse": sse}
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self.training_step(batch, batch_idx)
+    validation_step = training_step
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return adam_linear_decay(self.parameters(), self.lr, total_steps=steps)
+        return adam_linear_decay(self, lr=self.lr)

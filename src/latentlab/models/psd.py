@@ -1,14 +1,16 @@
-"""Predictive sparse decomposition: learn a dictionary, and an encoder that guesses its codes.
+"""Predictive sparse decomposition: a dictionary, and an encoder that predicts its sparse codes.
 
     z* = argmin_z  E(x, z) = ½ ‖x − B z‖² + λ ‖z‖₁ + α/2 ‖z − f(x)‖²        f(x) = g · tanh(W x + b)
     then one step on E(x, z*) in B, W, b and g;  ‖columns of B‖ ≤ 1
 
-Sparse coding answers with an optimization per image; here a feed-forward encoder is trained
-to predict its answer, and the answer is kept predictable. z* is found by a few steps of FISTA that
-start at the prediction; `encode` is the prediction, `infer` the optimization.
+Sparse coding solves an optimization problem for each image. Here an encoder is trained to predict
+the solution in one pass, and the last term keeps the solution near the prediction. z* is found by a
+few steps of FISTA that start at the prediction. `encode` is the prediction, `infer` the
+optimization.
 
-Kavukcuoglu, Ranzato & LeCun 2008, "Fast inference in sparse coding algorithms with applications to
-object recognition"; FISTA: Beck & Teboulle 2009.
+Paper: Kavukcuoglu, Ranzato & LeCun 2008, "Fast inference in sparse coding algorithms with
+applications to object recognition".
+Paper: Beck & Teboulle 2009, "A fast iterative shrinkage-thresholding algorithm", for FISTA.
 """
 
 from __future__ import annotations
@@ -21,16 +23,18 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape
-from latentlab.losses.likelihoods import squared_error
-from latentlab.losses.sparse_coding import SparseProblem, fista
-from latentlab.optimizers import adam_linear_decay
+from latentlab.losses.reconstruction import squared_error
+from latentlab.losses.sparsity import SparseProblem, fista
+from latentlab.optim.adam import adam_linear_decay
+
+ACTIVE_ABOVE = 0.05  # a predicted value is never exactly 0
 
 
 class PSD(LightningModule):
-    """`units` D in the code (None: as many as an image has numbers, at most 256).
+    """`latent_dim`: D units of the code; None: the number of values of the image, at most 256.
 
-    `l1` λ ≥ 0 and `pull` α ≥ 0 as above; `steps` of FISTA an image in training. `lr`: Adam's rate,
-    falling linearly to 0.
+    `l1_weight`: λ ≥ 0. `prediction_weight`: α ≥ 0. `steps`: steps of FISTA for each image in
+    training. `lr`: Adam's rate, falls linearly to 0.
     """
 
     family = "AE"
@@ -39,58 +43,58 @@ class PSD(LightningModule):
         self,
         image_shape: ImageShape,
         *,
-        units: int | None = None,
-        l1: float = 0.1,
-        pull: float = 1.0,
+        latent_dim: int | None = None,
+        l1_weight: float = 0.1,
+        prediction_weight: float = 1.0,
         steps: int = 20,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        if l1 < 0 or pull < 0:
-            raise ValueError(f"l1 is {l1} and pull {pull}: both are weights and must be ≥ 0")
+        if l1_weight < 0 or prediction_weight < 0:
+            raise ValueError(
+                f"l1_weight is {l1_weight} and prediction_weight is {prediction_weight}:"
+                " both must be ≥ 0"
+            )
         if steps < 1:
             raise ValueError(f"steps is {steps}: FISTA needs 1 or more")
-        pixels = math.prod(image_shape)
-        units = min(pixels, 256) if units is None else units
-        self.image_shape, self.latent_dim, self.lr = image_shape, units, lr
-        self.l1, self.pull, self.steps = l1, pull, steps
-        self.basis = nn.Parameter(torch.randn(pixels, units) / math.sqrt(pixels))  # B
-        self.predictor = nn.Linear(pixels, units)
-        self.gain = nn.Parameter(torch.ones(units))
+        values = math.prod(image_shape)
+        self.latent_dim = min(values, 256) if latent_dim is None else latent_dim
+        self.image_shape, self.steps, self.lr = image_shape, steps, lr
+        self.l1_weight, self.prediction_weight = l1_weight, prediction_weight
+        self.basis = nn.Parameter(torch.randn(values, self.latent_dim) / math.sqrt(values))  # B
+        self.predictor = nn.Linear(values, self.latent_dim)  # W, b
+        self.gain = nn.Parameter(torch.ones(self.latent_dim))  # g
 
     def encode(self, x: Tensor) -> Tensor:
-        """f(x), (B, D): one layer."""
-        return self.gain * self.predictor(x.flatten(1)).tanh()
+        return self.gain * self.predictor(x.flatten(1)).tanh()  # f(x), (B, D)
+
+    features = encode
 
     def infer(self, x: Tensor, *, steps: int, start: Tensor | None = None) -> Tensor:
-        """The lasso's codes (B, D), α = 0, by FISTA from codes `start` (None: zeros)."""
+        """Minimize `energy` by FISTA, from the codes `start` (B, D), None: zeros."""
         start = x.new_zeros(len(x), self.latent_dim) if start is None else start
-        return fista(SparseProblem(self.columns(), self.l1), x.flatten(1), start, steps=steps)
+        problem = SparseProblem(self.columns(), self.l1_weight)
+        return fista(problem, x.flatten(1), start, steps=steps)
 
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
-        """½ ‖x − B z‖² + λ ‖z‖₁, (B,): what `infer` minimises."""
-        return SparseProblem(self.columns(), self.l1).energy(x.flatten(1), z)
+        """½ ‖x − B z‖² + λ ‖z‖₁, (B,)."""
+        return SparseProblem(self.columns(), self.l1_weight).energy(x.flatten(1), z)
 
     def columns(self) -> Tensor:
-        """B (C·H·W, D) with columns no longer than 1."""
+        """B, (C·H·W, D), with columns no longer than 1."""
         return self.basis / self.basis.norm(dim=0).clamp_min(1)
 
     def dictionary(self) -> Tensor:
-        """What each unit draws, (D, C, H, W)."""
-        return self.columns().T.unflatten(1, self.image_shape)
+        return self.columns().T.unflatten(1, self.image_shape)  # (D, C, H, W)
 
     def active(self, z: Tensor) -> Tensor:
-        """Which units are on, (B, D) bool; a tanh is never exactly 0."""
-        return z.abs() > 0.05
+        return z.abs() > ACTIVE_ABOVE  # (B, D)
 
     def decode(self, z: Tensor) -> Tensor:
         return (z @ self.columns().T).unflatten(1, self.image_shape).clamp(0, 1)  # (B, C, H, W)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
     def loss(self, x: Tensor) -> dict[str, Tensor]:
-        problem = SparseProblem(self.columns(), self.l1, self.pull)
+        problem = SparseProblem(self.columns(), self.l1_weight, self.prediction_weight)
         pixels, predicted = x.flatten(1), self.encode(x)
         with torch.no_grad():
             z = fista(problem, pixels, predicted, predicted, steps=self.steps)
@@ -98,16 +102,14 @@ class PSD(LightningModule):
             "loss": problem.energy(pixels, z, predicted).mean(),
             "lasso_energy": problem.energy(pixels, z).mean(),
             "prediction_sq_error": (z - predicted).square().sum(1).mean(),
-            "inactive_share": (z == 0).float().mean(),
+            "inactive_fraction": (z == 0).float().mean(),
             "sse": squared_error(self.decode(z), x).mean(),
         }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.loss(batch[0])
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self.loss(batch[0])
+    validation_step = training_step
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return adam_linear_decay(self.parameters(), self.lr, total_steps=steps)
+        return adam_linear_decay(self, lr=self.lr)

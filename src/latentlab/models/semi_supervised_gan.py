@@ -1,21 +1,27 @@
-"""Semi-supervised GAN: fakes are one more class, and so unlabelled images teach the other ten.
+"""Semi-supervised GAN: the discriminator is a classifier that also learns from unlabelled images.
 
-    D:  −E log p(y | x, real)  over the few labelled x   − E log D(x) − E log(1 − D(G(z)))
-        + λ E H(q, p(y | x′, real)),   x′: x warped,   q ∝ p(y | x, real)²
-    G:  ‖ E f(x) − E f(G(z)) ‖²,   f: D's last hidden layer
-    D(x) = Z / (Z + 1),  Z = Σ_k exp l_k(x),   l: the logits of the K real classes
+    D:  −E log p(y|x, real) over labelled x  − E log D(x) − E log(1 − D(G(z)))
+        + λ E H(q, p(y|x′, real)),   x′: x after a random affine map,   q ∝ p(y|x, real)²
+    G:  ‖E f(x) − E f(G(z))‖²,   f: the last hidden layer of D
+    D(x) = Z / (Z + 1),  Z = Σ_k exp l_k(x),   l: logits of the K real classes
 
-Salimans et al. 2016, "Improved techniques for training GANs", sections 3.1 and 5: 0.93 % test error
-on MNIST with 100 labels. `labels_per_class` images, chosen by `label_seed` from the training split,
-are all whose labels are ever looked at; of the other images only the pixels are. λ = 0 is that
-game; λ > 0 asks that a small warp change no class, which can be learned without labels (Chen et al.
-2020, "Consistency regularization with generative adversarial networks for semi-supervised
-learning"; the square makes the answer q surer than p: Berthelot et al. 2019, "MixMatch", eq. 7).
+`labels_per_class` images of each class, chosen by `label_seed` from the training split, are the
+only labelled images. λ = 0 is the model of Salimans et al. λ > 0 adds consistency: a small affine
+map must not change the class. The consistency loss needs no labels.
+
+Paper: Salimans et al. 2016, "Improved techniques for training GANs", arXiv:1606.03498, sections 3.1
+and 5 (0.93 % test error on MNIST with 100 labels).
+Paper: Chen et al. 2020, "Consistency regularization with generative adversarial networks for
+semi-supervised learning", arXiv:2007.03844.
+Paper: Berthelot et al. 2019, "MixMatch: a holistic approach to semi-supervised learning",
+arXiv:1905.02249, eq. 7 (q).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,100 +29,129 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from latentlab.contracts import ImageShape, LatentlabError, Sampler, to_float
-from latentlab.corruption import check_warp, warp
-from latentlab.cures import Cures
-from latentlab.games import adam_each, advance, batch_number, progress, still, told_apart, turn
-from latentlab.losses.adversarial import players
-from latentlab.losses.semi_supervised import disagreement, feature_matching, real_logit
-from latentlab.nets.noisy import noisy_mlp, softplus_mlp
+from latentlab.contracts import ImageShape, LatentSampler, to_float
+from latentlab.losses.adversarial import consistency_loss, feature_matching, real_logit
+from latentlab.networks.mlp import noisy_mlp, softplus_mlp
+from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.optim.adversarial import (
+    AdversarialOptim,
+    AdversarialSteps,
+    adversarial_adam,
+    discriminator_probabilities,
+    frozen,
+    training_progress,
+)
+from latentlab.transforms.augmentation import check_affine_strength, random_affine
+from latentlab.utils.errors import LatentlabError
 
-NO_CURE = {
-    "packing": "its D tells the class of one image",
-    "spectral_norm": "its D has weight normalisation",
+UNSUPPORTED = {
+    "packing": "its discriminator predicts the class of one image",
+    "spectral_norm": "its discriminator has weight normalization",
 }
+OPTIM = AdversarialOptim(generator_lr=3e-3, discriminator_lr=3e-3, linear_decay=True)
 
 
-class SemiSupervisedGAN(LightningModule):
-    """Fully connected; `hidden` are D's widths, `generator_hidden` G's; the last of D is f.
+@dataclass(frozen=True)
+class SemiSupervisedNetworks:
+    """Fully connected networks.
 
-    `noise`: standard deviations on D's input and between its layers; `labelled_batch` of the
-    labelled images join each step, each through an affine map of strength `warp`; `consistency`:
-    λ, reached after a fifth of the training; `lr`: Adam's rate, falling linearly to 0; `beta1`:
-    Adam's.
+    `hidden`: widths of the discriminator; the last hidden layer is f. `generator_hidden`: widths of
+    the generator. `noise`: standard deviations of Gaussian noise on the discriminator's input and
+    before its hidden layers.
     """
 
+    hidden: Sequence[int] = (1000, 500, 250, 250, 250)
+    generator_hidden: Sequence[int] = (500, 500)
+    noise: tuple[float, float] = (0.3, 0.5)
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Labelled images and consistency.
+
+    Each step uses `labelled_batch_size` of the labelled images. `affine_strength`: strength of the
+    random affine maps, of labelled images and for the consistency loss. `consistency_weight`: λ,
+    which rises from 0 in the first fifth of the training.
+    """
+
+    labels_per_class: int = 10
+    label_seed: int = 0
+    labelled_batch_size: int = 50
+    affine_strength: float = 0.0
+    consistency_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_affine_strength(self.affine_strength)
+        if self.labels_per_class < 1:
+            raise ValueError(f"labels_per_class is {self.labels_per_class}: it must be ≥ 1")
+        if self.consistency_weight < 0 or (self.consistency_weight and not self.affine_strength):
+            raise ValueError(
+                f"consistency_weight is {self.consistency_weight} and affine_strength"
+                f" {self.affine_strength}: the weight must be ≥ 0, and a weight above 0 needs an"
+                " affine_strength above 0, such as 0.2"
+            )
+
+
+class SemiSupervisedGAN(AdversarialSteps, LightningModule):
+    """`networks`: sizes. `supervision`: labelled images and consistency. Images are in [0, 1]."""
+
     family = "GAN"
-    border = 0.0  # the logit at which D is undecided
-    labelled_x: Tensor  # (labels_per_class · K, C, H, W) uint8
+    labelled_x: Tensor  # (labels_per_class · K, C·H·W) uint8
     labelled_y: Tensor
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
-        prior: Sampler,
+        prior: LatentSampler,
         num_classes: int,
-        labels_per_class: int = 10,
-        label_seed: int = 0,
         latent_dim: int = 100,
-        hidden: Sequence[int] = (1000, 500, 250, 250, 250),
-        generator_hidden: Sequence[int] = (500, 500),
-        noise: tuple[float, float] = (0.3, 0.5),
-        labelled_batch: int = 50,
-        warp: float = 0.0,
-        consistency: float = 0.0,
-        lr: float = 3e-3,
-        beta1: float = 0.5,
-        cures: Cures | None = None,
+        networks: SemiSupervisedNetworks = SemiSupervisedNetworks(),
+        supervision: Supervision = Supervision(),
+        optim: AdversarialOptim = OPTIM,
+        regularization: DiscriminatorRegularization = DiscriminatorRegularization(),
     ) -> None:
         super().__init__()
-        if num_classes < 2 or labels_per_class < 1:
+        if num_classes < 2:
             raise ValueError(
-                f"{labels_per_class} labels of each of {num_classes} classes: a semi-supervised GAN"
-                " needs at least 1 label of at least 2 classes: take data with labels, or dcgan"
+                f"the data have {num_classes} classes, but a semi-supervised GAN needs labels of 2"
+                " classes or more: choose dcgan, or data with labels"
             )
-        check_warp(warp)
-        if consistency < 0 or (consistency and not warp):
-            raise ValueError(
-                f"consistency is {consistency} and warp {warp}: a weight ≥ 0 is allowed, and one"
-                " above 0 needs a warp to be consistent under, such as 0.2"
-            )
-        self.automatic_optimization = False
-        self.prior, self.num_classes, self.latent_dim = prior, num_classes, latent_dim
-        self.labels_per_class, self.label_seed = labels_per_class, label_seed
-        self.labelled_batch, self.warp, self.consistency = labelled_batch, warp, consistency
-        self.lr, self.beta1 = lr, beta1
-        self.cures = cures = (cures or Cures()).without(NO_CURE, model="a semi-supervised GAN")
-        self.d_loss, _ = players("non_saturating", **cures.labels)
-        self.image_shape = image_shape
-        pixels = image_shape[0] * image_shape[1] * image_shape[2]
-        self.generator = softplus_mlp([latent_dim, *generator_hidden, pixels])
+        regularization.require_supported(UNSUPPORTED, model="a semi-supervised GAN")
+        self.setup_training(
+            prior, latent_dim=latent_dim, optim=optim, regularization=regularization
+        )
+        self.image_shape, self.num_classes, self.supervision = image_shape, num_classes, supervision
+        num_pixels = math.prod(image_shape)
+        self.generator = softplus_mlp([latent_dim, *networks.generator_hidden, num_pixels])
         self.discriminator = nn.ModuleDict(
             {
-                "trunk": noisy_mlp([pixels, *hidden], noise=noise),
-                "head": nn.Linear(hidden[-1], num_classes),
+                "trunk": noisy_mlp([num_pixels, *networks.hidden], noise=networks.noise),
+                "head": nn.Linear(networks.hidden[-1], num_classes),
             }
         )
-        cures.equip(self.discriminator)
-        # not saved: the data and label_seed decide them
-        count = labels_per_class * num_classes
-        # flat: what is laid out channels last cannot be broadcast to other processes
-        x, y = torch.zeros(count, pixels, dtype=torch.uint8), torch.zeros(count).long()
+        regularization.apply_to(self.discriminator)
+        # Not saved, because `label_seed` selects the images. Flat, because tensors that are
+        # channels last cannot be broadcast to other processes.
+        count = supervision.labels_per_class * num_classes
+        x, y = torch.zeros(count, num_pixels, dtype=torch.uint8), torch.zeros(count).long()
         self.register_buffer("labelled_x", x, persistent=False)
         self.register_buffer("labelled_y", y, persistent=False)
 
     def on_fit_start(self) -> None:
-        split = self.trainer.datamodule.split("train")  # type: ignore[attr-defined]
-        few = split.balanced(self.labels_per_class * self.num_classes, seed=self.label_seed)
-        counts = few.labels.bincount(minlength=self.num_classes)
-        if (least := int(counts.min())) < self.labels_per_class:
+        """Select the labelled images. Raise LatentlabError if a class has too few images."""
+        trainer: Any = self.trainer  # Lightning declares no type for its datamodule
+        split = trainer.datamodule.split("train")
+        wanted = self.supervision.labels_per_class
+        labelled = split.balanced(wanted * self.num_classes, seed=self.supervision.label_seed)
+        counts = labelled.labels.bincount(minlength=self.num_classes)
+        if (fewest := int(counts.min())) < wanted:
             raise LatentlabError(
-                f"class {int(counts.argmin())} has {least} training images, and labels_per_class is"
-                f" {self.labels_per_class}: lower it"
+                f"class {int(counts.argmin())} has {fewest} training images, but labels_per_class"
+                f" is {wanted}: reduce labels_per_class"
             )
-        self.labelled_x = few.images.flatten(1).to(self.device)
-        self.labelled_y = few.labels.to(self.device)
+        self.labelled_x = labelled.images.flatten(1).to(self.device)
+        self.labelled_y = labelled.labels.to(self.device)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.generator(z).sigmoid().unflatten(1, self.image_shape)  # (B, C, H, W)
@@ -128,72 +163,77 @@ class SemiSupervisedGAN(LightningModule):
         """Images (B, C, H, W) → logits of the real classes (B, K)."""
         return self.discriminator["head"](self.features(x))
 
-    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
-        """log D(x) / (1 − D(x)) of images (B, C, H, W) in [0, 1], above `border` for real."""
+    def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
         return real_logit(self.classify(x))
 
-    def score_fake(self, z: Tensor) -> Tensor:
-        """The same of the images made of codes (B, D)."""
+    def fake_logits(self, z: Tensor) -> Tensor:
         return real_logit(self.classify(self.decode(z)))
 
-    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """D's part in the game, without the labelled images, and what G minimises."""
-        d_loss = self.d_loss(self.score_real(x, y), self.score_fake(z))
+    def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of D has no labelled images and no consistency."""
+        d_loss = self.d_loss(self.real_logits(x, y), self.fake_logits(z))
         return d_loss, feature_matching(self.features(x), self.features(self.decode(z)))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        x = batch[0]  # the labels of the batch are not looked at
-        opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
+        x = batch[0]  # without the labels of the batch
         x_fake = self.decode(self.sample_prior(x))
-        rows = torch.randint(len(self.labelled_x), (self.labelled_batch,))
-        x_few = to_float(self.labelled_x[rows]).unflatten(1, self.image_shape)
-        x_few, y_few = warp(x_few, self.warp), self.labelled_y[rows]
-        done = progress(self)
 
-        seen = self.cures.view_unit(x, done).requires_grad_(self.cures.r1 > 0)
-        parts = [x_few, seen, self.cures.view_unit(x_fake.detach(), done)]
-        if self.consistency:
-            parts.append(warp(x, self.warp))
-        few_logits, real, fake, *warped = self.classify(torch.cat(parts)).split(
-            [len(part) for part in parts]
-        )
-        class_loss = F.cross_entropy(few_logits, y_few)
-        if self.consistency:
-            weight = self.consistency * min(1.0, 5 * done)
-            class_loss = class_loss + weight * disagreement(real, warped[0])
-        real_logits, fake_logits = real_logit(real), real_logit(fake)
-        d_loss = self.d_loss(real_logits, fake_logits)
-        penalty = self.cures.penalty(real_logits, seen, batch_number(self))
-        turn(self, opt_d, class_loss + d_loss + penalty)
+        # Phase 1: the discriminator, on labelled, unlabelled and generated images.
+        losses = self.discriminator_losses(x, x_fake.detach())
+        classification_loss, d_loss, r1_penalty = losses
+        self.discriminator_step(classification_loss + d_loss + r1_penalty)
 
-        with still(self.discriminator):
-            real, fake = (self.cures.view_unit(images, done) for images in (x, x_fake))
+        # Phase 2: the generator, by feature matching, through the frozen discriminator.
+        with frozen(self.discriminator):
+            real, fake = (self.augment_unit(images) for images in (x, x_fake))
             g_loss = feature_matching(self.features(real), self.features(fake))
-            turn(self, opt_g, g_loss)
-        advance(self)
+            self.generator_step(g_loss)
+
         return {
-            "loss": class_loss + d_loss + g_loss,
-            "class_loss": class_loss,
+            "loss": classification_loss + d_loss + g_loss,
+            "classification_loss": classification_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
         }
 
+    def discriminator_losses(self, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Classification loss (with consistency), adversarial loss, weighted R1 penalty."""
+        consistency, strength = self.consistency_weight(), self.supervision.affine_strength
+        x_labelled, y = self.sample_labelled()
+        x_real = self.augment_unit(x).requires_grad_(self.has_r1())
+        parts = [x_labelled, x_real, self.augment_unit(x_fake)]
+        if self.supervision.consistency_weight:
+            parts.append(random_affine(x, strength))
+        # one forward pass for all images
+        logits, real, fake, *augmented = self.classify(torch.cat(parts)).split(
+            [len(part) for part in parts]
+        )
+        classification_loss = F.cross_entropy(logits, y)
+        if self.supervision.consistency_weight:
+            loss = consistency_loss(real, augmented[0])
+            classification_loss = classification_loss + consistency * loss
+        real_logits = real_logit(real)
+        d_loss = self.d_loss(real_logits, real_logit(fake))
+        return classification_loss, d_loss, self.r1_penalty(real_logits, x_real)
+
+    def sample_labelled(self) -> tuple[Tensor, Tensor]:
+        """Labelled images (B, C, H, W) in [0, 1] after a random affine map, and their classes."""
+        size = self.supervision.labelled_batch_size
+        rows = torch.randint(len(self.labelled_x), (size,))
+        x = to_float(self.labelled_x[rows]).unflatten(1, self.image_shape)
+        return random_affine(x, self.supervision.affine_strength), self.labelled_y[rows]
+
+    def consistency_weight(self) -> float:
+        """λ at this step: it rises linearly in the first fifth of the training."""
+        return self.supervision.consistency_weight * min(1.0, 5 * training_progress(self))
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """The classifier's error on held-out images, and how real they and fakes look to D."""
         x, y = batch
         logits, fake = self.classify(x), self.classify(self.decode(self.sample_prior(x)))
         return {
-            "classifier_error": (logits.argmax(1) != y).float().mean(),
-            **told_apart(real_logit(logits), real_logit(fake)),
+            "classification_error": (logits.argmax(1) != y).float().mean(),
+            **discriminator_probabilities(real_logit(logits), real_logit(fake)),
         }
 
-    def sample_prior(self, like: Tensor) -> Tensor:
-        return self.prior.sample((len(like), self.latent_dim)).to(like.device)
-
     def configure_optimizers(self) -> Any:
-        return adam_each(
-            (self.generator.parameters(), self.lr),
-            (self.discriminator.parameters(), self.lr),
-            betas=(self.beta1, 0.999),
-            steps=int(self.trainer.estimated_stepping_batches),
-        )
+        return adversarial_adam(self, self.generator.parameters())

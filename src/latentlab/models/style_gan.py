@@ -1,12 +1,18 @@
-"""StyleGAN: a code chooses styles, and a style sets the scale of every map at every size.
+"""StyleGAN: a mapping network turns the code into styles, which scale the feature maps.
 
-    w = f(z)      x = g(w, …, w, noise)      D: −log D(x) − log(1 − D(g)) + γ/2 · E ‖∇_x D(x)‖²
+    w = f(z)      x = g(w, …, w, noise)      D: −log D(x) − log(1 − D(g)) + γ/2 · E‖∇_x D(x)‖²
                                              G: −log D(g)
 
-Karras, Laine & Aila 2019, "A style-based generator architecture for GANs", with the modulated
-convolutions, skip architecture and lazy regularisation of Karras et al. 2020, "Analyzing and
-improving the image quality of StyleGAN". R1: Mescheder et al. 2018, eq. 9. Styles of two codes are
-mixed in training, so that each size learns its own part.
+This is a small version, with modulated convolutions, skip architecture and lazy regularization: the
+R1 penalty is computed at every 16th step (`r1_interval`) with 16 times the weight. A fraction of
+the training batches mixes the styles of two codes, so that each size of the image learns its own
+style.
+
+Paper: Karras et al. 2019, "A style-based generator architecture for GANs", arXiv:1812.04948.
+Paper: Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN",
+arXiv:1912.04958.
+Paper: Mescheder et al. 2018, "Which training methods for GANs do actually converge?",
+arXiv:1801.04406, eq. 9 (R1).
 """
 
 from __future__ import annotations
@@ -14,147 +20,135 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
-from latentlab.contracts import ImageShape, Sampler
-from latentlab.cures import Cures
-from latentlab.games import batch_number, progress, still, told_apart, turn
-from latentlab.losses.adversarial import players
-from latentlab.losses.penalties import r1_penalty
-from latentlab.nets.style import Mapping, StyleDiscriminator, StyleGenerator
-from latentlab.optimizers import adam
+from latentlab.contracts import ImageShape, LatentSampler
+from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.networks.stylegan import Mapping, StyleDiscriminator, StyleGenerator
+from latentlab.optim.adversarial import (
+    AdversarialOptim,
+    AdversarialSteps,
+    adversarial_adam,
+    discriminator_probabilities,
+    frozen,
+)
 
-NO_CURE = {
-    "r1": "its own r1_weight sets it",
-    "r1_every": "R1 is taken every 16th step",
-    "minibatch_std": "its D has it",
-    "spectral_norm": "its weights are scaled at run time",
+UNSUPPORTED = {
+    "minibatch_stddev": "its discriminator always has it",
+    "spectral_norm": "its generator scales its weights in each forward pass",
 }
-LAZY = 16  # R1 is computed in every 16th step, with 16 times its weight
+OPTIM = AdversarialOptim(generator_lr=2e-3, discriminator_lr=2e-3, betas=(0.0, 0.99))
+LAZY_R1 = DiscriminatorRegularization(r1_gamma=1.0, r1_interval=16)
 
 
-class StyleGAN(LightningModule):
-    """`width`: channels at full size, doubled at each halving up to four times as many.
+class StyleGAN(AdversarialSteps, LightningModule):
+    """`width`: channels at full size, doubled at each halving, at most four times as many.
 
-    `r1_weight`: γ. `mixing`: share of batches whose styles come from two codes. `lr`: Adam's, with
-    β = (0, 0.99); a tenth of it for the mapping network. Images are in [−1, 1] inside.
+    `style_mixing_prob`: fraction of the training batches with styles of two codes. The mapping
+    network has a tenth of the generator's learning rate. Images are in [-1, 1] inside.
     """
 
     family = "GAN"
-    border = 0.0  # the logit at which the discriminator is undecided
-    mean_style: Tensor
+    mean_style: Tensor  # (D,)
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
-        prior: Sampler,
+        prior: LatentSampler,
         latent_dim: int = 64,
         width: int = 32,
-        r1_weight: float = 1.0,
-        mixing: float = 0.5,
-        lr: float = 2e-3,
-        cures: Cures | None = None,
+        style_mixing_prob: float = 0.5,
+        optim: AdversarialOptim = OPTIM,
+        regularization: DiscriminatorRegularization = LAZY_R1,
     ) -> None:
         super().__init__()
-        if r1_weight < 0 or not 0 <= mixing <= 1:
-            raise ValueError(
-                f"r1_weight is {r1_weight} and mixing {mixing}: they must be ≥ 0 and in [0, 1]"
-            )
-        self.automatic_optimization = False
-        self.latent_dim, self.r1_weight, self.mixing, self.lr = latent_dim, r1_weight, mixing, lr
-        self.prior = prior
-        self.cures = cures = (cures or Cures()).without(NO_CURE, model="StyleGAN")
-        self.d_loss, self.g_loss = players("non_saturating", **cures.labels)
+        if not 0 <= style_mixing_prob <= 1:
+            raise ValueError(f"style_mixing_prob is {style_mixing_prob}: it must be in [0, 1]")
+        regularization.require_supported(UNSUPPORTED, model="StyleGAN")
+        self.setup_training(
+            prior, latent_dim=latent_dim, optim=optim, regularization=regularization
+        )
+        self.style_mixing_prob = style_mixing_prob
+        input_shape = regularization.packed_shape(image_shape)
         self.mapping = Mapping(latent_dim)
         self.generator = StyleGenerator(image_shape, style_dim=latent_dim, width=width)
-        self.discriminator = StyleDiscriminator(cures.packed(image_shape), width=width)
+        self.discriminator = StyleDiscriminator(input_shape, width=width)
         self.register_buffer("mean_style", torch.zeros(latent_dim))
 
     def styles(self, z: Tensor, *, truncation: float = 1.0) -> Tensor:
-        """Codes (B, D) → the same style for every block (B, L, D).
+        """Codes (B, D) → styles (B, L, D), equal for all L blocks.
 
-        `truncation` ψ draws them towards the mean style: 1 is none, 0 the mean (2019, section B).
+        `truncation` ψ moves the styles towards the mean style: 1 is no truncation, 0 the mean style
+        (Karras et al. 2019, appendix B).
         """
         w = self.mean_style + truncation * (self.mapping(z) - self.mean_style)
         return w[:, None].expand(-1, self.generator.num_styles, -1)
 
-    def draw(self, styles: Tensor, *, fresh_noise: bool = False) -> Tensor:
-        """Styles (B, L, D) → images in [0, 1]; the noise of each size stands still by default."""
+    def synthesize(self, styles: Tensor, *, fresh_noise: bool = False) -> Tensor:
+        """Styles (B, L, D) → images in [0, 1], with constant or with new noise."""
         return (self.generator(styles, fresh_noise=fresh_noise).tanh() + 1) / 2
 
     def decode(self, z: Tensor) -> Tensor:
-        return self.draw(self.styles(z))
+        return self.synthesize(self.styles(z))
 
     def features(self, x: Tensor) -> Tensor:
-        """The discriminator's last maps, max-pooled to 4×4."""
-        alike = (2 * x - 1).repeat(1, self.cures.packing, 1, 1)
-        return F.adaptive_max_pool2d(self.discriminator.trunk(alike), 4).flatten(1)
+        return self.discriminator.features(self.regularization.repeat(2 * x - 1))
 
-    def score_real(self, x: Tensor, y: Tensor) -> Tensor:
-        """D's logits of images (B, C, H, W) in [0, 1], above `border` for real; one a pack."""
-        return self.discriminator(self.cures.pack(2 * x - 1))
+    def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.discriminator(self.regularization.pack(2 * x - 1))
 
-    def score_fake(self, z: Tensor) -> Tensor:
-        """D's logits of the images made of codes (B, D); one a pack."""
-        return self.discriminator(self.cures.pack(2 * self.decode(z) - 1))
+    def fake_logits(self, z: Tensor) -> Tensor:
+        return self.discriminator(self.regularization.pack(2 * self.decode(z) - 1))
 
-    def losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """What D and G minimise of images x in [0, 1] and codes z, R1 and cures aside."""
-        fake_logits = self.score_fake(z)
-        return self.d_loss(self.score_real(x, y), fake_logits), self.g_loss(fake_logits)
+    def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        fake = self.fake_logits(z)
+        return self.d_loss(self.real_logits(x, y), fake), self.g_loss(fake)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         x = 2 * batch[0] - 1
-        opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
-        x_fake = 2 * self.draw(self.mixed_styles(x), fresh_noise=True) - 1
-        done = progress(self)
+        x_fake = 2 * self.synthesize(self.mixed_styles(x), fresh_noise=True) - 1
 
-        lazy = self.r1_weight > 0 and batch_number(self) % LAZY == 0
-        seen = self.cures.view(x, done).requires_grad_(lazy)
-        real_logits = self.discriminator(seen)
-        fake_logits = self.discriminator(self.cures.view(x_fake.detach(), done))
-        d_loss = self.d_loss(real_logits, fake_logits)
-        r1 = r1_penalty(real_logits, seen) if lazy else torch.zeros_like(d_loss)
-        turn(self, opt_d, d_loss + LAZY * self.r1_weight * r1)
+        # Phase 1: the discriminator, with lazy R1.
+        real, fake, r1_penalty = self.discriminate(x, x_fake.detach())
+        d_loss = self.d_loss(real, fake)
+        self.discriminator_step(d_loss + r1_penalty)
 
-        with still(self.discriminator):
-            g_loss = self.g_loss(self.discriminator(self.cures.view(x_fake, done)))
-            turn(self, opt_g, g_loss)
+        # Phase 2: the generator and the mapping network, through the frozen discriminator.
+        with frozen(self.discriminator):
+            g_loss = self.g_loss(self.discriminator(self.augment(x_fake)))
+            self.generator_step(g_loss)
+
         return {
             "loss": d_loss.detach() + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            "r1": r1 * LAZY,  # its mean over a window is that of the steps that had it
-            **told_apart(real_logits, fake_logits),
+            "r1_penalty": r1_penalty,
+            **discriminator_probabilities(real, fake),
         }
 
-    def mixed_styles(self, like: Tensor) -> Tensor:
-        """Styles of new codes; in a share of the batches those of other codes from some size on."""
-        first = self.styles(self.sample_prior(like))
+    def mixed_styles(self, x: Tensor) -> Tensor:
+        """Styles of new codes, mixed with a second code with probability `style_mixing_prob`.
+
+        The blocks from a random index on get the styles of the second code. This method also
+        updates the mean style, equally in all processes.
+        """
+        first = self.styles(self.sample_prior(x))
         mean = first[:, 0].detach().mean(0)
-        if self._trainer is not None:  # one mean for all processes
+        if self._trainer is not None:
             mean = self.trainer.strategy.reduce(mean, reduce_op="mean")
         self.mean_style.lerp_(mean, 0.005)
-        if float(torch.rand(())) >= self.mixing:
+        if float(torch.rand(())) >= self.style_mixing_prob:
             return first
-        second = self.styles(self.sample_prior(like))
-        crossing = int(torch.randint(1, self.generator.num_styles, ()))
-        return torch.cat([first[:, :crossing], second[:, crossing:]], 1)
+        second = self.styles(self.sample_prior(x))
+        crossover = int(torch.randint(1, self.generator.num_styles, ()))
+        return torch.cat([first[:, :crossover], second[:, crossover:]], 1)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """How D tells held-out images from fakes: 0.5 and 0.5 where it cannot."""
-        fake_logits = self.score_fake(self.sample_prior(batch[0]))
-        return told_apart(self.score_real(*batch), fake_logits)
-
-    def sample_prior(self, like: Tensor) -> Tensor:
-        return self.prior.sample((len(like), self.latent_dim)).to(like.device)
+        fake = self.fake_logits(self.sample_prior(batch[0]))
+        return discriminator_probabilities(self.real_logits(*batch), fake)
 
     def configure_optimizers(self) -> Any:
-        slow = {"params": list(self.mapping.parameters()), "lr": self.lr / 10}
-        opt_g = adam(self.generator.parameters(), self.lr, betas=(0.0, 0.99))
-        opt_g.add_param_group(slow)
-        opt_d = adam(self.discriminator.parameters(), self.lr, betas=(0.0, 0.99))
-        return [opt_g, opt_d]
+        mapping = {"params": self.mapping.parameters(), "lr": self.optim.generator_lr / 10}
+        return adversarial_adam(self, [{"params": self.generator.parameters()}, mapping])

@@ -1,100 +1,100 @@
-"""Variational autoencoder: a code that is a distribution, kept close to a prior one can sample.
+"""Variational autoencoder: the latent code is a distribution, kept close to a prior.
 
-    q(z|x) = N(mu(x), diag exp(logvar(x)))        z = mu + exp(logvar/2) · eps,  eps ~ N(0, I)
-    −ELBO  = E_q[−log p(x|z)] + KL(q(z|x) ‖ N(0, I))          loss = E_q[−log p(x|z)] + β · KL
+    q(z|x) = N(mu(x), diag(sigma(x)²))        z = mu + sigma · eps,  eps ~ N(0, I)
+    loss   = E_q[−log p(x|z)] + beta · KL(q(z|x) ‖ N(0, I))
 
-Kingma & Welling 2014, "Auto-encoding variational Bayes", eq. 10 with one sample; β ≠ 1 is the β-VAE
-(Higgins et al. 2017, eq. 4). Sums over pixels and over codes, mean over the batch.
+With beta = 1 the loss is −ELBO, an upper bound of −log p(x), estimated with one sample of z. It is
+a sum over pixels and over the units of the code, and a mean over the batch.
+
+Paper: Kingma & Welling 2014, "Auto-encoding variational Bayes", arXiv:1312.6114, eq. 10.
+Paper: Higgins et al. 2017, "beta-VAE: learning basic visual concepts with a constrained variational
+framework", eq. 4 (beta ≠ 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape
-from latentlab.losses.divergences import kl_standard_normal
-from latentlab.losses.pixels import PixelLikelihood
-from latentlab.losses.variational import draw_weighted, elbo_terms, reparameterize
-from latentlab.nets.mlp import mlp
-from latentlab.optimizers import adam_linear_decay
+from latentlab.losses.pixel_likelihood import Likelihood, PixelLikelihood, Scale
+from latentlab.losses.variational import (
+    elbo_terms,
+    kl_standard_normal,
+    reparameterize,
+    sample_weighted,
+)
+from latentlab.networks.mlp import MLP
+from latentlab.networks.network import Network
+from latentlab.optim.adam import adam_linear_decay
 
 
 class VAE(LightningModule):
-    """Fully connected; `hidden` are the encoder's widths, mirrored in the decoder.
+    """`network` builds encoder and decoder: MLP or Conv. `beta` weighs the KL.
 
-    `likelihood`: "bernoulli" reads grey levels as probabilities, or with `binarize` "dynamic" draws
-    each pixel anew as 0 or 1 at each use; "gaussian" has mean σ(logits) and one standard deviation
-    for all pixels: `scale`, or learned where `scale` is None; "categorical" is a softmax over 256
-    grey levels. `beta` weighs the KL. `lr`: Adam's rate, falling linearly to 0.
+    `likelihood` and `scale` as for losses.pixel_likelihood.PixelLikelihood. `binarize` "dynamic"
+    samples each pixel as 0 or 1, anew at each use, with its grey level as probability; None scores
+    the grey levels. `lr`: Adam's learning rate, decays linearly to 0.
     """
 
     family = "VAE"
-    codes_are_normal = True  # the prior is N(0, I)
+    standard_normal_prior = True
 
     def __init__(
         self,
         image_shape: ImageShape,
         *,
         latent_dim: int = 20,
-        hidden: Sequence[int] = (400,),
-        activation: str = "relu",
-        likelihood: Literal["bernoulli", "gaussian", "categorical"] = "bernoulli",
-        scale: float | None = None,
+        network: Network = MLP(),
+        likelihood: Likelihood = "bernoulli",
+        scale: Scale = None,
         binarize: Literal["dynamic"] | None = None,
         beta: float = 1.0,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
         if beta < 0:
-            raise ValueError(f"beta is {beta}: it weighs the KL and must be ≥ 0")
+            raise ValueError(f"beta is {beta}: the weight of the KL must be ≥ 0")
         self.latent_dim, self.beta, self.lr = latent_dim, beta, lr
-        channels, height, width = image_shape
-        pixels = channels * height * width
-        self.pixels = PixelLikelihood(likelihood, scale=scale, binary=binarize is not None)
-        outputs = self.pixels.outputs
-        self.output_shape = (outputs * channels, height, width)
-        self.encoder = mlp([pixels, *hidden, 2 * latent_dim], activation=activation)
-        self.decoder = mlp([latent_dim, *reversed(hidden), outputs * pixels], activation=activation)
+        self.likelihood = PixelLikelihood(likelihood, scale=scale, binary=binarize is not None)
+        self.encoder, self.decoder = network.build(
+            image_shape,
+            latent_dim,
+            outputs_per_latent=2,
+            outputs_per_pixel=self.likelihood.outputs,
+        )
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mu, logvar = self.encoder(x.flatten(1)).chunk(2, dim=1)  # (B, D) each
+        mu, logvar = self.encoder(x).chunk(2, dim=1)  # (B, D) each
         return mu, logvar
 
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(x)[0]
 
-    def decode_logits(self, z: Tensor) -> Tensor:
-        """What the likelihood reads: a number per value of the image, or 8 where categorical."""
-        return self.decoder(z).unflatten(1, self.output_shape)  # (B, C or 8C, H, W)
-
     def decode(self, z: Tensor) -> Tensor:
-        return self.pixels.mean(self.decode_logits(z))
+        return self.likelihood.mean(self.decoder(z))
 
-    def features(self, x: Tensor) -> Tensor:
-        return self.encode(x)
+    features = encode
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
-        x = self.pixels.observe(x)
+        x = self.likelihood.observe(x)
         mu, logvar = self.posterior(x)
-        nll = self.pixels.nll(self.decode_logits(reparameterize(mu, logvar)), x)
+        nll = self.likelihood.nll(self.decoder(reparameterize(mu, logvar)), x)  # (B,)
         return elbo_terms(nll, kl_standard_normal(mu, logvar), self.beta)
 
-    def log_weights(self, x: Tensor, y: Tensor, samples: int) -> Tensor:
-        """log p(x, z) − log q(z|x) of `samples` codes each, nats, (S, B); labels y unused."""
-        z, log_ratio = draw_weighted(*self.posterior(x), samples)
-        nll = self.pixels.nll(self.decode_logits(z.flatten(0, 1)), x.repeat(samples, 1, 1, 1))
-        return log_ratio - nll.view(samples, -1)
+    def log_weights(self, x: Tensor, y: Tensor, num_samples: int) -> Tensor:
+        """log p(x, z) − log q(z|x) of S codes for each image, nats, (S, B); y is not used."""
+        z, log_ratio = sample_weighted(*self.posterior(x), num_samples)  # (S, B, D), (S, B)
+        x = x.repeat(num_samples, 1, 1, 1)
+        nll = self.likelihood.nll(self.decoder(z.flatten(0, 1)), x)
+        return log_ratio - nll.view(num_samples, -1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.loss(batch[0])
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self.loss(batch[0])
+    validation_step = training_step
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return adam_linear_decay(self.parameters(), self.lr, total_steps=steps)
+        return adam_linear_decay(self, lr=self.lr)

@@ -1,38 +1,40 @@
-"""VQ-VAE: the code is a sheet of symbols, each the name of the nearest vector in a learned book.
+"""VQ-VAE: the code is a grid of indices, each of the nearest vector in a learned codebook.
 
-    s = argmin_k ‖z_e(x) − e_k‖²  at each place      x̂ = g(e_s)
-    loss = −log p(x|e_s) + ‖sg[z_e] − e_s‖² + β ‖z_e − sg[e_s]‖²
+    i_p = argmin_k ‖z_e(x)_p − e_k‖²  at each position p      x̂ = g(e_i)
+    loss = −log p(x|e_i) + ‖sg[z_e] − e_i‖² + β ‖z_e − sg[e_i]‖²
 
-sg stops the gradient; that of the decoder passes from e_s to z_e unchanged (straight through). The
-KL to the uniform prior is a constant, places × log K; which symbols go together is learned
-afterwards, by the sampler. A code is whole numbers; the way between two leads along the vectors
-that they name.
+sg stops the gradient. The decoder's gradient is copied from e_i to z_e (straight-through). The KL
+to the uniform prior is a constant, positions × log K, and is not in the loss. Which indices occur
+together is learned after the training, by the sampler. A code consists of whole numbers. Two codes
+are interpolated along the vectors of their indices.
 
-van den Oord et al. 2017, "Neural discrete representation learning", eqs. 1–3.
+Paper: van den Oord et al. 2017, "Neural discrete representation learning", arXiv:1711.00937,
+eqs. 1–3.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape
-from latentlab.losses.pixels import PixelLikelihood
-from latentlab.nets.conv import pyramid
-from latentlab.nets.pyramids import halvings
-from latentlab.optimizers import adam_linear_decay
+from latentlab.losses.pixel_likelihood import Likelihood, PixelLikelihood, Scale
+from latentlab.losses.reconstruction import squared_error
+from latentlab.networks.conv import halvings, pyramid
+from latentlab.optim.adam import adam_linear_decay
 
 
 class VQVAE(LightningModule):
-    """`symbols` K vectors of `depth` numbers; the sheet has 4 to 7 places a side.
+    """`codebook_size` K vectors of `embedding_dim` elements; the grid has 4 to 7 positions a side.
 
-    `width`: channels of the widest map, doubled at each halving. `commitment` is β. The encoder's
-    last maps are normalised over the batch, so that they start where the book's vectors do, and
-    few symbols stay unused. `lr`: Adam's rate, falling linearly to 0.
+    `width`: channels after the first halving, doubled at each further one. `likelihood` and `scale`
+    as for losses.pixel_likelihood.PixelLikelihood. `commitment` is β. The encoder's last feature
+    maps are normalized over the batch: they start with the distribution of the codebook's initial
+    vectors, so few vectors stay unused. `lr`: Adam's learning rate, decays linearly to 0.
     """
 
     family = "VAE"
@@ -41,87 +43,96 @@ class VQVAE(LightningModule):
         self,
         image_shape: ImageShape,
         *,
-        symbols: int = 128,
-        depth: int = 16,
+        codebook_size: int = 128,
+        embedding_dim: int = 16,
         width: int = 32,
-        likelihood: Literal["bernoulli", "gaussian", "categorical"] = "bernoulli",
-        scale: float | None = None,
+        likelihood: Likelihood = "bernoulli",
+        scale: Scale = None,
         commitment: float = 0.25,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
-        if symbols < 2 or commitment < 0:
-            raise ValueError(f"symbols {symbols} must be ≥ 2 and commitment {commitment} ≥ 0")
+        if codebook_size < 2:
+            raise ValueError(f"codebook_size is {codebook_size}: it must be ≥ 2")
+        if commitment < 0:
+            raise ValueError(f"commitment is {commitment}: it must be ≥ 0")
         levels, self.side = pyramid(image_shape)
-        self.latent_dim, self.symbols = self.side**2, symbols
+        self.latent_dim, self.codebook_size = self.side**2, codebook_size
         self.commitment, self.lr = commitment, lr
-        self.pixels = PixelLikelihood(likelihood, scale=scale)
+        self.likelihood = PixelLikelihood(likelihood, scale=scale)
         trunk, channels = halvings(image_shape[0], levels, width)
-        last = nn.Conv2d(channels, depth, 1), nn.BatchNorm2d(depth, affine=False)
+        last = nn.Conv2d(channels, embedding_dim, 1), nn.BatchNorm2d(embedding_dim, affine=False)
         self.encoder = nn.Sequential(trunk, *last)
-        self.book = nn.Parameter(torch.randn(symbols, depth))
-        outputs = image_shape[0] * self.pixels.outputs
-        self.decoder = doublings(depth, [width * 2**level for level in range(levels)], outputs)
+        self.codebook = nn.Parameter(torch.randn(codebook_size, embedding_dim))
+        outputs = self.likelihood.output_shape(image_shape)[0]
+        widths = [width * 2**level for level in range(levels)]
+        self.decoder = doublings(embedding_dim, widths, outputs)
 
     def quantize(self, maps: Tensor) -> Tensor:
-        """Maps (B, E, s, s) → the nearest symbols, row by row, (B, D)."""
-        places = maps.movedim(1, 3).flatten(1, 2)  # (B, D, E)
-        distance = self.book.square().sum(1) - 2 * places @ self.book.T  # ‖z‖² is the same for all
+        """Feature maps (B, E, s, s) → indices of the nearest vectors, row by row, (B, D)."""
+        positions = maps.movedim(1, 3).flatten(1, 2)  # (B, D, E)
+        # ‖z − e‖² without ‖z‖², which is the same for all vectors
+        distance = self.codebook.square().sum(1) - 2 * positions @ self.codebook.T  # (B, D, K)
         return distance.argmin(2)
 
-    def look_up(self, symbols: Tensor) -> Tensor:
-        """Symbols (B, D) → their vectors as maps (B, E, s, s)."""
-        return self.book[symbols].unflatten(1, (self.side, self.side)).movedim(3, 1)
+    def embed(self, indices: Tensor) -> Tensor:
+        """Indices (B, D), int64 → their vectors as feature maps (B, E, s, s)."""
+        return self.codebook[indices].unflatten(1, (self.side, self.side)).movedim(3, 1)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Symbols as whole numbers in float32, (B, D)."""
+        """Indices as whole numbers in float32, (B, D)."""
         return self.quantize(self.encoder(x)).float()
 
     def decode(self, z: Tensor) -> Tensor:
-        """Symbols (B, D); what is no whole number in 0 … K − 1 becomes the nearest."""
-        symbols = z.round().long().clamp(0, self.symbols - 1)
-        return self.pixels.mean(self.decoder(self.look_up(symbols)))
+        """Indices (B, D), rounded and clipped to 0 … K − 1, → images."""
+        indices = z.round().long().clamp(0, self.codebook_size - 1)
+        return self.likelihood.mean(self.decoder(self.embed(indices)))
 
-    def mix(self, a: Tensor, b: Tensor, share: float) -> Tensor:
-        """Symbols (B, D) → those nearest to the line between their vectors, at `share` of b."""
-        vectors = torch.lerp(self.look_up(a.long()), self.look_up(b.long()), share)
+    def interpolate(self, a: Tensor, b: Tensor, fraction: float) -> Tensor:
+        """Indices (B, D) → those nearest to the vectors on the line from a's to b's."""
+        vectors = torch.lerp(self.embed(a.long()), self.embed(b.long()), fraction)
         return self.quantize(vectors).float()
 
     def features(self, x: Tensor) -> Tensor:
-        """The vectors that the symbols name."""
-        return self.look_up(self.quantize(self.encoder(x))).flatten(1)
+        """The codebook vectors of the indices, (B, E · D)."""
+        return self.embed(self.quantize(self.encoder(x))).flatten(1)
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         z_e = self.encoder(x)
-        symbols = self.quantize(z_e.detach())
-        e_s = self.look_up(symbols)
-        through = z_e + (e_s - z_e).detach()  # e_s forward, the gradient of z_e backward
-        nll_nats = self.pixels.nll(self.decoder(through), x).mean()
-        book = (e_s - z_e.detach()).square().flatten(1).sum(1).mean()
-        commitment = (z_e - e_s.detach()).square().flatten(1).sum(1).mean()
-        used = torch.bincount(symbols.flatten(), minlength=self.symbols) / symbols.numel()
+        indices = self.quantize(z_e.detach())
+        e_i = self.embed(indices)
+        straight_through = z_e + (e_i - z_e).detach()  # value of e_i, gradient to z_e
+        nll_nats = self.likelihood.nll(self.decoder(straight_through), x).mean()
+        codebook_loss = squared_error(e_i, z_e.detach()).mean()
+        commitment_loss = squared_error(z_e, e_i.detach()).mean()
         return {
-            "loss": nll_nats + book + self.commitment * commitment,
+            "loss": nll_nats + codebook_loss + self.commitment * commitment_loss,
             "nll_nats": nll_nats,
-            "book_error": book.detach(),
-            "perplexity": torch.special.entr(used).sum().exp(),  # symbols in use, evenly counted
+            "codebook_loss": codebook_loss.detach(),
+            "perplexity": self.perplexity(indices),
         }
+
+    def perplexity(self, indices: Tensor) -> Tensor:
+        """exp of the entropy of the frequencies of all indices; K if all are equally frequent."""
+        counts = torch.bincount(indices.flatten(), minlength=self.codebook_size)
+        return torch.special.entr(counts / indices.numel()).sum().exp()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.loss(batch[0])
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        return self.loss(batch[0])
+    validation_step = training_step
 
     def configure_optimizers(self) -> Any:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return adam_linear_decay(self.parameters(), self.lr, total_steps=steps)
+        return adam_linear_decay(self, lr=self.lr)
 
 
-def doublings(depth: int, widths: list[int], outputs: int) -> nn.Sequential:
-    """Maps (B, depth, s, s) → (B, outputs, H, W), H = s · 2^levels; `widths` outermost first."""
+def doublings(channels: int, widths: list[int], outputs: int) -> nn.Sequential:
+    """Feature maps (B, channels, s, s) → (B, outputs, s · 2^L, s · 2^L), L = len(widths).
+
+    `widths`: channels at each size, largest size first.
+    """
     inner = widths[-1]
-    blocks: list[nn.Module] = [nn.Conv2d(depth, inner, 3, padding=1, bias=False)]
+    blocks: list[nn.Module] = [nn.Conv2d(channels, inner, 3, padding=1, bias=False)]
     for fan_in, fan_out in itertools.pairwise(reversed(widths)):
         blocks += [nn.BatchNorm2d(fan_in), nn.SiLU()]
         blocks.append(nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=False))

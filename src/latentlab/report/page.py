@@ -1,7 +1,7 @@
-"""The comparison page: one file that asks the network for nothing.
+"""The comparison page: one HTML file that loads nothing from the network.
 
-It holds no clock and no randomness: equal results give equal bytes. All text from outside (class
-names, configuration) is escaped.
+Equal results give equal bytes. All text from outside, such as class names and configurations, is
+escaped.
 """
 
 from __future__ import annotations
@@ -18,82 +18,96 @@ from typing import Any
 
 import yaml
 
-from latentlab.findings import Shown
-from latentlab.report.columns import BY_KEY, METRICS, decimals_of, text_of
+from latentlab.evaluation.results import StoredResult
+from latentlab.report.comparison import Comparison, ModelResults
+from latentlab.report.components import family_dot, figure_html, image_html, result_html
 from latentlab.report.curves import curves_svg
-from latentlab.report.pieces import dot, finding_html, picture_html
-from latentlab.report.results import Entry, Results
+from latentlab.report.metrics import BY_KEY, METRICS, decimals_of, text_of
 from latentlab.report.table import models_table, numbers_table
 
-PICTURES = {
-    "samples": ("Samples", "Images decoded from drawn codes; nothing was chosen by hand."),
-    "reconstructions": ("Reconstructions", "Test images above what the model makes of them."),
+FIGURES = {  # name of the PNG → title, explanation
+    "samples": ("Samples", "Images decoded from sampled codes. They are not selected by hand."),
+    "reconstructions": (
+        "Reconstructions",
+        "Pairs of rows: test images, and below them their reconstructions.",
+    ),
     "interpolations": (
         "Interpolations",
-        "Straight lines between the codes of two images; of symbols, between their vectors.",
+        "Each row: images decoded from codes between those of two test images. For discrete codes,"
+        " the codebook vectors are interpolated.",
     ),
-    "map": ("Maps", "Codes or features of test images in two dimensions; colour is the class."),
+    "map": ("t-SNE", "Features of test images in two dimensions. The color is the class."),
 }
+HIGHLIGHTS = (  # key of the metric, title, text; {0}: value, {1}: value of the baseline
+    ("fid", "real", "Lowest FID", "FID {0}, real vs. real {1}"),
+    ("reconstruction_mse", "real", "Lowest MSE", "{0} per pixel value"),
+    ("probe_accuracy", "pixels", "Best linear probe", "{0} % accuracy, raw pixels {1} %"),
+)
 
 
-def page(results: Results) -> str:
-    """The comparison page as one HTML document; see page.html for its frame, style and script."""
+def render_page(comparison: Comparison) -> str:
+    """Return the page as one HTML document. page.html has its frame, style and script."""
     frame = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     script = re.search(r"<script>(.*?)</script>", frame, re.DOTALL)
     assert script is not None
-    families = list(dict.fromkeys(entry.row.family for entry in results.entries))
+    families = list(dict.fromkeys(model.row.family for model in comparison.models))
     parts = {
-        # Only the script whose hash stands in the policy may run, whatever a class is called.
+        # The security policy allows only the script with this hash, whatever a class is called.
         "script_hash": base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode(),
-        "data": escape(results.data),
-        "lede": _lede(results, families),
-        "facts": _facts(results),
-        "findings": _findings(results),
+        "data": escape(comparison.data),
+        "intro": _intro(comparison, families),
+        "facts": _facts(comparison),
+        "highlights": _highlights(comparison),
         "chips": "".join(
             f'<button type="button" data-family="{escape(family)}" aria-pressed="false">'
-            f"{dot(family)}{escape(family)}</button>"
+            f"{family_dot(family)}{escape(family)}</button>"
             for family in families
         ),
-        "table": models_table(results),
-        "gallery": _gallery(results),
-        "tasks": _tasks(results.tasks),
-        "models": "".join(_section(entry, results) for entry in results.entries),
-        "notes": _notes(results),
+        "table": models_table(comparison),
+        "gallery": _gallery(comparison),
+        "tasks": _tasks(comparison.tasks),
+        "models": "".join(_section(model, comparison) for model in comparison.models),
+        "notes": _notes(comparison),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], frame)
 
 
-def _lede(results: Results, families: Sequence[str]) -> str:
-    models, kinds = len(results.entries), len(families)
+def _intro(comparison: Comparison, families: Sequence[str]) -> str:
+    models, count = len(comparison.models), len(families)
     return (
-        f"{models} model{'s' * (models != 1)} of {kinds} famil{'ies' if kinds != 1 else 'y'}, "
-        "measured by the same numbers on the same test images, beside real data, "
-        "principal components and noise."
+        f"{models} model{'s' * (models != 1)} of {count} famil{'ies' if count != 1 else 'y'}, "
+        "measured with the same metrics on the same test images. Baselines: real images, PCA, raw "
+        "pixels and noise."
     )
 
 
-def _value(results: Results, name: str, key: str) -> str:
-    for row in results.rows:
+def _value(comparison: Comparison, name: str, key: str) -> str:
+    """The formatted value of a metric in the row `name`, or “–”."""
+    for row in comparison.rows:
         if row.name == name and key in row.values:
-            return text_of(BY_KEY[key], row.values[key], decimals_of(BY_KEY[key], results.rows))
+            return text_of(BY_KEY[key], row.values[key], decimals_of(BY_KEY[key], comparison.rows))
     return "–"
 
 
-def _facts(results: Results) -> str:
-    card = results.reference
+def _facts(comparison: Comparison) -> str:
+    card = comparison.dataset
     counts = card.get("counts") or {}
     shape = card.get("image_shape") or []
     classes = card.get("classes") or []
-    size = f"{shape[1]} × {shape[2]} {'grey' if shape[0] == 1 else 'colour'}" if shape else "–"
+    size = f"{shape[1]} × {shape[2]} {'grey' if shape[0] == 1 else 'color'}" if shape else "–"
     names = ", ".join(map(str, classes[:12])) + (" …" if len(classes) > 12 else "")
     split = " · ".join(f"{counts[k]:,} {k}" for k in ("train", "val", "test") if k in counts)
     samples = f"{card['num_samples']:,}" if "num_samples" in card else "–"
+    noise = _value(comparison, "noise", "fid")
     facts = {
         "Images": (size, f"{len(classes)} classes: {names}" if classes else "no labels"),
         "Split": (split or "–", f"split seed {card.get('split_seed', '–')}"),
-        "Training seed": (str(results.seed), f"data {str(card.get('data_sha256', '–'))[:12]}"),
-        "FID": (f"{card.get('features', '–')}", f"N = {samples} images on each side"),
-        "FID floor": (_value(results, "real", "fid"), f"noise {_value(results, 'noise', 'fid')}"),
+        "Training seed": (
+            str(comparison.seed),
+            f"data sha256 {str(card.get('data_sha256', '–'))[:12]}",
+        ),
+        "FID features": (f"{card.get('features', '–')}", f"{samples} real and generated images"),
+        "FID, real vs. real": (_value(comparison, "real", "fid"), f"noise {noise}"),
     }
     return "".join(
         f"<div><dt>{escape(term)}</dt><dd>{escape(main)}</dd><dd>{escape(more)}</dd></div>"
@@ -101,123 +115,127 @@ def _facts(results: Results) -> str:
     )
 
 
-def _findings(results: Results) -> str:
-    """Who leads, in words: one line for each of the three questions."""
-    asked = (
-        ("fid", "Closest samples", "FID {0}, where real images reach {1}"),
-        ("reconstruction_mse", "Truest reconstructions", "mean squared error {0} per pixel"),
-        ("probe_accuracy", "Plainest features", "{0} % by a linear probe; raw pixels {2} %"),
-    )
-    flags = {e.row.name: [f for s in e.studies for f in s.flags] for e in results.entries}
+def _highlights(comparison: Comparison) -> str:
+    """The best model of three metrics, with the warnings of its diagnostics."""
+    warnings = {
+        model.row.name: [text for result in model.diagnostics for text in result.warnings]
+        for model in comparison.models
+    }
     lines = []
-    for key, title, phrase in asked:
-        found = [
-            row
-            for row in results.rows
-            if row.family and math.isfinite(row.values.get(key, math.nan))
+    for key, baseline, title, template in HIGHLIGHTS:
+        rows = [
+            model.row
+            for model in comparison.models
+            if math.isfinite(model.row.values.get(key, math.nan))
         ]
-        if not found:
+        if not rows:
             continue
-        best = min(found, key=lambda row: -BY_KEY[key].better * row.values[key])
-        told = phrase.format(
-            _value(results, best.name, key),
-            _value(results, "real", "fid"),
-            _value(results, "pixels", key),
-        )
-        flagged = flags.get(best.name)
-        told += f"; flagged: {', '.join(flagged)}" if flagged else ""
+        best = min(rows, key=lambda row: -BY_KEY[key].better * row.values[key])
+        values = _value(comparison, best.name, key), _value(comparison, baseline, key)
+        text = "; warning: ".join([template.format(*values), *warnings[best.name]])
         lines.append(
             f'<li><span>{title}</span> <a href="#model-{escape(best.name)}">{escape(best.title)}'
-            f"</a> <small>{escape(told)}</small></li>"
+            f"</a> <small>{escape(text)}</small></li>"
         )
     return "".join(lines)
 
 
-def _gallery(results: Results) -> str:
-    originals = results.folder / "reference" / "originals.png"
-    blocks = []
-    for kind, (title, text) in PICTURES.items():
-        figures = ""
-        if kind != "map" and originals.exists():
-            figures = (
-                f'<figure class="real">{picture_html(originals, "Real images of the test split")}'
-                "<figcaption>Real images</figcaption></figure>"
-            )
-        elif originals.exists():  # nothing real to map: keep each model in its column
-            figures = '<figure class="blank"></figure>'
-        for entry in results.entries:
-            row = entry.row
-            figures += (
-                f'<figure data-family="{escape(row.family)}">'
-                f"{picture_html(entry.folder / f'{kind}.png', f'{title} of {row.title}')}"
-                f'<figcaption>{dot(row.family)}<a href="#model-{escape(row.name)}">'
-                f"{escape(row.title)}</a></figcaption></figure>"
-            )
-        blocks.append(
-            f"<section><h3>{title}</h3><p>{text}</p>"
-            f'<div class="side-by-side">{figures}</div></section>'
+def _gallery(comparison: Comparison) -> str:
+    return "".join(
+        f"<section><h3>{title}</h3><p>{text}</p>"
+        f'<div class="gallery">{_gallery_figures(name, title, comparison)}</div></section>'
+        for name, (title, text) in FIGURES.items()
+    )
+
+
+def _gallery_figures(name: str, title: str, comparison: Comparison) -> str:
+    """One figure of each model, after the real images."""
+    originals = comparison.folder / "reference" / "originals.png"
+    figures = ""
+    if name != "map" and originals.exists():
+        figures = (
+            f'<figure class="real">{image_html(originals, "Real images of the test split")}'
+            "<figcaption>Real images</figcaption></figure>"
         )
-    return "".join(blocks)
+    elif originals.exists():  # there is no map of real images: keep each model in its column
+        figures = '<figure class="blank"></figure>'
+    for model in comparison.models:
+        row = model.row
+        figures += (
+            f'<figure data-family="{escape(row.family)}">'
+            f"{image_html(model.folder / f'{name}.png', f'{title} of {row.title}')}"
+            f'<figcaption>{family_dot(row.family)}<a href="#model-{escape(row.name)}">'
+            f"{escape(row.title)}</a></figcaption></figure>"
+        )
+    return figures
 
 
-def _section(entry: Entry, results: Results) -> str:
-    row, card = entry.row, entry.card
-    facts = {
-        "Paper": card.get("paper"),
-        "Sampler": card.get("sampler"),
-        "Trained on": f"{card['num_images_seen']:,} images" if "num_images_seen" in card else None,
-        "Device": card.get("device"),
-    }
-    told = "".join(
-        f"<div><dt>{term}</dt><dd>{escape(str(value))}</dd></div>"
-        for term, value in facts.items()
-        if value
+def _section(model: ModelResults, comparison: Comparison) -> str:
+    """All about one model."""
+    row, card = model.row, model.card
+    figures = "".join(
+        figure_html(model.folder / f"{name}.png", alt=f"{title} of {row.title}", caption=title)
+        for name, (title, _) in FIGURES.items()
     )
-    pictures = "".join(
-        f"<figure>{picture_html(entry.folder / f'{kind}.png', f'{title} of {row.title}')}"
-        f"<figcaption>{title}</figcaption></figure>"
-        for kind, (title, _) in PICTURES.items()
-    )
+    summary = str(card.get("summary") or "")
     config = yaml.safe_dump(card.get("config") or {}, sort_keys=False, allow_unicode=True)
-    curves = curves_svg(entry.history) if entry.history else '<p class="absent">no curves</p>'
+    curves = curves_svg(model.history) if model.history else '<p class="absent">no curves</p>'
     return (
         f'<article class="model" id="model-{escape(row.name)}" '
         f'data-family="{escape(row.family)}">'
-        f'<header><h3>{escape(row.title)}</h3><p class="kicker">{dot(row.family)}'
+        f'<header><h3>{escape(row.title)}</h3><p class="kicker">{family_dot(row.family)}'
         f"{escape(row.family)} · <code>{escape(row.name)}</code></p></header>"
-        f'<p class="idea">{escape(str(card.get("idea") or ""))}</p>{_objective(card)}'
-        f'<dl class="told">{told}</dl><div class="pictures">{pictures}</div>'
-        f"{''.join(finding_html(study) for study in entry.studies)}"
-        f'<div class="detail"><div>{numbers_table(entry, results)}</div>'
+        f'<p class="summary">{escape(summary[:1].upper() + summary[1:])}</p>{_objective(card)}'
+        f'<dl class="properties">{_properties(card)}</dl><div class="figures">{figures}</div>'
+        f"{''.join(result_html(diagnostic) for diagnostic in model.diagnostics)}"
+        f'<div class="detail"><div>{numbers_table(model, comparison)}</div>'
         f"<div><h4>Training</h4>{curves}</div></div>"
         f"<details><summary>Configuration</summary><pre>{escape(config)}</pre></details></article>"
     )
 
 
-def _tasks(tasks: Sequence[Shown]) -> str:
+def _properties(card: Mapping[str, Any]) -> str:
+    """Papers, sampler, size of the training and device, as far as the card has them."""
+    papers = card.get("papers") or []
+    total = card.get("total_images")
+    properties = {
+        "Papers" if len(papers) > 1 else "Paper": papers,
+        "Sampler": [card.get("sampler")],
+        "Training": [f"{total:,} images" if isinstance(total, int) else None],
+        "Device": [card.get("device")],
+    }
+    return "".join(
+        f"<div><dt>{term}</dt>"
+        + "".join(f"<dd>{escape(str(value))}</dd>" for value in values)
+        + "</div>"
+        for term, values in properties.items()
+        if any(values)
+    )
+
+
+def _tasks(tasks: Sequence[StoredResult]) -> str:
     if not tasks:
         return ""
-    body = "".join(finding_html(task, level=3) for task in tasks)
     return (
-        '<h2 id="tasks">What they are for</h2><p class="prose">Uses of what was trained, each '
-        f"against the plain method it should beat.</p>{body}"
+        '<h2 id="tasks">Downstream tasks</h2><p class="prose">Uses of the trained models. Each is '
+        f"compared with simple baselines.</p>{''.join(result_html(t, level=3) for t in tasks)}"
     )
 
 
 def _objective(card: Mapping[str, Any]) -> str:
-    """The model's equations as its file states them, unless that paragraph is the paper's."""
+    """The equations in the docstring of the model's file."""
     text = textwrap.dedent(str(card.get("objective") or "")).strip("\n")
-    same = " ".join(text.split()) == " ".join(str(card.get("paper") or "").split())
-    return "" if same else f'<pre class="objective">{escape(text)}</pre>'
+    return f'<pre class="objective">{escape(text)}</pre>' if text else ""
 
 
-def _notes(results: Results) -> str:
+def _notes(comparison: Comparison) -> str:
+    """Direction, range, source and meaning of each metric."""
     notes = ""
     for metric in METRICS:
-        if metric.optional and not any(metric.key in row.values for row in results.rows):
+        if metric.optional and not any(metric.key in row.values for row in comparison.rows):
             continue
-        way = {1: "↑ higher is better", -1: "↓ lower is better", 0: ""}[metric.better]
-        parts = [text for text in (way, metric.span, metric.source) if text]
+        direction = {1: "↑ higher is better", -1: "↓ lower is better", 0: ""}[metric.better]
+        parts = [text for text in (direction, metric.range, metric.source) if text]
         notes += (
             f"<div><dt>{escape(metric.label)} <small>{escape(' · '.join(parts))}</small></dt>"
             f"<dd>{escape(metric.meaning)}</dd></div>"

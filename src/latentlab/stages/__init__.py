@@ -1,3 +1,6 @@
-"""The stages of dvc.yaml: thin, read top to bottom. `python -m latentlab.stages train vae`."""
+"""The stages of dvc.yaml. Each is one file, read from top to bottom.
 
-UNTRACKED = 3  # exit code: all is done, but MLflow lacks something of it
+`python -m latentlab.stages train vae` runs one.
+"""
+
+UNTRACKED = 3  # exit code: the results are complete, but the MLflow run is not

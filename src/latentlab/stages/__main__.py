@@ -1,7 +1,7 @@
-"""`python -m latentlab.stages STAGE [NAME]`: one stage, in a process of its own.
+"""`python -m latentlab.stages STAGE [NAME]`: run one stage of dvc.yaml.
 
-Exit codes: 2 for an error that is said in one line, 3 if all is done but MLflow lacks something of
-it (the same command delivers that later), 130 after Ctrl-C, 143 after SIGTERM.
+Exit codes: 2 for an error, which is one line on stderr; 3 if the results are complete but the
+MLflow run is not (the same command sends the rest later); 130 after Ctrl-C; 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from importlib import import_module
 
 from latentlab import tracking
-from latentlab.launcher import is_main_process
-from latentlab.startup import lean
+from latentlab.utils.imports import import_lightning_lean
+from latentlab.utils.launch import is_main_process
 
-STAGES = ("prepare", "judge", "reference", "train", "evaluate", "tasks", "report")
-TRACKED = ("train", "evaluate", "tasks")  # the stages of one model or task: NAME says which
-SHARED = ("judge", "train")  # by several processes, where a launcher started them
+STAGES = ("prepare", "classifier", "reference", "train", "evaluate", "tasks", "report")
+NAMED = ("train", "evaluate", "tasks")  # stages of one model or task; they log to MLflow
+SHARED = ("classifier", "train")  # stages that several processes of a launcher run together
 
 
 def main() -> None:
@@ -24,22 +24,22 @@ def main() -> None:
         print(f"{__doc__}\nSTAGE is one of: {', '.join(STAGES)}", file=sys.stderr)
         raise SystemExit(2)
     stage, *argv = sys.argv[1:]
-    if len(argv) != (stage in TRACKED):
-        wanted = "the name of a model or task" if stage in TRACKED else "nothing"
+    if len(argv) != (stage in NAMED):
+        wanted = "the name of a model or task" if stage in NAMED else "nothing"
         print(f"error: {stage} takes {wanted}, got: {' '.join(argv) or 'none'}", file=sys.stderr)
         raise SystemExit(2)
     if not is_main_process() and stage not in SHARED:
         return
-    if is_main_process() and stage in TRACKED:
-        tracking.hire()
-    lean()
+    if is_main_process() and stage in NAMED:
+        tracking.start_worker()
+    import_lightning_lean()
     run(lambda: import_module(f"latentlab.stages.{stage}").main(argv))
 
 
 def run(stage: Callable[[], None]) -> None:
-    """Run a stage: a LatentlabError becomes one line on stderr and exit code 2, no traceback."""
-    from latentlab.contracts import LatentlabError
-    from latentlab.memory import keep_freed_memory, of_memory
+    """Run a stage. A LatentlabError becomes one line on stderr and exit code 2."""
+    from latentlab.utils.errors import LatentlabError
+    from latentlab.utils.memory import is_out_of_memory, keep_freed_memory
 
     keep_freed_memory()
     try:
@@ -48,9 +48,9 @@ def run(stage: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except (MemoryError, RuntimeError) as error:
-        if not of_memory(error):
-            raise  # a mistake of ours, to be seen in full
-        print(f"error: out of memory ({error}): free some, or use fewer images", file=sys.stderr)
+        if not is_out_of_memory(error):
+            raise  # a bug of latentlab: show the traceback
+        print(f"error: out of memory ({error}): use fewer or smaller images", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -1,30 +1,25 @@
-"""Stage prepare: the data set that params.yaml names → data/prepared, split by the seed."""
+"""Stage prepare: the data set of params.yaml → data/prepared, split by the seed."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from latentlab.config import load_project
 from latentlab.data.prepared import write_prepared
-from latentlab.data.sources import open_source
+from latentlab.data.sources import load_source
 
-NAMED = 20  # skipped files that are named here; meta.json has them all
+MAX_NAMES = 20  # printed names of skipped files; meta.json has all of them
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write root/data/prepared and say in one line what is in it."""
-    argparse.ArgumentParser("python -m latentlab.stages prepare", description=__doc__).parse_args(
-        argv
-    )
     project = load_project()
-    source = open_source(project.data, project.root)
+    source = load_source(project.data, project.root)
     meta = write_prepared(source, project.data, project.seed, project.prepared)
     if meta.unreadable:
-        names = ", ".join(meta.unreadable[:NAMED])
-        more = ", …" if len(meta.unreadable) > NAMED else ""
-        told = (names + more).encode("utf-8", "backslashreplace").decode()
-        print(f"skipped {len(meta.unreadable)} unreadable: {told}", file=sys.stderr)
+        names = ", ".join(meta.unreadable[:MAX_NAMES])
+        more = ", …" if len(meta.unreadable) > MAX_NAMES else ""
+        printed = (names + more).encode("utf-8", "backslashreplace").decode()
+        print(f"skipped {len(meta.unreadable)} unreadable: {printed}", file=sys.stderr)
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     shape = " × ".join(map(str, meta.image_shape))
     print(f"prepared {meta.name}: {counts} images of {shape}, {meta.num_classes} classes")

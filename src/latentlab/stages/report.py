@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from latentlab.config import load_project
-from latentlab.contracts import LatentlabError
-from latentlab.files import write_atomic
-from latentlab.report.page import page
-from latentlab.report.results import read_results, results_csv
+from latentlab.report.comparison import comparison_csv, read_comparison
+from latentlab.report.page import render_page
+from latentlab.utils.errors import LatentlabError
+from latentlab.utils.files import write_atomic
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -14,8 +14,8 @@ def main(argv: list[str] | None = None) -> None:
     if argv:
         raise LatentlabError(f"report takes no arguments, got {argv}; settings are in params.yaml")
     project = load_project()
-    results = read_results(project)
+    comparison = read_comparison(project)
     reports = project.root / "reports"
-    write_atomic(reports / "results.csv", results_csv(results).encode())
-    write_atomic(reports / "index.html", page(results).encode())
+    write_atomic(reports / "results.csv", comparison_csv(comparison).encode())
+    write_atomic(reports / "index.html", render_page(comparison).encode())
     print(f"page: {reports / 'index.html'}")

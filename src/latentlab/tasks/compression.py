@@ -1,14 +1,17 @@
-"""Compression: few numbers, coarsely rounded, entropy-coded. Rate against distortion.
+"""Compression: rounded and entropy-coded codes. File size against reconstruction error.
 
-A code z is rounded to multiples of steps Δ_d, and what is left is written by an entropy coder, at
+A code z is rounded to multiples of the step sizes Δ_d. An entropy coder writes the integers:
 
-    rate = −1/8 Σ_d log₂ p_d(round(z_d / Δ_d))  bytes          distortion = Σ_pixels (x̂ − x)²
+    rate = −1/8 Σ_d log₂ p_d(round(z_d / Δ_d)) bytes          distortion = Σ_pixels (x̂ − x)²
 
-Rows are real files, decoded again. Beside the trained model stands an autoencoder that was told:
-it trains on distortion + λ · rate, with uniform noise in [−½, ½] in place of rounding, and a
-logistic density of its code (Ballé, Laparra & Simoncelli 2017, "End-to-end optimized image
-compression"). PCA goes through the same coder, as many components as vary by more than half a
-step; JPEG gets all images on one sheet, so that its header counts once.
+The task compares the trained model with autoencoders that were trained for this purpose. They
+minimize distortion + λ · rate. In training, uniform noise in [−½, ½] replaces the rounding, and the
+density of the code is logistic (Ballé, Laparra & Simoncelli 2017, "End-to-end optimized image
+compression").
+
+Baselines: PCA with the same coder, with all components whose standard deviation is above Δ / 2, and
+JPEG with all images in one file, so that its header counts once. All sizes are sizes of real files,
+and all errors are errors of decoded files.
 """
 
 from __future__ import annotations
@@ -19,42 +22,57 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latentlab.charts import Curve, save_curves
-from latentlab.compression import pack, sensitivity, unpack
-from latentlab.contracts import LatentlabError, Split, Task, to_float
-from latentlab.findings import Finding, Picture
-from latentlab.losses.likelihoods import squared_error
+from latentlab.contracts import Split, Task, to_float
+from latentlab.evaluation.results import Figure, Result
+from latentlab.inference.compression import pack, sensitivity, unpack
+from latentlab.losses.reconstruction import squared_error
 from latentlab.metrics.pca import PCA
-from latentlab.nets.mlp import mlp
-from latentlab.plots import save_rows
-from latentlab.tasks import Context
-from latentlab.tasks.fitting import fit
+from latentlab.metrics.reconstruction import psnr_db
+from latentlab.networks.mlp import mlp
+from latentlab.tasks.common.context import Context
+from latentlab.tasks.common.fitting import fit, seeded
+from latentlab.tasks.common.requirements import require_at_least, require_encoder
+from latentlab.utils.errors import LatentlabError
+from latentlab.visualization.charts import Curve, save_curves
+from latentlab.visualization.grids import save_rows
 
-SHOWN = 10
+NUM_SHOWN = 10
 BASELINES = ("PCA", "JPEG")
-QUALITIES = (1, 5, 10, 20, 30, 50, 75, 90)  # of JPEG
+JPEG_QUALITIES = (1, 5, 10, 20, 30, 50, 75, 90)
 
-Point = tuple[float, float, Tensor]  # bytes an image, PSNR in dB, the first images decoded
+
+class Point(NamedTuple):
+    """One file: bytes per image, mean PSNR in dB, and the first decoded images."""
+
+    bytes_per_image: float
+    psnr_db: float
+    images: Tensor
+
+
+Curves = dict[str, list[Point]]  # method → points
 
 
 class RateAutoencoder(nn.Module):
-    """Flat images (B, P) → z (B, D), to be rounded to whole numbers → x̂ (B, P).
+    """Images (B, C, H, W) or (B, P) → z (B, D), which is rounded to integers → flat images (B, P).
 
-    p(z_d) is logistic with a learned place and scale; the rate of a rounded code is that of its
-    interval, F(z + ½) − F(z − ½).
+    p(z_d) is logistic with learned mean and scale. The probability of an integer z_d is that of its
+    interval, F(z_d + ½) − F(z_d − ½). `rate_weight`: λ, squared error per bit.
     """
 
-    def __init__(self, pixels: int, *, hidden: int, latent_dim: int, price: float) -> None:
+    def __init__(
+        self, num_pixels: int, *, hidden: int, latent_dim: int, rate_weight: float
+    ) -> None:
         super().__init__()
-        self.price = price  # λ, squared error per bit
-        self.encoder = mlp([pixels, hidden, hidden, latent_dim])
-        self.decoder = mlp([latent_dim, hidden, hidden, pixels])
-        self.place = nn.Parameter(torch.zeros(latent_dim))
+        self.rate_weight = rate_weight
+        self.encoder = mlp([num_pixels, hidden, hidden, latent_dim])
+        self.decoder = mlp([latent_dim, hidden, hidden, num_pixels])
+        self.mean = nn.Parameter(torch.zeros(latent_dim))
         self.log_scale = nn.Parameter(torch.ones(latent_dim))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -63,184 +81,191 @@ class RateAutoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z).sigmoid()
 
-    def bits(self, z: Tensor) -> Tensor:
+    def rate_bits(self, z: Tensor) -> Tensor:
         """−Σ_d log₂ (F(z_d + ½) − F(z_d − ½)), (B,)."""
-        z, scale = z - self.place, self.log_scale.exp()
+        z, scale = z - self.mean, self.log_scale.exp()
         interval = ((z + 0.5) / scale).sigmoid() - ((z - 0.5) / scale).sigmoid()
         return -interval.clamp_min(1e-9).log2().sum(1)
 
     def loss(self, x: Tensor) -> Tensor:
         z = self.encode(x)
         z = z + torch.rand_like(z) - 0.5
-        return (squared_error(self.decode(z), x) + self.price * self.bits(z)).mean()
+        return (squared_error(self.decode(z), x) + self.rate_weight * self.rate_bits(z)).mean()
 
 
 @dataclass(frozen=True)
 class Compression(Task):
-    """`steps` are the Δ of the trained model and of PCA, `prices` the λ of one autoencoder each.
+    """`num_images` test images are compressed.
 
-    Those are P-`hidden`-`hidden`-D, D = `latent_dim` or P / 4 if that is less, and train
-    `train_steps` batches of 128 at Adam's rate `lr`, falling to 0. `images` test images are packed.
+    `step_sizes`: Δ of the trained model and of PCA, one file for each. `rate_weights`: λ, one
+    autoencoder for each. These autoencoders are P-`hidden`-`hidden`-D for P pixels, D =
+    `latent_dim`, or P / 4 if P / 4 is smaller. They train for `train_steps` batches of 128 by Adam;
+    the learning rate falls from `lr` to 0.
     """
 
-    images: int = 2000
-    steps: tuple[float, ...] = (0.3, 0.6, 1.0, 1.5, 2.5)
-    prices: tuple[float, ...] = (0.02, 0.05, 0.15)
+    num_images: int = 2000
+    step_sizes: tuple[float, ...] = (0.3, 0.6, 1.0, 1.5, 2.5)
+    rate_weights: tuple[float, ...] = (0.02, 0.05, 0.15)
     hidden: int = 256
     latent_dim: int = 48
     train_steps: int = 3000
     lr: float = 2e-3
 
     def __post_init__(self) -> None:
-        if min(self.steps, default=0) <= 0 or min(self.prices, default=0) < 0 or not self.prices:
+        require_at_least(1, self, "num_images", "hidden", "latent_dim", "train_steps")
+        if min(self.step_sizes, default=0) <= 0:
+            raise LatentlabError(f"step_sizes is {self.step_sizes}: give one or more values > 0")
+        if min(self.rate_weights, default=-1) < 0:
             raise LatentlabError(
-                f"steps {self.steps} must be positive and prices {self.prices} not negative, at"
-                " least one of each"
+                f"rate_weights is {self.rate_weights}: give one or more values ≥ 0"
             )
 
-    def run(self, context: Context) -> Finding:
-        if not context.trained.has_encoder:
-            raise LatentlabError(
-                f"{context.trained.name} has no encoder, so it has no codes to pack: give this task"
-                " an autoencoder as `model` in params.yaml"
-            )
-        test = context.yard.test.first(self.images)
+    def run(self, context: Context) -> Result:
+        require_encoder(context)
+        test = context.evaluator.test.first(self.num_images)
         curves = {
             context.trained.name: self.by_model(context, test),
             "trained for rate": self.by_rate(context, test),
             "PCA": self.by_pca(context, test),
-            "JPEG": [by_jpeg(test, quality) for quality in QUALITIES],
+            "JPEG": [jpeg_point(test, quality) for quality in JPEG_QUALITIES],
         }
-        return finding(curves, test)
+        return make_result(curves, test)
 
     def by_model(self, context: Context, test: Split) -> list[Point]:
         trained = context.trained
         z = trained.encode(to_float(test.images))
-        slope = sensitivity(trained.decode, z)
-        return [point(z, step / slope, trained.decode, test) for step in self.steps]
+        s = sensitivity(trained.decode, z)
+        return [code_point(z, step / s, trained.decode, test) for step in self.step_sizes]
 
     def by_pca(self, context: Context, test: Split) -> list[Point]:
-        pca, shape = PCA.fit(context.yard.train), test.images.shape[1:]
+        pca, shape = PCA.fit(context.evaluator.train), test.images.shape[1:]
         points = []
-        for step in self.steps:
+        for step in self.step_sizes:
             k = max(1, int((pca.variances > (step / 2) ** 2).sum()))
             z = pca.encode(to_float(test.images), k=k)
             decode = lambda z: pca.decode(z).clamp(0, 1).unflatten(1, shape)  # noqa: E731
-            points.append(point(z, torch.full((k,), step), decode, test))
+            points.append(code_point(z, torch.full((k,), step), decode, test))
         return points
 
     def by_rate(self, context: Context, test: Split) -> list[Point]:
-        x = to_float(context.yard.train.images).flatten(1)
-        return [self.trained_for(price, x, test, context.seed) for price in self.prices]
+        x = to_float(context.evaluator.train.images).flatten(1)
+        return [self.rate_point(weight, x, test, context.seed) for weight in self.rate_weights]
 
-    def trained_for(self, price: float, x: Tensor, test: Split, seed: int) -> Point:
+    def rate_point(self, rate_weight: float, x: Tensor, test: Split, seed: int) -> Point:
+        """Train one `RateAutoencoder` on flat images x (N, P) and compress the test images."""
         shape = test.images.shape[1:]
-        width = min(self.latent_dim, x.shape[1] // 4)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = RateAutoencoder(x.shape[1], hidden=self.hidden, latent_dim=width, price=price)
+        latent_dim = min(self.latent_dim, x.shape[1] // 4)
+        with seeded(seed):
+            net = RateAutoencoder(
+                x.shape[1], hidden=self.hidden, latent_dim=latent_dim, rate_weight=rate_weight
+            )
             fit(net, net.loss, (x,), steps=self.train_steps, lr=self.lr, seed=seed)
         with torch.inference_mode():
             z = net.encode(to_float(test.images))
             decode = lambda z: net.decode(z).unflatten(1, shape)  # noqa: E731
-            return point(z.clone(), torch.ones(width), decode, test)
+            return code_point(z.clone(), torch.ones(latent_dim), decode, test)
 
 
-def point(z: Tensor, steps: Tensor, decode: Callable[[Tensor], Tensor], test: Split) -> Point:
-    """Pack codes (N, D) into a file's bytes, unpack them, decode, compare."""
+def code_point(z: Tensor, steps: Tensor, decode: Callable[[Tensor], Tensor], test: Split) -> Point:
+    """Write codes z (N, D), rounded to multiples of `steps` (D,), to a file; read and decode it."""
     content = pack(z, steps, [""] * len(z), model="", digest=bytes(32))
     with torch.inference_mode():
         x_hat = torch.cat([decode(part) for part in unpack(content).split(500)])
-    return len(content) / len(z), psnr_db(x_hat, test), x_hat[:SHOWN].clone()
+    return Point(len(content) / len(z), mean_psnr_db(x_hat, test), x_hat[:NUM_SHOWN].clone())
 
 
-def by_jpeg(test: Split, quality: int) -> Point:
-    """All images side by side in one JPEG, each on its own 8 × 8 blocks; bytes are of the whole."""
+def jpeg_point(test: Split, quality: int) -> Point:
+    """All images side by side in one JPEG file; each image starts at a new 8 × 8 block."""
     from PIL import Image
 
     n, channels, height, width = test.images.shape
     columns = math.ceil(n**0.5)
-    down, across = -(-height // 8) * 8, -(-width // 8) * 8
-    cells = torch.zeros(columns * columns, channels, down, across, dtype=torch.uint8)
+    cell_height, cell_width = -(-height // 8) * 8, -(-width // 8) * 8
+    cells = torch.zeros(columns * columns, channels, cell_height, cell_width, dtype=torch.uint8)
     cells[:n, :, :height, :width] = test.images
-    sheet = (
-        cells.unflatten(0, (columns, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
-    )
+    sheet = cells.unflatten(0, (columns, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3)
+    sheet = sheet.flatten(0, 1)  # (columns · cell_height, columns · cell_width, C)
     buffer = io.BytesIO()
-    Image.fromarray(sheet.numpy().squeeze(2) if channels == 1 else sheet.numpy()).save(
-        buffer, "JPEG", quality=quality, optimize=True
-    )
-    decoded = torch.from_numpy(np.array(Image.open(buffer))).view(sheet.shape)
-    cells = decoded.view(columns, down, columns, across, channels).permute(0, 2, 4, 1, 3)
-    x_hat = to_float(cells.flatten(0, 1)[:n, :, :height, :width])
-    return buffer.tell() / n, psnr_db(x_hat, test), x_hat[:SHOWN]
+    pixels = sheet.numpy().squeeze(2) if channels == 1 else sheet.numpy()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
+    decoded = torch.from_numpy(np.array(Image.open(buffer)))
+    decoded = decoded.view(columns, cell_height, columns, cell_width, channels)
+    cells = decoded.permute(0, 2, 4, 1, 3).flatten(0, 1)
+    x_hat = to_float(cells[:n, :, :height, :width])
+    return Point(buffer.tell() / n, mean_psnr_db(x_hat, test), x_hat[:NUM_SHOWN])
 
 
-def psnr_db(x_hat: Tensor, test: Split) -> float:
-    """Mean over images of −10 log₁₀ of the mean squared error, in dB."""
-    x = to_float(test.images)
-    error = (x_hat - x).square().flatten(1).mean(1).clamp_min(1e-10)
-    return float(-10 * error.log10().mean())
+def mean_psnr_db(x_hat: Tensor, test: Split) -> float:
+    """Mean over all images of `test` of the PSNR in dB of reconstructions x_hat (N, C, H, W)."""
+    mse = squared_error(x_hat, to_float(test.images)) / test.images[0].numel()  # (N,)
+    return float(psnr_db(mse).mean())
 
 
-def finding(curves: dict[str, list[Point]], test: Split) -> Finding:
-    """Our files, what PCA and JPEG make of as many bytes, the curves, and images decoded."""
-    ours = [name for name in curves if name not in BASELINES]
-    size, psnr, _ = curves["trained for rate"][len(curves["trained for rate"]) // 2]
-    near = nearest(curves, size)
-    rows = ", ".join(f"{name} ({point[0]:.0f})" for name, point in near)
-    return Finding(
+def make_result(curves: Curves, test: Split) -> Result:
+    """Compare the files of all methods with PCA and JPEG files of equal size."""
+    own = [name for name in curves if name not in BASELINES]
+    points = curves["trained for rate"]
+    middle = points[len(points) // 2]
+    size = middle.bytes_per_image
+    shown = nearest_points(curves, size)
+    rows = ", ".join(f"{name} ({point.bytes_per_image:.0f})" for name, point in shown)
+    return Result(
         title="Compression",
-        text=f"{len(test):,} test images of {test.images[0].numel()} pixels in one file, "
-        "histograms of the codes included, decoded again. The columns beside say what PCA and JPEG "
-        "make of as many bytes: nothing where they cannot be so small.",
-        numbers={
+        summary=f"{len(test):,} test images of {test.images[0].numel()} pixels are compressed to"
+        " one file, which is decoded again. The size includes the histograms of the codes. A"
+        " higher PSNR is better. The other columns are PCA and JPEG at equal size: “–” means"
+        " that they have no file of this size.",
+        metrics={
             "bytes_per_image": size,
-            "psnr_db": psnr,
-            "pca_psnr_db": at_bytes(curves["PCA"], size),
+            "psnr_db": middle.psnr_db,
+            "pca_psnr_db": psnr_at_size(curves["PCA"], size),
         },
         table={
-            f"{name}, {point[0]:.1f} bytes": compared(point, curves)
-            for name in ours
+            f"{name}, {point.bytes_per_image:.1f} bytes": table_row(point, curves)
+            for name in own
             for point in curves[name]
         },
-        pictures=[
-            Picture("rate_distortion", "PSNR by bytes an image", partial(draw, curves)),
-            Picture("decoded", f"The images, and decoded from bytes: {rows}", sheet(near, test)),
+        figures=[
+            Figure("rate_distortion", "PSNR against bytes per image", partial(save_psnr, curves)),
+            Figure(
+                "decoded",
+                f"Test images, and below the decoded images; bytes per image: {rows}",
+                save_decoded(shown, test),
+            ),
         ],
     )
 
 
-def compared(point: Point, curves: dict[str, list[Point]]) -> dict[str, float]:
-    """One row of the table: a file's PSNR, and that of the baselines where they have one."""
-    size, psnr, _ = point
-    row = {f"{name}, as many bytes": at_bytes(curves[name], size) for name in BASELINES}
-    return {"PSNR dB": psnr} | {key: value for key, value in row.items() if value == value}
+def table_row(point: Point, curves: Curves) -> dict[str, float]:
+    """PSNR of a file, and of the baselines at equal size; a missing value is left out."""
+    size = point.bytes_per_image
+    row = {f"{name} dB, equal size": psnr_at_size(curves[name], size) for name in BASELINES}
+    return {"PSNR dB": point.psnr_db} | {k: v for k, v in row.items() if not math.isnan(v)}
 
 
-def draw(curves: dict[str, list[Point]], path: Path) -> None:
+def save_psnr(curves: Curves, path: Path) -> None:
     lines = [
-        Curve(name, [p[0] for p in points], [p[1] for p in points], marker="o")
+        Curve(name, [p.bytes_per_image for p in points], [p.psnr_db for p in points], marker="o")
         for name, points in curves.items()
     ]
-    save_curves(lines, path, x="bytes an image", y="PSNR, dB", logarithmic="x")
+    save_curves(lines, path, x="bytes per image", y="PSNR, dB", logarithmic="x")
 
 
-def at_bytes(points: Sequence[Point], size: float) -> float:
-    """PSNR of a curve at `size` bytes, linear in log bytes; NaN outside of it."""
-    sizes, psnrs = zip(*sorted((p[0], p[1]) for p in points), strict=True)
+def psnr_at_size(points: Sequence[Point], size: float) -> float:
+    """PSNR of a curve at `size` bytes, linear in log bytes; NaN outside the curve."""
+    sizes, values = zip(*sorted((p.bytes_per_image, p.psnr_db) for p in points), strict=True)
     if not sizes[0] <= size <= sizes[-1]:
         return math.nan
-    return float(np.interp(math.log(size), np.log(sizes), psnrs))
+    return float(np.interp(math.log(size), np.log(sizes), values))
 
 
-def nearest(curves: dict[str, list[Point]], size: float) -> list[tuple[str, Point]]:
-    """Of each curve the point that is nearest to `size` bytes."""
-    distance = lambda point: abs(math.log(point[0] / size))  # noqa: E731
+def nearest_points(curves: Curves, size: float) -> list[tuple[str, Point]]:
+    """The point of each curve that is nearest to `size` bytes, by log size."""
+    distance = lambda point: abs(math.log(point.bytes_per_image / size))  # noqa: E731
     return [(name, min(points, key=distance)) for name, points in curves.items()]
 
 
-def sheet(points: Sequence[tuple[str, Point]], test: Split) -> Callable[[Path], None]:
-    """Draws the originals, below them the first images of each method."""
-    rows = [to_float(test.images[:SHOWN]), *(point[2] for _, point in points)]
+def save_decoded(points: Sequence[tuple[str, Point]], test: Split) -> Callable[[Path], None]:
+    """A function that saves the first originals, and below the decoded images of each method."""
+    rows = [to_float(test.images[:NUM_SHOWN]), *(point.images for _, point in points)]
     return partial(save_rows, torch.stack(rows))

@@ -1,39 +1,45 @@
-"""The MLflow run of a model: opened by train, continued by evaluate, read with `make ui`.
+"""The MLflow run of a model: opened by stage train, continued by stage evaluate.
 
-The store is a server named by $MLFLOW_TRACKING_URI, or a database embedded in the project:
-mlruns/mlflow.db, with its artifacts in mlruns/artifacts. Before a training starts, a store that
-does not work is an error; once it runs, it is a warning, and the numbers wait for delivery.
+The store is a tracking server, named in $MLFLOW_TRACKING_URI, or an SQLite database in the
+project: mlruns/mlflow.db, with artifacts in mlruns/artifacts. A store that does not work is an
+error before a training starts. After that it is a warning, and the metrics are sent later.
 
-run           open or continue a run, log to it, finish it
-clerk         the same in a process of its own, so that nobody waits for MLflow
-contact       whether the store answers; patience, and one warning, where it does not
-undelivered   the file of what a run could not deliver, until it is continued
-held          which points of its curves the store holds already
-describe      params, tags and names of metrics, as MLflow allows them; the state of the code
-model         the loadable model of a run          serving   its code, run by MLflow only
-store         where the store is, whether it answers, a client of it under a lock
-embedded      the database in the project: made whole or not at all, mended when moved
-errors        LatentlabError, fetched when it is raised
-ui            `python -m latentlab.tracking ui`
+background   the run in a background process, so that a training never waits for MLflow
+run          open or continue a run, log to it, finish it
+delivery     retries, points that the store has already, and the file of unsent metrics
+metadata     params, tags and metric names that MLflow accepts; the git state of the code
+model        log the trained model of a run
+pyfunc       the code of that model, which only MLflow imports
+store        address of the store, a check of the server, a client, one batch of metrics
+sqlite       create the project's database; update its paths after the project was moved
+ui           `python -m latentlab.tracking ui`
 
-Importing this imports neither MLflow nor torch: each takes more than a second, at first use.
+Importing this package imports neither MLflow nor torch. Each takes more than a second, so MLflow
+is imported at first use, and torch not at all.
 """
 
-from latentlab.tracking.clerk import RunByClerk, continue_run, hire, open_run
-from latentlab.tracking.describe import run_tags
+from latentlab.tracking.background import (
+    AnyRun,
+    BackgroundRun,
+    continue_run,
+    open_run,
+    start_worker,
+)
+from latentlab.tracking.metadata import run_tags
 from latentlab.tracking.run import Run, Status
 from latentlab.tracking.store import check_store, tracking_uri
 from latentlab.tracking.ui import ui_command
 
 __all__ = [
+    "AnyRun",
+    "BackgroundRun",
     "Run",
-    "RunByClerk",
     "Status",
     "check_store",
     "continue_run",
-    "hire",
     "open_run",
     "run_tags",
+    "start_worker",
     "tracking_uri",
     "ui_command",
 ]

@@ -1,18 +1,16 @@
-"""`python -m latentlab.tracking ui`; with `clerk`, what a stage hires."""
+"""`python -m latentlab.tracking ui`. With `worker`: the background process of a stage."""
 
 import sys
 
-from latentlab.tracking import clerk, ui
-from latentlab.tracking.errors import is_mistake
+from latentlab.tracking import background, ui
+from latentlab.utils.errors import LatentlabError
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["clerk"]:
-        clerk.main()
+    if sys.argv[1:] == ["worker"]:
+        background.main()
         raise SystemExit
     try:
         ui.main()
-    except Exception as error:
-        if not is_mistake(error):
-            raise
+    except LatentlabError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""Log what train wrote as an MLflow model, served by the code in serving.py."""
+"""Log the folder of a trained model as an MLflow model. Its code is pyfunc.py."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from latentlab.tracking.store import collector_paused, failures
+from latentlab.tracking.store import gc_paused, store_errors
 
-_SERVED_WITH = ("torch", "torchvision", "lightning", "jsonargparse", "numpy", "pyyaml")
+_REQUIREMENTS = ("torch", "torchvision", "lightning", "jsonargparse", "numpy", "pyyaml")
 
 
 def upload_model(client: Any, run_id: str, run_folder: Path, image_shape: Sequence[int]) -> None:
-    """Log `run_folder` as a model of the run; its status is READY only once all of it is there.
+    """Log `run_folder` as the model of the run. Its status is READY after the last file.
 
-    A run has one model: nothing is done for one that has. `image_shape` is (C, H, W). Raises what
-    the store raises.
+    Does nothing if the run has a model already. `image_shape` is (C, H, W). Raises the store's
+    error.
     """
     run = client.get_run(run_id)
     if run.outputs is not None and run.outputs.model_outputs:
@@ -27,11 +27,11 @@ def upload_model(client: Any, run_id: str, run_folder: Path, image_shape: Sequen
     logged = client.create_logged_model(run.info.experiment_id, run_folder.name, run_id)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            with collector_paused():
+            with gc_paused():
                 _save(f"{folder}/model", run_id, logged, run_folder, image_shape)
             client.log_model_artifacts(logged.model_id, f"{folder}/model")
     except BaseException:
-        with suppress(*failures()):  # the first error is the one to tell
+        with suppress(*store_errors()):  # report the first error, not a second one
             client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     client.finalize_logged_model(logged.model_id, "READY")
@@ -47,8 +47,8 @@ def _save(
     import numpy as np
 
     with warnings.catch_warnings():
-        # of MLflow's own annotations, and: the example it asks for would be stored and run, for
-        # the sake of a signature that we know
+        # The first warning is about MLflow's own annotations. The second asks for an example
+        # input, which MLflow would store and run to infer the signature. It is given below.
         for message in (".*Any type hint is inferred", ".*An input example was not provided"):
             warnings.filterwarnings("ignore", message, UserWarning)
 
@@ -58,20 +58,20 @@ def _save(
 
         images = TensorSpec(np.dtype(np.float32), (-1, *image_shape))
         task = ParamSpec("task", DataType.string, "reconstruct")
-        place, model_id = logged.artifact_location, logged.model_id
+        location, model_id = logged.artifact_location, logged.model_id
         pyfunc.save_model(
             path,
-            python_model=Path(__file__).with_name("serving.py"),
+            python_model=Path(__file__).with_name("pyfunc.py"),
             artifacts={"run": str(run_folder.resolve())},
             signature=ModelSignature(inputs=Schema([images]), params=ParamSchema([task])),
             pip_requirements=list(_requirements()),
-            mlflow_model=Model(artifact_path=place, run_id=run_id, model_id=model_id),
+            mlflow_model=Model(artifact_path=location, run_id=run_id, model_id=model_id),
         )
 
 
 def _requirements() -> Iterator[str]:
-    for name in _SERVED_WITH:
+    for name in _REQUIREMENTS:
         try:
-            yield f"{name}=={version(name).partition('+')[0]}"  # no index has 2.11.0+cpu
+            yield f"{name}=={version(name).partition('+')[0]}"  # PyPI has no version 2.11.0+cpu
         except PackageNotFoundError:
             yield name

@@ -1,4 +1,4 @@
-"""Where the store is, whether it answers, and a client of it: MLflow's door, opened one by one."""
+"""Address of the MLflow store, a check of the server, a client, and one batch of metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,80 +19,82 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from latentlab.tracking import embedded
-from latentlab.tracking.errors import mistake
+from latentlab.tracking import sqlite
+from latentlab.utils.errors import LatentlabError
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # a logged model's requirements are ours to name
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # with MLflow's own patience a dead server hangs 247 s
+    "MLFLOW_UV_AUTO_DETECT": "false",  # model.py names the requirements of a logged model
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # with MLflow's defaults, a silent server blocks for 247 s
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # three quarters of the start of `mlflow ui`
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # takes 3/4 of the start time of `mlflow ui`
 }
 _PROBE_SECONDS = 5
+MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100  # MLflow's limits for one request
 
 
 def tracking_uri(root: Path) -> str:
-    """$MLFLOW_TRACKING_URI, else the embedded store of the project `root`.
+    """Return $MLFLOW_TRACKING_URI, or the address of the database in the project `root`.
 
-    $DVC_ROOT goes before `root`: `dvc exp run --queue` works in a copy that is deleted afterwards.
-    Raises LatentlabError if the project's path cannot be written as an sqlite address.
+    $DVC_ROOT replaces `root` if it is set: `dvc exp run --queue` runs in a temporary copy of the
+    project. Raises LatentlabError if an SQLite address cannot contain the path.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or _embedded_uri(root)
+    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(root)
 
 
 def check_store(root: Path) -> None:
-    """Ask a tracking server once whether it is there, within 10 s; other stores pass unasked.
+    """Send one request to the tracking server, with a time limit. Other stores are not checked.
 
-    Any HTTP answer below 500 counts (a server may want a login for everything). Raises
-    LatentlabError, naming the server, if there is none.
+    Any HTTP status below 500 passes, because a server may require a login for every page. Raises
+    LatentlabError with the server's address if the server does not answer within 6 s.
     """
     uri = tracking_uri(root)
     if not is_server(uri):
         return
     reasons: list[str] = []
-    # a thread, because no time-out covers the look-up of a host name
+    # in a thread, because a timeout does not cover the DNS lookup of the host name
     probe = threading.Thread(target=lambda: reasons.extend(_probe(uri)), daemon=True)
     probe.start()
     probe.join(_PROBE_SECONDS + 1)
     if probe.is_alive():
         reasons = [f"no answer in {_PROBE_SECONDS} s"]
     if reasons:
-        raise mistake(
-            f"the tracking server {shown(uri)} of MLFLOW_TRACKING_URI cannot be reached"
+        raise LatentlabError(
+            f"the tracking server {without_password(uri)} of MLFLOW_TRACKING_URI cannot be reached"
             f" ({reasons[0]}): start it (`mlflow server --host … --port …`), or"
-            " `unset MLFLOW_TRACKING_URI` to use the embedded store"
+            " `unset MLFLOW_TRACKING_URI` to use the database in the project"
         )
 
 
 @contextmanager
 def open_store(root: Path) -> Iterator[Any]:
-    """A client; inside the block, a failure of the store is a LatentlabError."""
+    """Yield an MLflow client. Inside the block, errors of the store become LatentlabErrors."""
     _mlflow()
     try:
-        with collector_paused():
+        with gc_paused():
             client = _connect(root)
         yield client
-    except failures() as error:
-        raise mistake(
-            f"the MLflow store {shown(tracking_uri(root))} does not work: {short(error)}. Check"
-            " its address, permissions and free space (after an update of MLflow: `mlflow db"
-            " upgrade`), or name another store in MLFLOW_TRACKING_URI"
+    except store_errors() as error:
+        raise LatentlabError(
+            f"the MLflow store {without_password(tracking_uri(root))} does not work:"
+            f" {short_message(error)}. Check its address, permissions and free disk space."
+            " After an update of MLflow, run `mlflow db upgrade`. Or set MLFLOW_TRACKING_URI to"
+            " another store"
         ) from error
 
 
 def experiment_id(client: Any, root: Path, name: str) -> str:
-    """The experiment's id; made or restored if need be."""
+    """Return the id of an experiment. A missing one is created, a deleted one restored."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        # a server has its own place for artifacts; MLflow's place for local ones is the cwd
-        place = None if is_server(tracking_uri(root)) else artifacts_uri(root)
+        # a server chooses the folder; for a local store, MLflow's default is the working directory
+        location = None if is_server(tracking_uri(root)) else artifacts_uri(root)
         try:
-            return client.create_experiment(name, artifact_location=place)
+            return client.create_experiment(name, artifact_location=location)
         except _mlflow().exceptions.MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
+            found = client.get_experiment_by_name(name)  # created by another process just now?
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
@@ -101,7 +103,7 @@ def experiment_id(client: Any, root: Path, name: str) -> str:
 
 
 def find_run(client: Any, run_id: str) -> Any:
-    """The run, or None if this store does not have it or has it in its bin."""
+    """Return the run, or None if the store does not have it or it was deleted."""
     try:
         run = client.get_run(run_id) if run_id else None
     except _mlflow().exceptions.MlflowException as error:
@@ -111,44 +113,67 @@ def find_run(client: Any, run_id: str) -> Any:
     return run if run is not None and run.info.lifecycle_stage == "active" else None
 
 
+def log_batch(
+    client: Any,
+    run_id: str,
+    *,
+    metrics: Iterable[tuple[str, float, int, int]] = (),
+    params: Iterable[tuple[str, str]] = (),
+    tags: Iterable[tuple[str, str]] = (),
+) -> None:
+    """Send one request with metrics (key, value, ms since 1970, step), params and tags.
+
+    At most MAX_METRICS, MAX_PARAMS and MAX_TAGS of them. Raises the store's error.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    client.log_batch(
+        run_id,
+        metrics=[Metric(*metric) for metric in metrics],
+        params=[Param(*param) for param in params],
+        tags=[RunTag(*tag) for tag in tags],
+    )
+
+
 def store_folder(root: Path) -> Path:
-    """The project's folder mlruns, absolute, whether or not it is there."""
+    """Return the absolute path of the project's folder mlruns, also if it does not exist yet."""
     return Path(os.environ.get("DVC_ROOT") or root).resolve() / "mlruns"
 
 
 def artifacts_uri(root: Path) -> str:
-    """Where a local store puts its artifacts."""
+    """Return the address of the folder that holds the artifacts of a local store."""
     return (store_folder(root) / "artifacts").as_uri()
 
 
 def is_server(uri: str) -> bool:
-    """Whether MLflow speaks HTTP with the store."""
+    """Return True if the store is an HTTP server."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
-def shown(uri: str) -> str:
-    """The address without the user and password it may hold."""
+def without_password(uri: str) -> str:
+    """Return an address without its user name and password."""
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def short(error: Exception) -> str:
-    """The first line of an error, at most 200 characters, without passwords of addresses."""
-    return shown((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
+def short_message(error: Exception) -> str:
+    """Return the first line of an error: ≤ 200 characters, no passwords from addresses."""
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
 
 
-def failures() -> tuple[type[Exception], ...]:
-    """How a store fails: MLflow wraps most, but not all, of what its network and database raise."""
-    with collector_paused():
+def store_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions of a failing store. MLflow wraps most database errors, but not all."""
+    with gc_paused():
         from sqlalchemy.exc import SQLAlchemyError
 
     return (_mlflow().exceptions.MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
-    """No garbage collection inside: imports make objects that stay, beside the million of torch.
+def gc_paused() -> Iterator[None]:
+    """Disable garbage collection inside the block.
 
-    Each full collection would look at all of them, for nothing (`bench/tracking.py` has the cost).
+    An import creates objects that stay. With torch loaded, each full collection visits a million
+    objects and frees none (cost: `python bench/tracking.py`).
     """
     running = gc.isenabled()
     gc.disable()
@@ -159,53 +184,55 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _embedded_uri(root: Path) -> str:
+def _sqlite_uri(root: Path) -> str:
     database = store_folder(root) / "mlflow.db"
-    if bad := set("?%") & set(str(database)):
-        raise mistake(
-            f"the project's folder {database.parents[1]} holds {min(bad)!r}, which no sqlite"
-            " address can carry: rename the folder, or name a store in MLFLOW_TRACKING_URI"
+    if forbidden := set("?%") & set(str(database)):
+        raise LatentlabError(
+            f"the project's folder {database.parents[1]} contains {min(forbidden)!r}, which is not"
+            " allowed in an SQLite address: rename the folder, or set MLFLOW_TRACKING_URI to"
+            " another store"
         )
     return f"sqlite:///{database}"
 
 
 def _probe(uri: str) -> Iterator[str]:
-    """Yield the reason why the server does not answer, if it does not."""
+    """Yield the reason why the server does not answer. Yield nothing if it answers."""
+    address = without_password(uri).rstrip("/") + "/health"
     try:
-        urllib.request.urlopen(shown(uri).rstrip("/") + "/health", timeout=_PROBE_SECONDS).close()
+        urllib.request.urlopen(address, timeout=_PROBE_SECONDS).close()
     except urllib.error.HTTPError as error:
         with error:
             if error.code >= 500:
                 yield f"HTTP status {error.code}"
-    except (OSError, ValueError) as error:  # ValueError: not an address
+    except (OSError, ValueError) as error:  # ValueError: not a valid address
         yield str(getattr(error, "reason", error))
 
 
 def _mlflow() -> Any:
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    with collector_paused():
+    with gc_paused():
         import mlflow
 
-    # MLflow 3.17 on SQLAlchemy 2.1, its own affair: nothing a caller could do
+    # MLflow 3.17 with SQLAlchemy 2.1: a user cannot change this
     noload = "The ``noload`` loader strategy is deprecated"
     warnings.filterwarnings("ignore", noload, DeprecationWarning)
-    # its retries would be told line by line, beside our one warning
+    # urllib3 prints a line for each retry; delivery.py prints one warning instead
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     return mlflow
 
 
 def _connect(root: Path) -> Any:
-    """A client of the store; a local store is made and mended by one process at a time."""
+    """Return a client. A lock lets one process at a time create or update the local database."""
     uri, client = tracking_uri(root), _mlflow().MlflowClient
     if is_server(uri):
         return client(uri)
     folder = store_folder(root)
     folder.mkdir(parents=True, exist_ok=True)
-    # two processes that migrate one fresh database destroy it: MLflow has no lock of its own
+    # MLflow does not lock: two processes that migrate one new database destroy it
     with FileLock(folder / ".lock"):
-        if uri == _embedded_uri(root):
+        if uri == _sqlite_uri(root):
             database = folder / "mlflow.db"
-            embedded.make(database, client)
-            embedded.mend(database, artifacts_uri(root))
+            sqlite.create(database, client)
+            sqlite.update_locations(database, artifacts_uri(root))
         return client(uri)

@@ -1,4 +1,4 @@
-"""MLflow's interface over the project's store, for this machine only."""
+"""`python -m latentlab.tracking ui`: MLflow's web page with the runs of the project."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import socket
 import sys
 from pathlib import Path
 
-from latentlab.tracking.errors import mistake
 from latentlab.tracking.store import (
     artifacts_uri,
     is_server,
     open_store,
-    shown,
     tracking_uri,
+    without_password,
 )
+from latentlab.utils.errors import LatentlabError
 
 
 def ui_command(root: Path, port: int = 5000) -> list[str]:
-    """The command that shows the store's runs on http://127.0.0.1:port, to this machine only."""
+    """Return the command that serves http://127.0.0.1:port. Other machines cannot reach it."""
     uri = tracking_uri(root)
     return [
         *(sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri),
@@ -29,10 +29,10 @@ def ui_command(root: Path, port: int = 5000) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """`python -m latentlab.tracking ui`: create or repair the store, print the address, serve.
+    """Create or update the project's store, print the address, and serve MLflow's web page.
 
-    A tracking server has an interface of its own: only its address is printed. Raises
-    LatentlabError outside of a project, if the store does not work, or if no port is free.
+    If MLFLOW_TRACKING_URI is a tracking server, only its address is printed. Raises
+    LatentlabError outside a project, if the store does not work, or if no port is free.
     """
     summary = (main.__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser("python -m latentlab.tracking", description=summary)
@@ -41,12 +41,14 @@ def main(argv: list[str] | None = None) -> None:
     here = Path.cwd()
     root = next((p for p in (here, *here.parents) if (p / "params.yaml").is_file()), None)
     if root is None:
-        raise mistake(f"no params.yaml in {here} or above it: call this inside a project")
+        raise LatentlabError(
+            f"no params.yaml in {here} or the folders above it: run this command in a project"
+        )
     uri = tracking_uri(root)
     if is_server(uri):
-        print(f"the runs are on the server of MLFLOW_TRACKING_URI: {shown(uri)}")
+        print(f"the runs are on the server of MLFLOW_TRACKING_URI: {without_password(uri)}")
         return
-    with open_store(root):  # made under the lock, before `mlflow ui` makes it without one
+    with open_store(root):  # creates the database under the lock; `mlflow ui` has no lock
         pass
     port = free_port(5000)
     print(f"MLflow: http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
@@ -54,9 +56,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def free_port(first: int) -> int:
-    """The first of the hundred ports from `first` that nothing listens on."""
+    """Return the first free port from `first` to `first + 99`. Raises LatentlabError if none is."""
     for port in range(first, first + 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
-    raise mistake(f"the ports {first} to {first + 99} are all in use: stop one of the servers")
+    raise LatentlabError(
+        f"all ports from {first} to {first + 99} are in use: stop one of the servers"
+    )

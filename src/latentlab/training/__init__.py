@@ -1,12 +1,16 @@
-"""Fit one experiment: exactly, at full speed, and so that nothing is lost.
+"""Train one experiment: reproducible to the bit, resumable at any step, on one or more devices.
 
-loop          the Trainer, its company, its signals, and what it cost
-callbacks     seeds per batch, curves, EMA, the progress bar
-checkpoints   written whole, verified, two kept
-resume        which of them a training may go on from
-devices       where it runs; several processes end together
+loop              fit(): the length of a training, its callbacks, its cost
+trainer           Lightning's Trainer, exit codes
+callbacks         a seed for each batch, curves, weight averaging, progress bar
+checkpoints       write checkpoints, verify them, keep the newest two
+best_checkpoint   keep the weights with the lowest FID on validation images
+resume            find the checkpoint to resume from; one training in a folder at a time
+distributed       devices, processes, and how they end together
+fit_sampler       fit the latent sampler of an experiment
+write_run         write the run folder of a trained model
 """
 
-from latentlab.training.loop import Fitted, History, Schedule, data_module, fit
+from latentlab.training.loop import FitResult, History, Schedule, data_module, fit
 
-__all__ = ["Fitted", "History", "Schedule", "data_module", "fit"]
+__all__ = ["FitResult", "History", "Schedule", "data_module", "fit"]

@@ -1,4 +1,4 @@
-"""What accompanies a training: seeds per batch, curves, a progress bar. Knows no model."""
+"""Callbacks of a training: a seed for each batch, curves, weight averaging, a progress bar."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from torch import Tensor, distributed
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from latentlab.contracts import LatentlabError, weighted_means
+from latentlab.contracts import weighted_means
+from latentlab.utils.errors import LatentlabError
 
-Sink = Callable[[str, dict[str, float], int], None]
-"""Takes (split, values by quantity, training images seen so far)."""
+LogMetrics = Callable[[str, dict[str, float], int], None]
+"""A function of (split, values by quantity, number of training images so far)."""
 
 
 class SeedEachBatch(Callback):
-    """Seed torch by (seed, epoch, batch, rank), so that noise depends on the place alone.
+    """Seed torch before each batch with a hash of (seed, epoch, batch index, rank).
 
-    A training resumed at a batch, or validated more often, draws the same noise as any other.
+    So the noise of a batch does not depend on what was computed before. A resumed training, and a
+    training with more validations, draws the same noise.
     """
 
     def __init__(self, seed: int) -> None:
@@ -30,16 +32,16 @@ class SeedEachBatch(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        place = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
-        _seed(_mix(place), pl_module.device)
+        position = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        _seed(hash_seed(position), pl_module.device)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        place = (self.seed, trainer.current_epoch, -1, trainer.global_rank)
-        _seed(_mix(place), pl_module.device)
+        position = (self.seed, trainer.current_epoch, -1, trainer.global_rank)
+        _seed(hash_seed(position), pl_module.device)
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """Seed the CPU's generator and the device's; `torch.manual_seed` takes 0.1 ms for all."""
+    """Seed the generators of the CPU and of `device`. `torch.manual_seed` takes 0.1 ms for all."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
@@ -47,26 +49,34 @@ def _seed(seed: int, device: torch.device) -> None:
         torch.mps.manual_seed(seed)
 
 
-def _mix(place: tuple[int, ...]) -> int:
-    """Fold integers into 63 bits so that neighbours land far apart (multiply and xor-shift)."""
+def hash_seed(position: tuple[int, ...]) -> int:
+    """Hash integers to 63 bits (multiply and xor-shift), so that neighbours get unlike seeds."""
     state = 0x9E3779B97F4A7C15
-    for number in place:
+    for number in position:
         state = ((state ^ (number & 0xFFFFFFFF)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
         state ^= state >> 29
     return state >> 1
 
 
-class Curves(Callback):
-    """Collect what `training_step` and `validation_step` return, without a host sync per step.
+class MetricAccumulator(Callback):
+    """Collect the dicts {quantity: scalar tensor} that the training and validation steps return.
 
-    Each returns {quantity: scalar tensor}. Detached tensors wait in a list; every `log_every` steps
-    they are stacked, checked and handed to `sink` as means. Validation means weigh batches by
-    their size. Raises LatentlabError at a window that holds a non-finite number, naming the step.
+    Every `log_every_n_steps` steps, the mean of each quantity is passed to `log_metrics`, and the
+    number of steps to `on_log`. There is one device synchronization for each such window, not one
+    for each step. A validation mean weighs each batch by its size. Raises NonFiniteLossError for a
+    window with a value that is not finite.
     """
 
-    def __init__(self, sink: Sink, *, log_every: int, batch_size: int, advance: Callable) -> None:
-        self.sink, self.log_every, self.batch_size = sink, log_every, batch_size
-        self.advance = advance  # told how many steps were done: the progress bar
+    def __init__(
+        self,
+        log_metrics: LogMetrics,
+        *,
+        log_every_n_steps: int,
+        batch_size: int,
+        on_log: Callable[[int], None],
+    ) -> None:
+        self.log_metrics, self.on_log = log_metrics, on_log
+        self.log_every_n_steps, self.batch_size = log_every_n_steps, batch_size
         self.window: list[dict[str, Tensor]] = []
         self.validation: list[tuple[int, dict[str, Tensor]]] = []
 
@@ -74,28 +84,29 @@ class Curves(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.window.append({name: value.detach() for name, value in outputs.items()})
-        if _steps_done(trainer, batch_idx) % self.log_every == 0:
+        if _steps_done(trainer, batch_idx) % self.log_every_n_steps == 0:
             self.flush(_steps_done(trainer, batch_idx))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.flush(trainer.fit_loop.total_batch_idx + 1)
 
     def flush(self, steps: int) -> None:
-        """Hand over the mean of the window that ends with step number `steps`."""
+        """Log the means of the window that ends with step number `steps`."""
         if not self.window:
             return
         names = list(self.window[0])
         table = torch.stack([torch.stack([row[n] for n in names]) for row in self.window])
-        table = _sum_over_processes(table) / _processes()
-        table = table.cpu().double()  # (steps, quantities): the window's one host sync
+        table = _sum_over_processes(table) / _num_processes()
+        table = table.cpu().double()  # (steps, quantities); the only synchronization of the window
         self.window = []
         finite = table.isfinite().all(1)
         if not finite.all():
-            bad = int((~finite).nonzero()[0])
-            row = dict(zip(names, table[bad].tolist(), strict=True))
-            raise NonFiniteLossError(steps - len(table) + bad + 1, row)
-        self.sink("train", dict(zip(names, table.mean(0).tolist(), strict=True)), self._seen(steps))
-        self.advance(len(table))
+            first = int((~finite).nonzero()[0])
+            values = dict(zip(names, table[first].tolist(), strict=True))
+            raise NonFiniteLossError(steps - len(table) + first + 1, values)
+        means = dict(zip(names, table.mean(0).tolist(), strict=True))
+        self.log_metrics("train", means, steps * self.batch_size)
+        self.on_log(len(table))
 
     def on_validation_batch_end(
         self,
@@ -109,19 +120,17 @@ class Curves(Callback):
         self.validation.append((len(batch[0]), outputs))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        means = _shared_means(self.validation)
+        means = _means_over_processes(self.validation)
         self.validation = []
         if means and not trainer.sanity_checking:
-            self.sink("val", means, self._seen(trainer.fit_loop.total_batch_idx + 1))
-
-    def _seen(self, steps: int) -> int:
-        return steps * self.batch_size
+            images = (trainer.fit_loop.total_batch_idx + 1) * self.batch_size
+            self.log_metrics("val", means, images)
 
 
-def _shared_means(rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:
-    """Weighted means over the rows of all processes, each of which has seen its own images."""
+def _means_over_processes(rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:
+    """Weighted means over the rows of all processes. Each process has rows of its own images."""
     means = weighted_means(rows)
-    if _processes() == 1:
+    if _num_processes() == 1:
         return means
     count, device = sum(count for count, _ in rows), next(iter(rows[0][1].values())).device
     sums = torch.tensor([*means.values(), 1.0], dtype=torch.float64, device=device) * count
@@ -129,14 +138,14 @@ def _shared_means(rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]
     return {name: total / count for name, total in zip(means, totals, strict=True)}
 
 
-def _processes() -> int:
+def _num_processes() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def _sum_over_processes(numbers: Tensor) -> Tensor:
-    if _processes() > 1:
-        distributed.all_reduce(numbers)
-    return numbers
+def _sum_over_processes(values: Tensor) -> Tensor:
+    if _num_processes() > 1:
+        distributed.all_reduce(values)
+    return values
 
 
 def _steps_done(trainer: Trainer, batch_idx: int) -> int:
@@ -144,18 +153,18 @@ def _steps_done(trainer: Trainer, batch_idx: int) -> int:
 
 
 class NonFiniteLossError(LatentlabError):
-    """A loss became NaN or infinite: says at which step and what each quantity was."""
+    """A loss is NaN or infinite. The message has the step and the value of each quantity."""
 
     def __init__(self, step: int, row: dict[str, float]) -> None:
         values = ", ".join(f"{name} = {value:.4g}" for name, value in row.items())
         super().__init__(
-            f"the loss is not finite at step {step}: {values}. Training stopped."
-            " Try a smaller lr, precision 32-true, or look at the data"
+            f"the loss is not finite at step {step}: {values}. The training has stopped. Use a"
+            " smaller learning rate or trainer.precision 32-true, and check the data"
         )
         self.step = step
 
 
-class Unfused(Callback):
+class UnfusedOptimizer(Callback):
     """Run every optimizer as separate operations instead of one fused kernel."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -165,7 +174,7 @@ class Unfused(Callback):
 
 
 class EMA(WeightAveraging):
-    """Validate and keep the exponential moving average of the weights, w̄ ← decay·w̄ + (1−decay)·w.
+    """Average the weights, w_avg ← decay·w_avg + (1−decay)·w. Validate and keep the average.
 
     For GANs: Yazıcı et al. 2019, "The unusual effectiveness of averaging in GAN training".
     """
@@ -174,12 +183,12 @@ class EMA(WeightAveraging):
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning skips on_train_end where a resumed training finds nothing left to do
+        # Lightning does not call on_train_end if a resumed training has no step left
         self.on_train_end(trainer, pl_module)
 
 
-class Bar(Callback):
-    """A progress bar over all steps, moved once per logging window."""
+class ProgressBar(Callback):
+    """A progress bar over all steps. It is updated once for each window of the curves."""
 
     def __init__(self, name: str, steps: int) -> None:
         self.name, self.steps = name, steps

@@ -1,7 +1,8 @@
-"""Checkpoints one can trust a week of training with.
+"""Checkpoints that stay readable after a crash, a full disk or a power cut.
 
-A checkpoint is written aside, synced, read back and only then renamed to <step>-<digest>.ckpt; the
-one before stays. The digest in the name tells a damaged file from a good one, whatever damaged it.
+A checkpoint is written to the file `partial`, synced, read back, and renamed to
+<step>-<digest>.ckpt. The newest two are kept. A damaged file does not match the digest (SHA-256) in
+its name.
 """
 
 from __future__ import annotations
@@ -22,80 +23,81 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io import CheckpointIO
 
-from latentlab.files import sync
-from latentlab.training.callbacks import Curves
+from latentlab.training.callbacks import MetricAccumulator
+from latentlab.utils.files import sync
 
-KEPT = 2
+NUM_KEPT = 2
 
 
-def checkpoints(work: Path) -> list[Path]:
-    """The finished checkpoints in `work`, oldest first."""
+class DamagedCheckpointError(Exception):
+    """The content of a checkpoint does not match its name, or is no checkpoint."""
+
+
+def list_checkpoints(work: Path) -> list[Path]:
+    """Return the complete checkpoints in `work`, oldest first."""
     return sorted(work.glob("[0-9]*-*.ckpt"))
 
 
-class DamagedError(Exception):
-    """A checkpoint whose content is not what its name promises."""
+def write_checkpoint(folder: Path, step: int, content: dict[str, Any]) -> Path:
+    """Write and verify the checkpoint of `step`, then delete the older ones but one.
 
-
-def write(folder: Path, step: int, content: dict[str, Any]) -> Path:
-    """Store `content` as the checkpoint of `step`; older ones go only when it has been verified.
-
-    Raises OSError, with the older checkpoints untouched, if the disk does not take it.
+    Raises OSError if the disk is full. The older checkpoints are then unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _undisturbed():
+    with _signals_deferred():
         return _write(folder, step, content)
 
 
 def _write(folder: Path, step: int, content: dict[str, Any]) -> Path:
-    fresh = folder / "partial"
+    partial = folder / "partial"
     try:
-        with _Digesting(io.FileIO(fresh, "w")) as file:
+        with _HashingWriter(io.FileIO(partial, "w")) as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         digest = file.digest.hexdigest()
-        if _digest(fresh) != digest:
-            raise OSError(f"{fresh} reads back differently from what was written")
+        if _digest(partial) != digest:
+            raise OSError(f"{partial} has other content than was written")
         path = folder / f"{step:010d}-{digest[:16]}.ckpt"
-        os.replace(fresh, path)
+        os.replace(partial, path)
         sync(folder)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
-    for old in checkpoints(folder)[:-KEPT]:
+    for old in list_checkpoints(folder)[:-NUM_KEPT]:
         old.unlink()
     return path
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A checkpoint's content; nothing in it is unpickled. Raises DamagedError."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint, read without pickle. Raises DamagedCheckpointError."""
     if not _digest(path).startswith(path.stem.partition("-")[2]):
-        raise DamagedError(f"{path} is damaged (its content does not match its name)")
+        raise DamagedCheckpointError(f"{path} is damaged: its content does not match its name")
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # a foreign file fails in many ways; none may stop a training
-        raise DamagedError(f"{path} is damaged ({type(error).__name__})") from None
+    except Exception as error:  # a file that is no checkpoint can raise any exception
+        raise DamagedCheckpointError(f"{path} is damaged ({type(error).__name__})") from None
 
 
-class Checkpoints(Callback):
-    """Keep the last good states of a training in `folder`.
+class PeriodicCheckpoint(Callback):
+    """Write checkpoints during a training, into `folder`.
 
-    Saved after each validation and, inside an epoch, where a window of the curves ends and more
-    than `every_seconds` passed since the last one: always at a step whose losses are known to be
-    finite, and never at one that changes a number. `facts` (the MLflow run, the curves) go along.
+    A checkpoint is written after each validation. Inside an epoch, it is written where a window of
+    the curves ends, if more than `every_seconds` have passed since the last one. At these steps
+    the losses are known to be finite. Writing changes no number. `extra_state` returns what a
+    checkpoint holds besides Lightning's state: the MLflow run id, the curves, the seconds.
     """
 
     def __init__(
         self,
         folder: Path,
-        facts: Callable[[], dict[str, Any]],
-        curves: Curves,
+        extra_state: Callable[[], dict[str, Any]],
+        curves: MetricAccumulator,
         *,
         every_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder, self.facts, self.curves = folder, facts, curves
+        self.folder, self.extra_state, self.curves = folder, extra_state, curves
         self.every_seconds, self.clock = every_seconds, clock
         self.saved_at = clock()
 
@@ -103,10 +105,10 @@ class Checkpoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.curves.window or batch_idx + 1 == trainer.num_training_batches:
-            return  # the end of an epoch has its own hook
+            return  # on_train_epoch_end writes the checkpoint after the last batch
         due = self.clock() - self.saved_at >= self.every_seconds
         if trainer.world_size > 1:
-            due = trainer.strategy.broadcast(due)  # the processes' clocks differ
+            due = trainer.strategy.broadcast(due)  # the clocks of the processes differ
         if due:
             self.save(trainer)
 
@@ -122,55 +124,56 @@ class Checkpoints(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["latentlab"] = self.facts()
+        checkpoint["latentlab"] = self.extra_state()
 
 
-class VerifiedIO(CheckpointIO):
-    """How Lightning writes and reads checkpoints here: `path` names the folder and the step.
+class VerifiedCheckpointIO(CheckpointIO):
+    """Lightning's reader and writer of checkpoints. `path` is <folder>/<step>.
 
-    A disk that does not take a checkpoint costs a warning, not the training.
+    If a checkpoint cannot be written, a warning is printed and the training continues.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         try:
-            write(Path(path).parent, int(Path(path).name), checkpoint)
+            write_checkpoint(Path(path).parent, int(Path(path).name), checkpoint)
         except OSError as error:
             print(
-                f"warning: no checkpoint at step {Path(path).name}, the one before stays ({error})",
+                f"warning: the checkpoint at step {Path(path).name} cannot be written ({error})."
+                " The checkpoint before it is kept",
                 file=sys.stderr,
             )
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return read(Path(path))
+        return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the block's end: torch.save would report another error."""
+def _signals_deferred() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM after the block. Inside, torch.save would raise another error."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    waiting: list[tuple[int, Any]] = []
+    received: list[tuple[int, Any]] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.signal(n, lambda *call: waiting.append(call)) for n in numbers}
+    before = {n: signal.signal(n, lambda *call: received.append(call)) for n in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        for caught, _ in waiting:
-            signal.raise_signal(caught)
+        for call in received:
+            signal.raise_signal(call[0])
 
 
-class _Digesting(io.BufferedWriter):
-    """A file that computes the SHA-256 of what is written to it."""
+class _HashingWriter(io.BufferedWriter):
+    """A file that computes the SHA-256 of the bytes written to it."""
 
     def __init__(self, raw: io.RawIOBase) -> None:
         super().__init__(raw)

@@ -1,4 +1,4 @@
-"""The way back into a training: which one it is, where it stood, and that nobody else is at it."""
+"""Find the checkpoint to resume from, and let only one training use a work folder at a time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from latentlab.contracts import LatentlabError
-from latentlab.launcher import is_main_process
-from latentlab.training.checkpoints import DamagedError, checkpoints, read
+from latentlab.training.checkpoints import (
+    DamagedCheckpointError,
+    list_checkpoints,
+    read_checkpoint,
+)
+from latentlab.utils.errors import LatentlabError
+from latentlab.utils.launch import is_main_process
 
 PACKAGE = Path(__file__).parents[1]
-Row = tuple[str, str, int, float]  # split, quantity, images seen, value
+Row = tuple[str, str, int, float]  # split, quantity, training images so far, value
 
 
 @dataclass(frozen=True)
-class Resume:
-    """The last good state of an unfinished training: its file, MLflow run and curves so far.
+class ResumePoint:
+    """The newest good checkpoint of an unfinished training.
 
-    `seconds` is what the training had taken up to there.
+    path: the checkpoint. run_id: of the MLflow run. rows: the curves up to this point. seconds:
+    the duration of the training up to this point.
     """
 
     path: Path
@@ -36,7 +41,7 @@ class Resume:
 
 
 def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
-    """SHA-256 over configuration, data and this package's code: one for each training."""
+    """SHA-256 of the configuration (without `evaluation`), the data and the code of latentlab."""
     training = {key: value for key, value in resolved.items() if key != "evaluation"}
     digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode())
     digest.update(data_sha256.encode())
@@ -45,42 +50,42 @@ def fingerprint(resolved: dict[str, Any], data_sha256: str) -> str:
     return digest.hexdigest()
 
 
-def work_folder(root: Path, name: str, identity: str) -> Path:
-    """Where the checkpoints of the training with this fingerprint live until it has finished."""
-    return root / ".checkpoints" / name / identity[:16]
+def work_folder(root: Path, name: str, fingerprint: str) -> Path:
+    """Return the folder for the checkpoints of a training until it has finished."""
+    return root / ".checkpoints" / name / fingerprint[:16]
 
 
-def resumable(work: Path) -> Resume | None:
-    """The newest good checkpoint in `work`; None if there is none.
+def find_resume_point(work: Path) -> ResumePoint | None:
+    """Return the newest good checkpoint in `work`; None if there is none.
 
-    Says in one line each: a damaged checkpoint that it passes over, and the unfinished training of
-    another configuration, data or code that lies beside `work` and is not resumed.
+    Prints one line for a damaged checkpoint, and one line if other work folders of this model have
+    checkpoints: these belong to another configuration, data or code.
     """
-    for path in reversed(checkpoints(work)):
+    for path in reversed(list_checkpoints(work)):
         try:
-            facts = read(path)["latentlab"]
-        except DamagedError as error:
-            print(f"{error}: using the one before, if any", file=sys.stderr)
+            state = read_checkpoint(path)["latentlab"]
+        except DamagedCheckpointError as error:
+            print(f"{error}. The checkpoint before it is used, if there is one", file=sys.stderr)
             continue
-        rows = [tuple(row) for row in facts["rows"]]
-        return Resume(path, facts["run_id"], rows, facts["seconds"])
-    others = [folder for folder in work.parent.glob("*") if folder != work and checkpoints(folder)]
+        rows = [tuple(row) for row in state["rows"]]
+        return ResumePoint(path, state["run_id"], rows, state["seconds"])
+    siblings = work.parent.glob("*")
+    others = [folder for folder in siblings if folder != work and list_checkpoints(folder)]
     if others:
-        kept = ", ".join(sorted(map(str, others)))
         print(
-            f"starting anew: {kept} is of another configuration, data or code"
-            " (it stays, should you go back)",
+            f"training starts from the beginning: {', '.join(sorted(map(str, others)))} belongs to"
+            " another configuration, data or code, and is kept",
             file=sys.stderr,
         )
     return None
 
 
 @contextmanager
-def sole(work: Path) -> Iterator[None]:
-    """Be the only training that keeps its checkpoints in `work`. Raises LatentlabError if not.
+def lock_work_folder(work: Path) -> Iterator[None]:
+    """Hold a lock on `work` during a training. Raises LatentlabError if another training has it.
 
-    The lock goes with the process, however that ends. Of several processes of one training the
-    main one holds it.
+    The lock ends with the process, also if the process is killed. If a training has several
+    processes, its main process holds the lock.
     """
     if not is_main_process():
         yield
@@ -91,8 +96,8 @@ def sole(work: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise LatentlabError(
-            f"another process trains {work.parent.name} with this very configuration: wait for"
-            " its end, or stop it"
+            f"another process is training {work.parent.name} with the same configuration: wait"
+            " until it has finished, or stop it"
         ) from None
     try:
         yield
@@ -100,8 +105,8 @@ def sole(work: Path) -> Iterator[None]:
         lock.release()
 
 
-def clear(work: Path) -> None:
-    """Forget the checkpoints of a training that has finished."""
+def remove_work_folder(work: Path) -> None:
+    """Delete the checkpoints of a training that has finished."""
     shutil.rmtree(work, ignore_errors=True)
-    with suppress(OSError):  # another training's, of another configuration
+    with suppress(OSError):  # not empty: it holds checkpoints of another configuration
         work.parent.rmdir()

@@ -1,39 +1,70 @@
-"""Where images come from. `open_source` finds the one that the settings name."""
+"""Sources of images. `SOURCES` lists them; `load_source` loads the source of the settings.
+
+To add a source, write a module in this folder with a function `load(settings, root) -> Source`, and
+add one entry to `SOURCES`.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from latentlab.utils.errors import LatentlabError
 
-from latentlab.contracts import LatentlabError
-from latentlab.data.rows import ImageRows
-from latentlab.data.settings import DataSettings
+if TYPE_CHECKING:  # settings.py imports this file, which must therefore be cheap to import
+    import numpy as np
+
+    from latentlab.data.disk_array import DiskArray
+    from latentlab.data.settings import DataSettings
 
 DATA_VARIABLE = "LATENTLAB_DATA"
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """`module` of this folder loads the source. `needs_size`: its images have no common size."""
+
+    module: str
+    needs_size: bool = False
+
+
+SOURCES = {
+    "digits": SourceEntry("digits"),
+    "mnist": SourceEntry("idx"),
+    "fashion_mnist": SourceEntry("idx"),
+    "cifar10": SourceEntry("cifar"),
+    "image_folder": SourceEntry("folder", needs_size=True),
+    "shards": SourceEntry("shards", needs_size=True),
+}
 
 
 @dataclass(frozen=True)
 class Images:
     """`pixels` uint8 (N, C, H, W), in memory or on disk; `labels` int64 (N,) or None; `names` (N,).
 
-    A name is what split.csv says: the index in the source's own file, or a path relative to the
-    folder of images.
+    `names` go into split.csv: the index in the source's own file, or a path relative to the folder
+    of images.
     """
 
-    pixels: np.ndarray | ImageRows
+    pixels: np.ndarray | DiskArray
     labels: np.ndarray | None
     names: Sequence[object]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set before it is split; `test` is the official test split where there is one.
+    """A data set before it is split.
 
-    `classes[label]` is the class's name. `unreadable` lists the files that were left out.
+    Attributes:
+        name: the key in `SOURCES`.
+        train: the images to split.
+        test: the official test split; None if there is none.
+        classes: classes[label] is the name of a class; None without labels.
+        unreadable: the files that were skipped.
     """
 
     name: str
@@ -43,46 +74,37 @@ class Source:
     unreadable: tuple[str, ...] = ()
 
 
-def open_source(settings: DataSettings, root: Path) -> Source:
-    """Load, or download and load, the set that `settings.name` names; `root` is the project's.
+def load_source(settings: DataSettings, root: Path) -> Source:
+    """Load the data set `settings.name`, after a download if necessary.
 
-    Public sets lie in sub-folders of the folder that the environment variable LATENTLAB_DATA names,
-    by default data/raw.
+    `root` is the folder of the project.
 
     Raises:
-        LatentlabError: files absent and not to be had, damaged, unreadable or too few.
+        LatentlabError: files that are missing and cannot be downloaded, damaged files, unreadable
+            files, or too few images.
     """
-    if settings.name == "digits":
-        from latentlab.data.sources.digits import load_digits
-
-        return load_digits()
-    if settings.name == "image_folder":
-        from latentlab.data.sources.folder import load_folder
-
-        return load_folder(_home(root, settings.folder), settings, scratch=root / "data")
-    if settings.name == "shards":
-        from latentlab.data.sources.shards import load_shards
-
-        return load_shards(_home(root, settings.folder), settings, scratch=root / "data")
-    raw = Path(os.environ.get(DATA_VARIABLE) or _home(root, "data/raw"))
-    if settings.name == "cifar10":
-        from latentlab.data.sources.cifar import load_cifar10
-
-        return load_cifar10(raw)
-    from latentlab.data.sources.idx import load_idx_set
-
-    return load_idx_set(settings.name, raw)
+    module = importlib.import_module(f"{__name__}.{SOURCES[settings.name].module}")
+    return module.load(settings, root)
 
 
-def absent(name: str, files: str, folder: Path, reason: object) -> LatentlabError:
-    """The error for a public set that is neither on disk nor to be downloaded."""
+def raw_folder(root: Path) -> Path:
+    """The folder of public data sets: the environment variable LATENTLAB_DATA, or data/raw."""
+    return Path(os.environ.get(DATA_VARIABLE) or project_path(root, "data/raw"))
+
+
+def project_path(root: Path, relative: str) -> Path:
+    """A path in the project `root`.
+
+    DVC runs an experiment in a copy of the project, without files that git does not track. Such
+    files are found in the original project.
+    """
+    original = Path(os.environ.get("DVC_ROOT") or root)
+    return original / relative if (original / relative).exists() else root / relative
+
+
+def not_found(name: str, files: str, folder: Path, reason: object) -> LatentlabError:
+    """Return the error for a public data set that is not on disk and cannot be downloaded."""
     return LatentlabError(
         f"{name}: {files} not found under {folder}. {reason} Put {files} into {folder / name}, or "
-        f"set {DATA_VARIABLE} to a folder that holds {name}/ with them."
+        f"set {DATA_VARIABLE} to a folder that contains {name}/ with these files."
     )
-
-
-def _home(root: Path, relative: str) -> Path:
-    """Untracked inputs stay in the real project while DVC runs an experiment in a copy of it."""
-    home = Path(os.environ.get("DVC_ROOT") or root)
-    return home / relative if (home / relative).exists() else root / relative

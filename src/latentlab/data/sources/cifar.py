@@ -1,10 +1,10 @@
-"""CIFAR-10 in its binary version: 3073-byte records, no pickle anywhere.
+"""CIFAR-10 in its binary version: records of 3073 bytes, without pickle.
 
 A record is one label byte, then the red, green and blue plane of a 32 × 32 image, row by row.
 A. Krizhevsky (2009), "Learning multiple layers of features from tiny images".
 
-The archive is known by its published MD5. Files that were unpacked by hand are checked for length,
-label range and the set's exactly equal class counts.
+The archive is verified by its published MD5. For unpacked files, the length, the range of the
+labels and the equal class counts are verified.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from latentlab.contracts import LatentlabError
 from latentlab.data.download import download, file_md5
-from latentlab.data.sources import Images, Source, absent
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import Images, Source, not_found, raw_folder
+from latentlab.utils.errors import LatentlabError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -35,12 +36,13 @@ CLASSES = (
 )
 
 
-def load_cifar10(raw: Path) -> Source:
-    """Load the archive, or its unpacked folder, from `raw`/cifar10 or `raw`; else download it.
+def load(settings: DataSettings, root: Path) -> Source:
+    """Load the archive, or its unpacked folder, from cifar10/ in `raw_folder`, or download it.
 
     Raises:
-        LatentlabError: absent and not to be downloaded, or damaged.
+        LatentlabError: the files are missing and cannot be downloaded, or they are damaged.
     """
+    raw = raw_folder(root)
     places = (raw / "cifar10", raw)
     folder = next((place / FOLDER for place in places if (place / FOLDER).is_dir()), None)
     if folder is not None:
@@ -51,11 +53,11 @@ def load_cifar10(raw: Path) -> Source:
         try:
             download([URL], archive, _check_archive)
         except LatentlabError as error:
-            raise absent("cifar10", f"{ARCHIVE} or its folder {FOLDER}", raw, error) from error
+            raise not_found("cifar10", f"{ARCHIVE} or its folder {FOLDER}", raw, error) from error
     else:
         _check_archive(archive)
     try:
-        # Nothing is unpacked to disk: a member's name and type can do no harm.
+        # Nothing is unpacked to disk, so names and types of the members are not a risk.
         with tarfile.open(archive, "r:gz") as tar:
             members = {member.name: member for member in tar if member.isreg()}
             return _assemble(archive, lambda name: _read_member(tar, members, name))
@@ -64,18 +66,18 @@ def load_cifar10(raw: Path) -> Source:
 
 
 def parse_records(content: bytes, count: int, where: Path) -> tuple[np.ndarray, np.ndarray]:
-    """`count` binary records → images uint8 (count, 3, 32, 32), labels int64 (count,).
+    """`count` binary records → images uint8 (count, 3, 32, 32) and labels int64 (count,).
 
     Raises:
-        LatentlabError: another length, or a label above 9.
+        LatentlabError: another number of bytes, or a label above 9.
     """
     if len(content) != count * RECORD_BYTES:
-        state = "is truncated: it holds" if len(content) < count * RECORD_BYTES else "holds"
+        state = "is truncated: it has" if len(content) < count * RECORD_BYTES else "has"
         raise _damaged(where, f"{state} {len(content)} bytes", f"{count * RECORD_BYTES} bytes")
     records = np.frombuffer(content, np.uint8).reshape(count, RECORD_BYTES)
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= len(CLASSES):
-        raise _damaged(where, f"holds the label {labels.max()}", "labels 0 to 9")
+        raise _damaged(where, f"has the label {labels.max()}", "labels 0 to 9")
     return records[:, 1:].reshape(count, *SHAPE), labels
 
 
@@ -86,7 +88,7 @@ def _assemble(where: Path, read: Callable[[str], bytes]) -> Source:
         labels = np.concatenate([pair[1] for pair in pairs])
         counts = np.bincount(labels, minlength=len(CLASSES))
         if (counts != len(labels) // len(CLASSES)).any():
-            raise _damaged(where, f"has the class counts {counts.tolist()}", "ten equal ones")
+            raise _damaged(where, f"has the class counts {counts.tolist()}", "ten equal counts")
         pixels = np.concatenate([pair[0] for pair in pairs])
         parts.append(Images(pixels, labels, range(len(labels))))
     return Source("cifar10", parts[0], parts[1], CLASSES)
@@ -94,7 +96,7 @@ def _assemble(where: Path, read: Callable[[str], bytes]) -> Source:
 
 def _read_file(path: Path) -> bytes:
     if not path.is_file():
-        raise _damaged(path, "is absent", f"{RECORDS * RECORD_BYTES} bytes")
+        raise _damaged(path, "is missing", f"{RECORDS * RECORD_BYTES} bytes")
     with path.open("rb") as file:
         return file.read(RECORDS * RECORD_BYTES + 1)
 
@@ -114,6 +116,6 @@ def _check_archive(path: Path) -> None:
 
 def _damaged(path: Path, found: str, expected: str) -> LatentlabError:
     return LatentlabError(
-        f"{path} {found}; expected: {expected}. Delete it to have {ARCHIVE} downloaded again, or "
-        f"put an undamaged copy in its place (the binary version; the Python one is not read)."
+        f"{path} {found}; expected: {expected}. Delete it to download {ARCHIVE} again, or put an "
+        "undamaged copy of the binary version in its place. The Python version is not supported."
     )

@@ -1,7 +1,7 @@
-"""The user's own images: every file below a folder that Pillow can read, sub-folders as classes.
+"""The user's own images: every file below a folder that Pillow can read. Sub-folders are classes.
 
-Files are decoded in a few threads into a disk-backed array, so that memory stays small however many
-there are. Whatever cannot be read is named, with its reason.
+Files are decoded in several threads into an array on disk, so memory does not grow with the number
+of images. Files that cannot be read are listed with a reason.
 """
 
 from __future__ import annotations
@@ -14,51 +14,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.contracts import ImageShape, LatentlabError, to_float
-from latentlab.data.decode import decode_images, listed
-from latentlab.data.rows import scratch_rows
+from latentlab.contracts import ImageShape, to_float
+from latentlab.data.decoding import decode_images, format_files
+from latentlab.data.disk_array import temporary_array
 from latentlab.data.settings import DataSettings
-from latentlab.data.sources import Images, Source
+from latentlab.data.sources import Images, Source, project_path
+from latentlab.utils.errors import LatentlabError
 
-CLUTTER = {"thumbs.db", "desktop.ini"}  # left by file managers; hidden files are skipped too
+IGNORED = {"thumbs.db", "desktop.ini"}  # files of file managers; hidden files are ignored too
 
 
-def load_folder(folder: Path, settings: DataSettings, *, scratch: Path) -> Source:
-    """Read `folder` at settings.size and settings.channels (None: 3).
+def load(settings: DataSettings, root: Path) -> Source:
+    """Read the images of `settings.folder` with settings.size and settings.channels (None: 3).
 
-    The first folder level gives the classes; fewer than two mean no labels. Hidden files are
-    ignored. Links that leave the folder, links to folders, things that are not regular files and
-    pictures beyond Pillow's decompression-bomb limit count as unreadable. The decoded images rest
-    in an unnamed temporary file in `scratch`, which vanishes with the returned source.
+    Folders of the first level are the classes. Fewer than two classes mean no labels. Hidden files
+    are ignored. Unreadable are: links that leave the folder, links to folders, files that are not
+    regular, and images beyond Pillow's limit for decompression bombs. The decoded images are in a
+    temporary file in data/, which is removed with the returned source.
 
     Raises:
-        LatentlabError: no folder, no images, images beside class folders, or unreadable files while
-            on_unreadable is "stop".
+        LatentlabError: no folder, no images, images beside class folders, or unreadable files if
+            on_unreadable is "error".
     """
-    assert settings.size is not None  # DataSettings saw to it
+    folder = project_path(root, settings.folder)
+    assert settings.size is not None  # DataSettings requires it
     if not folder.is_dir():
         raise LatentlabError(
-            f"{folder} is not a folder; put your images there, one sub-folder per class if you "
-            "have classes, or set data.folder."
+            f"{folder} is not a folder. Put your images there, with one sub-folder per class if "
+            "there are classes, or set data.folder."
         )
     names, problems = list_images(folder)
-    refuse_mixture(folder, names)
+    refuse_mixed_folder(folder, names)
     shape = (len(names), settings.channels or 3, settings.size, settings.size)
-    pixels = scratch_rows(shape, scratch)
+    pixels = temporary_array(shape, root / "data")
     reasons = decode_images(lambda row: folder / names[row], pixels)
     problems |= {names[row]: why for row, why in reasons.items()}
-    if problems and settings.on_unreadable == "stop":
+    if problems and settings.on_unreadable == "error":
         raise LatentlabError(
             f"{len(problems)} of {len(problems.keys() | set(names))} files in {folder} cannot be "
-            f"read: {listed(problems)}. Repair or remove them, or set data.on_unreadable to skip."
+            f"read: {format_files(problems)}. Repair or remove these files, or set "
+            "data.on_unreadable to skip."
         )
     kept = [row for row, name in enumerate(names) if name not in problems]
     if not kept:
         raise LatentlabError(
-            f"{folder} holds no image that can be read ({len(problems)} unreadable: "
-            f"{listed(problems) or 'none'}); put your images there or set data.folder."
+            f"{folder} contains no image that can be read ({len(problems)} unreadable: "
+            f"{format_files(problems) or 'none'}). Put your images there or set data.folder."
         )
-    for new, old in enumerate(kept):  # close the gaps; new ≤ old, so nothing is overwritten early
+    for new, old in enumerate(kept):  # close the gaps; new ≤ old, so no needed row is overwritten
         if new != old:
             pixels[new] = pixels[old]
     names = [names[row] for row in kept]
@@ -68,12 +71,12 @@ def load_folder(folder: Path, settings: DataSettings, *, scratch: Path) -> Sourc
 
 
 def read_images(paths: Sequence[Path], image_shape: ImageShape) -> tuple[list[str], Tensor]:
-    """Image files, and folders of them, as a model of square images (C, H, H) wants them.
+    """Read image files, and folders of image files, for a model of square images (C, H, H).
 
-    Returns their names and float32 (N, C, H, H) in [0, 1], fitted as `load_folder` fits them.
+    Returns their names and images float32 (N, C, H, H) in [0, 1], preprocessed as in `load`.
 
     Raises:
-        LatentlabError: no image at all, or files that cannot be read, by name.
+        LatentlabError: no image, or files that cannot be read.
     """
     files: list[Path] = []
     problems: dict[str, str] = {}
@@ -92,15 +95,15 @@ def read_images(paths: Sequence[Path], image_shape: ImageShape) -> tuple[list[st
     if problems or not files:
         given = ", ".join(str(path) for path in paths)
         raise LatentlabError(
-            f"{len(problems)} files cannot be read: {listed(problems)}. Leave them out."
+            f"{len(problems)} files cannot be read: {format_files(problems)}. Leave them out."
             if problems
-            else f"no images in {given}; name image files or folders that hold some."
+            else f"There are no images in {given}. Give image files or folders of image files."
         )
     return [str(path) for path in files], to_float(torch.from_numpy(pixels))
 
 
 def list_images(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """All files below `folder` as sorted relative POSIX paths, and {refused path: reason}."""
+    """Return the files below `folder`, sorted relative POSIX paths, and {refused path: reason}."""
     top = folder.resolve()
     names, refused = [], {}
     for here, folders, files in os.walk(top):
@@ -109,27 +112,27 @@ def list_images(folder: Path) -> tuple[list[str], dict[str, str]]:
             if os.path.islink(path := Path(here, name)):
                 refused[path.relative_to(top).as_posix()] = "a link to a folder is not followed"
         for name in files:
-            if name.startswith(".") or name.lower() in CLUTTER:
+            if name.startswith(".") or name.lower() in IGNORED:
                 continue
             path = Path(here, name)
             relative = path.relative_to(top).as_posix()
             if not path.resolve().is_relative_to(top):
                 refused[relative] = "a link that leaves the folder"
-            elif not path.is_file():  # a pipe would block for ever
+            elif not path.is_file():  # reading a pipe would never end
                 refused[relative] = "not a regular file"
             else:
                 names.append(relative)
     return sorted(names), refused
 
 
-def refuse_mixture(folder: Path, names: list[str]) -> None:
-    """Raise LatentlabError if some images lie in class folders and some beside them."""
+def refuse_mixed_folder(folder: Path, names: list[str]) -> None:
+    """Raise LatentlabError if some images are in class folders and some beside them."""
     loose = [name for name in names if "/" not in name]
     if loose and len(loose) < len(names):
         raise LatentlabError(
-            f"{folder} holds {len(loose)} files beside its class folders: "
-            f"{listed(dict.fromkeys(loose, ''))}. Move them into a class folder or away; without "
-            "classes, put all images directly into the folder."
+            f"{folder} contains {len(loose)} files beside its class folders: "
+            f"{format_files(dict.fromkeys(loose, ''))}. Move these files into a class folder or "
+            "away. Without classes, put all images directly into the folder."
         )
 
 

@@ -1,12 +1,12 @@
-"""MNIST and Fashion-MNIST from IDX files, plain or gzipped, each verified before it is used.
+"""MNIST and Fashion-MNIST from IDX files, plain or gzipped. Each file is verified.
 
 Format: two zero bytes, the element type (8: unsigned byte), the number of dimensions, each
 dimension as a big-endian 32-bit integer, then the bytes. Y. LeCun et al. (1998), "Gradient-based
 learning applied to document recognition"; H. Xiao et al. (2017), "Fashion-MNIST".
 
-MNIST's files are known by the SHA-256 of their decompressed content, so it does not matter who
-compressed them. For Fashion-MNIST only the published MD5 of the .gz files is known here: plain
-files are checked for magic number, dimensions, length and the set's equal class counts instead.
+MNIST's files are verified by the SHA-256 of their decompressed content, which does not depend on
+the compression. For Fashion-MNIST only the MD5 of the .gz files is published. For its plain files,
+the magic number, dimensions, length and equal class counts are verified.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from latentlab.contracts import LatentlabError
 from latentlab.data.download import download, file_md5
-from latentlab.data.sources import Images, Source, absent
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import Images, Source, not_found, raw_folder
+from latentlab.utils.errors import LatentlabError
 
 
 @dataclass(frozen=True)
 class IdxFile:
-    """One file's name without .gz, its array's shape, and what it is recognised by."""
+    """One file: its name without .gz, the shape of its array, and its checksum."""
 
     stem: str
     shape: tuple[int, ...]
@@ -38,7 +39,7 @@ class IdxFile:
 
 @dataclass(frozen=True)
 class IdxSet:
-    """A set's class names, its folder in torchvision's layout, its mirrors, and its four files."""
+    """A data set: class names, its folder in torchvision's layout, mirrors, and four files."""
 
     classes: tuple[str, ...]
     torchvision: str
@@ -93,12 +94,15 @@ SETS = {
 }
 
 
-def load_idx_set(name: str, raw: Path) -> Source:
-    """Load "mnist" or "fashion_mnist" from `raw`/name (or torchvision's folders), or download it.
+def load(settings: DataSettings, root: Path) -> Source:
+    """Load `settings.name`, "mnist" or "fashion_mnist", from `raw_folder`, or download it.
+
+    The files are in <name>/, or in the folders that torchvision uses.
 
     Raises:
-        LatentlabError: a file is absent and cannot be downloaded, or is damaged.
+        LatentlabError: a file is missing and cannot be downloaded, or it is damaged.
     """
+    name, raw = settings.name, raw_folder(root)
     spec = SETS[name]
     folders = [raw / name, raw / name / spec.torchvision / "raw", raw / spec.torchvision / "raw"]
     missing = [file.stem for file in spec.files if _find(file, folders) is None]
@@ -109,8 +113,8 @@ def load_idx_set(name: str, raw: Path) -> Source:
             try:
                 download(urls, target, partial(read_idx, file=file))
             except LatentlabError as error:
-                listed = ", ".join(f"{stem}[.gz]" for stem in missing)
-                raise absent(name, listed, raw, error) from error
+                names = ", ".join(f"{stem}[.gz]" for stem in missing)
+                raise not_found(name, names, raw, error) from error
     arrays = [read_idx(_find(file, folders) or folders[0] / file.stem, file) for file in spec.files]
     parts = [
         Images(pixels[:, None], labels.astype(np.int64), range(len(pixels)))
@@ -120,7 +124,7 @@ def load_idx_set(name: str, raw: Path) -> Source:
 
 
 def read_idx(path: Path, file: IdxFile) -> np.ndarray:
-    """Read and verify one IDX file, gzipped if `path` ends in .gz; returns uint8 of `file.shape`.
+    """Read and verify one IDX file, gzipped if `path` ends in .gz. Return uint8 of `file.shape`.
 
     Raises:
         LatentlabError: wrong magic number, dimensions, length, checksum or class counts.
@@ -135,7 +139,7 @@ def read_idx(path: Path, file: IdxFile) -> np.ndarray:
     if found != file.shape:
         raise _damaged(path, f"declares the dimensions {found}", str(file.shape))
     if len(content) != needed:
-        state = "is truncated: it holds" if len(content) < needed else "holds at least"
+        state = "is truncated: it has" if len(content) < needed else "has at least"
         raise _damaged(path, f"{state} {len(content)} bytes (decompressed)", f"{needed} bytes")
     if file.sha256 and (found_sum := hashlib.sha256(content).hexdigest()) != file.sha256:
         raise _damaged(path, f"has the wrong checksum: content SHA-256 {found_sum}", file.sha256)
@@ -145,7 +149,7 @@ def read_idx(path: Path, file: IdxFile) -> np.ndarray:
     if not file.sha256 and values.ndim == 1:
         counts = np.bincount(values, minlength=10)
         if len(counts) != 10 or (counts != len(values) // 10).any():
-            raise _damaged(path, f"has the class counts {counts[:12].tolist()}", "ten equal ones")
+            raise _damaged(path, f"has the class counts {counts[:12].tolist()}", "ten equal counts")
     return values
 
 
@@ -155,7 +159,7 @@ def _find(file: IdxFile, folders: list[Path]) -> Path | None:
 
 
 def _content(path: Path, needed: int) -> bytes:
-    """The decompressed bytes, at most one more than needed: a gzip bomb stays small."""
+    """Return the decompressed bytes, at most `needed` + 1, so that a gzip bomb fills no memory."""
     if path.suffix != ".gz":
         with path.open("rb") as plain:
             return plain.read(needed + 1)
@@ -163,13 +167,13 @@ def _content(path: Path, needed: int) -> bytes:
         with gzip.open(path, "rb") as packed:
             return packed.read(needed + 1)
     except EOFError as error:
-        raise _damaged(path, "is truncated: its compressed data break off", "all of it") from error
+        raise _damaged(path, "is truncated: its compressed data end early", "all data") from error
     except (OSError, zlib.error) as error:
         raise _damaged(path, f"cannot be decompressed ({error})", "a gzip file") from error
 
 
 def _damaged(path: Path, found: str, expected: str) -> LatentlabError:
     return LatentlabError(
-        f"{path} {found}; expected: {expected}. Delete the file to have it downloaded again, or "
-        "put an undamaged copy in its place."
+        f"{path} {found}; expected: {expected}. Delete the file to download it again, or put an "
+        "undamaged copy in its place."
     )

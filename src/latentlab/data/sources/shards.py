@@ -1,8 +1,9 @@
-"""Images in tar shards: those of `latentlab shard`, known by checksum, or any WebDataset tars.
+"""Images in tar shards: shards of `latentlab shard`, with checksums, or any WebDataset tars.
 
-All shards are verified before the first image is decoded. With a manifest, `key.cls` holds the
-number of a class that it names. Without one, the texts of the .cls files are the classes, in order
-of number where all are numbers, else of the alphabet; without .cls files there are no labels.
+All shards are verified before the first image is decoded. With a manifest, `key.cls` contains the
+number of a class in the manifest. Without a manifest, the texts of the .cls files are the classes:
+in numerical order if all are numbers, else in alphabetical order. Without .cls files there are no
+labels.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-from latentlab.contracts import LatentlabError
-from latentlab.data.decode import decode_images, listed
-from latentlab.data.manifest import MANIFEST, Manifest, Shard, file_sha256, read_manifest
-from latentlab.data.rows import scratch_rows
+from latentlab.data.decoding import decode_images, format_files
+from latentlab.data.disk_array import temporary_array
 from latentlab.data.settings import DataSettings
-from latentlab.data.sources import Images, Source
-from latentlab.data.tar import DamagedTarError, read_samples
+from latentlab.data.shards.manifest import MANIFEST, Manifest, Shard, file_sha256, read_manifest
+from latentlab.data.shards.tar import DamagedTarError, read_samples
+from latentlab.data.sources import Images, Source, project_path
+from latentlab.utils.errors import LatentlabError
 
 
 class _Index:
-    """Where every image lies, at about 20 bytes each beside its name and its class's text."""
+    """The place of every image: about 20 bytes each, plus its name and the text of its class."""
 
     def __init__(self) -> None:
         self.paths: list[Path] = []
@@ -35,11 +36,15 @@ class _Index:
         self.texts: list[str | None] = []
 
     def add(self, path: Path, known: Shard | None) -> None:
-        """Append the images of one shard; DamagedTarError if it is not whole or not `known`."""
+        """Append the images of one shard. `known`: its entry in the manifest.
+
+        Raises:
+            DamagedTarError: the shard is damaged or does not match its entry.
+        """
         with path.open("rb") as file:
             number, before = len(self.paths), len(self.names)
             self.paths.append(path)
-            texts: dict[str | None, str | None] = {}  # one object for each text
+            texts: dict[str | None, str | None] = {}  # one string object for each class
             for sample in read_samples(file):
                 name = _packed_name(sample.key) if known else f"{path.name}/{sample.key}"
                 self.shards.append(number)
@@ -57,28 +62,30 @@ class _Index:
             return io.BytesIO(os.pread(file.fileno(), self.sizes[row], self.offsets[row]))
 
 
-def load_shards(folder: Path, settings: DataSettings, *, scratch: Path) -> Source:
-    """Read all shards of `folder` at settings.size and settings.channels (None: 3).
+def load(settings: DataSettings, root: Path) -> Source:
+    """Read all shards of `settings.folder` with settings.size and settings.channels (None: 3).
 
-    The decoded images rest in an unnamed temporary file in `scratch`. Shards that are links out of
-    the folder are refused, as an image folder's are.
+    The decoded images are in a temporary file in data/, which is removed with the returned source.
+    Shards that are links out of the folder are refused.
 
     Raises:
-        LatentlabError: no shards; shards that are absent, damaged, changed or not in the manifest,
-            by name; only some images with a class; images that cannot be read while on_unreadable
-            is "stop".
+        LatentlabError: no shards; shards that are missing, damaged, changed or not in the manifest;
+            images without a class beside images with a class; images that cannot be read if
+            on_unreadable is "error".
     """
-    assert settings.size is not None  # DataSettings saw to it
+    folder = project_path(root, settings.folder)
+    assert settings.size is not None  # DataSettings requires it
     manifest = read_manifest(folder)
     index = _index(folder, manifest)
     shape = (len(index.names), settings.channels or 3, settings.size, settings.size)
-    pixels = scratch_rows(shape, scratch)
+    pixels = temporary_array(shape, root / "data")
     problems = decode_images(index.read, pixels)
-    told = {index.names[row]: why for row, why in problems.items()}
-    if (problems and settings.on_unreadable == "stop") or len(problems) == len(index.names):
+    unreadable = {index.names[row]: why for row, why in problems.items()}
+    if (problems and settings.on_unreadable == "error") or len(problems) == len(index.names):
         raise LatentlabError(
             f"{len(problems)} of {len(index.names)} images in the shards of {folder} cannot be "
-            f"read: {listed(told)}. Pack them without these, or set data.on_unreadable to skip."
+            f"read: {format_files(unreadable)}. Pack the shards without these images, or set "
+            "data.on_unreadable to skip."
         )
     kept = [row for row in range(len(index.names)) if row not in problems]
     for new, old in enumerate(kept):  # close the gaps
@@ -88,11 +95,11 @@ def load_shards(folder: Path, settings: DataSettings, *, scratch: Path) -> Sourc
     names = [index.names[row] for row in kept]
     images = Images(pixels.first(len(kept)), labels, names)
     skipped = manifest.skipped if manifest else ()
-    return Source("shards", images, None, classes, tuple(sorted({*skipped, *told})))
+    return Source("shards", images, None, classes, tuple(sorted({*skipped, *unreadable})))
 
 
 def _index(folder: Path, manifest: Manifest | None) -> _Index:
-    """Verify every shard; one error names all that are wrong."""
+    """Verify every shard. One error lists all damaged shards."""
     from tqdm import tqdm
 
     index, problems = _Index(), {}
@@ -108,37 +115,37 @@ def _index(folder: Path, manifest: Manifest | None) -> _Index:
     if problems:
         raise LatentlabError(
             f"{len(problems)} of {len(shards)} shards in {folder} cannot be used: "
-            f"{listed(problems)}. Copy them anew from where they were made, or pack the images "
-            "again with `latentlab shard`."
+            f"{format_files(problems)}. Copy these shards again from their source, or pack the "
+            "images again with `latentlab shard`."
         )
     if not index.names:
         raise LatentlabError(
-            f"{folder} holds no images in .tar files; make shards with `latentlab shard IMAGES "
+            f"{folder} contains no images in .tar files. Make shards with `latentlab shard IMAGES "
             f"{folder}`, or set data.folder."
         )
     return index
 
 
 def _shards(folder: Path, manifest: Manifest | None) -> Iterator[tuple[Path, Shard | None]]:
-    """Every shard's path and what the manifest says of it: None if it says nothing."""
+    """Yield the path of every shard and its entry in the manifest; None without a manifest."""
     found = sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
     if manifest is None:
         yield from ((path, None) for path in found)
         return
     yield from ((folder / shard.file, shard) for shard in manifest.shards)
     known = {shard.file for shard in manifest.shards}
-    if strange := {path.name: "" for path in found if path.name not in known}:
+    if unknown := {path.name: "" for path in found if path.name not in known}:
         raise LatentlabError(
-            f"{folder} holds shards that {MANIFEST} does not list: {listed(strange)}. Move them "
-            "away, or pack all images again with `latentlab shard`."
+            f"{folder} contains shards that {MANIFEST} does not list: {format_files(unknown)}. "
+            "Move them away, or pack all images again with `latentlab shard`."
         )
 
 
 def _verify(path: Path, known: Shard | None, folder: Path) -> None:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise DamagedTarError("a link that leaves the folder")
-    if not path.is_file():  # a pipe would block for ever
-        raise DamagedTarError("a file of another kind" if path.exists() else "absent")
+    if not path.is_file():  # reading a pipe would never end
+        raise DamagedTarError("not a regular file" if path.exists() else "missing")
     if known is None:
         return
     if (size := path.stat().st_size) != known.bytes:
@@ -151,12 +158,12 @@ def _verify(path: Path, known: Shard | None, folder: Path) -> None:
 def _labels(
     texts: Sequence[str | None], manifest: Manifest | None, folder: Path
 ) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    """int64 labels (N,) and class names; None for fewer than two classes."""
+    """Return labels int64 (N,) and class names; (None, None) for fewer than two classes."""
     found = set(texts)
     if None in found and len(found) > 1:
         raise LatentlabError(
             f"{texts.count(None)} of {len(texts)} images in the shards of {folder} have no .cls "
-            "beside them; give all a class, or none."
+            "file. Either all images need a class or none. Add the missing .cls files."
         )
     present = [text for text in found if text is not None]
     if len(present) < 2:
@@ -170,12 +177,12 @@ def _labels(
     names = dict(enumerate(manifest.classes or ()))
     if not numbered or any(int(text) not in names for text in present):
         raise LatentlabError(
-            f"the shards of {folder} hold classes that {MANIFEST} does not name; pack the images "
-            "again with `latentlab shard`."
+            f"The shards of {folder} contain classes that {MANIFEST} does not list. Pack the "
+            "images again with `latentlab shard`."
         )
     return labels, tuple(names[int(text)] for text in present)
 
 
 def _packed_name(key: str) -> str:
-    """The path of the packed file, as `pack.sample_key` wrote it."""
+    """Return the path of the packed file: the inverse of shards.write.sample_key."""
     return os.fsdecode(unquote_to_bytes(key))

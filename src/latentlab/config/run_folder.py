@@ -1,0 +1,100 @@
+"""Read a run folder: runs/<name>, which stage train writes and everything later reads.
+
+It holds weights.pt and sampler.pt (state_dicts, read with `weights_only=True`), experiment.json
+(all that is needed to build the model again), history.csv, cost.json and mlflow_run_id. With
+`checkpoint: best` also weights_last.pt and best_checkpoint.json. The folder is complete: it can be
+copied to any place, and `latentlab.load` takes its path.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentlab.config.experiment import Experiment, build
+from latentlab.config.keys import nearest
+from latentlab.config.selection import CLASSIFIER, model_names
+from latentlab.utils.errors import LatentlabError
+
+
+def find_run(name: str, root: Path) -> Path:
+    """Return the run folder of a model. Raise LatentlabError that lists the trained ones."""
+    folder = root / "runs" / name
+    if (folder / "experiment.json").is_file():
+        return folder
+    trained = sorted(path.parent.name for path in root.glob("runs/*/experiment.json"))
+    configs = sorted([*model_names(root), CLASSIFIER])
+    exists = f"trained: {', '.join(trained) or 'none'}"
+    if name in configs:
+        raise LatentlabError(
+            f"{name!r} is not trained yet: run `dvc repro {_stage(name)}`; {exists}"
+        )
+    close = nearest(name, [*trained, *configs])
+    hint = f"did you mean {close!r}? " if close else ""
+    raise LatentlabError(f"unknown model {name!r}: {hint}{exists}; configs: {', '.join(configs)}")
+
+
+def rebuild(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:
+    """Build the experiment of a run folder, with trained weights; return it and experiment.json.
+
+    `allow`: packages whose classes the run may name. Raise LatentlabError for an incomplete or
+    damaged folder.
+    """
+    try:
+        stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+        data_spec = dict(stored["data_spec"])
+        data_spec["image_shape"] = tuple(data_spec["image_shape"])
+        experiment = build(
+            str(stored["name"]),
+            dict(stored["resolved"]),
+            data_spec,
+            root=folder,
+            files=f"{folder}/experiment.json",
+            allow=allow,
+        )
+        load_weights(experiment.model, folder / "weights.pt")
+        if experiment.sampler is not None:
+            load_weights(experiment.sampler, folder / "sampler.pt")
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise LatentlabError(
+            f"{folder} is not a complete run folder ({error}): run `dvc repro"
+            f" {_stage(folder.name)}` to write it again"
+        ) from None
+    return experiment, stored
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Load a state_dict into `module`. No code that the file may contain is run.
+
+    Raise LatentlabError for a file that is no state_dict of this module, OSError for a missing
+    file.
+    """
+    try:
+        module.load_state_dict(_read_weights(path))
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # a damaged file can raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise LatentlabError(f"{path} does not hold this model's weights: {reason}") from None
+
+
+def _read_weights(path: Path) -> Any:
+    """Read the file of torch.save. Raise ValueError for a small file that claims large tensors."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                raise ValueError("the file is compressed; torch.save never compresses")
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    for name, tensor in state.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} claims {tensor.numel():,} values, but does not hold them")
+    return state
+
+
+def _stage(name: str) -> str:
+    return name if name == CLASSIFIER else f"train@{name}"

@@ -1,0 +1,1 @@
+"""Image shards: write, describe and read tar files."""

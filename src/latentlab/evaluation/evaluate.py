@@ -1,0 +1,95 @@
+"""The metrics that every model gets: samples, reconstructions, features, and its own objective."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentlab.config.run_folder import load_weights
+from latentlab.contracts import LinearDecoder, Split, weighted_means
+from latentlab.evaluation.evaluator import Evaluator
+from latentlab.inference.trained import TrainedModel
+from latentlab.metrics.pca import PCA, principal_angles
+
+BATCH = 500
+
+
+def evaluate(
+    trained: TrainedModel, evaluator: Evaluator, *, real: Tensor, pca: PCA
+) -> dict[str, Any]:
+    """Return all metrics of a model by name, nested where a second thing is measured.
+
+    `real`: features (N, F) of the real test images. `pca`: the PCA of the training images, the
+    baseline of models with an encoder. A model without an encoder is reconstructed by latent
+    inversion, of the first `evaluation.inversion_num_images` test images.
+    """
+    settings = evaluator.settings
+    x = evaluator.test
+    if not trained.has_encoder:
+        x = x.first(settings.inversion_num_images)
+    samples = trained.sample(evaluator.num_samples, seed=settings.seed)
+    metrics: dict[str, Any] = {
+        **evaluator.score_samples(samples, real),
+        **evaluator.score_reconstructions(x, trained.reconstruct),
+        **evaluator.score_features(trained.replicas.method("features")),
+        "num_samples": evaluator.num_samples,
+        "num_reconstructed": len(x),
+        "latent_dim": trained.module.latent_dim,
+        "num_parameters": sum(p.numel() for p in trained.module.parameters()),
+        "test": objective(trained, evaluator.test, seed=settings.seed),
+        **_checkpoints(trained, evaluator, real),
+    }
+    if trained.has_encoder:
+        code_size = min(trained.module.latent_dim, pca.components.shape[1])
+        metrics["pca"] = evaluator.score_pca(pca, code_size, real)
+    if isinstance(trained.module, LinearDecoder):
+        metrics |= _principal_angles(trained.module, pca)
+    return metrics
+
+
+@torch.no_grad()
+def objective(trained: TrainedModel, test: Split, *, seed: int) -> dict[str, float]:
+    """Return the terms of `validation_step`, means over the test split. The seed sets its noise."""
+    rows, device = [], trained.module.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        labels = torch.full((len(test),), -1) if test.labels is None else test.labels
+        batches = zip(test.batches(BATCH), labels.split(BATCH), strict=True)
+        for index, (x, y) in enumerate(batches):
+            terms = trained.module.validation_step((x.to(device), y.to(device)), index)
+            rows.append((len(x), terms))
+    return weighted_means(rows)
+
+
+def _checkpoints(trained: TrainedModel, evaluator: Evaluator, real: Tensor) -> dict[str, Any]:
+    """Of a model with trainer.checkpoint = best: when it was best, and samples of the last weights.
+
+    Empty for a model whose last weights are the trained model.
+    """
+    last_weights = trained.folder / "weights_last.pt"
+    if not last_weights.exists():
+        return {}
+    module = deepcopy(trained.module).cpu()
+    load_weights(module, last_weights)
+    samples = replace(trained, module=module).sample(
+        evaluator.num_samples, seed=evaluator.settings.seed
+    )
+    return {
+        "best_checkpoint": json.loads((trained.folder / "best_checkpoint.json").read_text()),
+        "last_checkpoint": evaluator.score_samples(samples, real),
+    }
+
+
+def _principal_angles(model: LinearDecoder, pca: PCA) -> dict[str, float]:
+    """Angles between the subspaces of a linear decoder and of PCA, in radians."""
+    basis, _ = model.decoder_basis()  # (C·H·W, D)
+    angles = principal_angles(basis.detach().cpu(), pca.components[:, : basis.shape[1]])
+    return {
+        "principal_angle_max_rad": float(angles.max()),
+        "principal_angle_mean_rad": float(angles.mean()),
+    }

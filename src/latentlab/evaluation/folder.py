@@ -1,0 +1,44 @@
+"""The folder results/<name> that stage evaluate writes and the comparison page reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from latentlab.evaluation.evaluator import Evaluator
+from latentlab.evaluation.figures import save_figures
+from latentlab.evaluation.model_card import model_card
+from latentlab.evaluation.results import Result, write_result
+from latentlab.inference.trained import TrainedModel
+from latentlab.utils.files import fresh_folder, write_json
+
+
+def save_evaluation(
+    folder: Path,
+    trained: TrainedModel,
+    evaluator: Evaluator,
+    *,
+    metrics: Mapping[str, Any],
+    results: Mapping[str, Result],
+    start: float,
+) -> None:
+    """Write all files of an evaluation, or none: figures, metrics, diagnostics, card and cost.
+
+    `results`: name of the diagnostic → its result. `start`: `time.perf_counter()` when the
+    evaluation started; the cost includes writing the figures.
+    """
+    with fresh_folder(folder) as fresh:
+        save_figures(trained, evaluator, fresh)
+        (fresh / "diagnostics").mkdir()
+        for name, result in results.items():
+            write_result(result, fresh / "diagnostics" / name)
+        write_json(fresh / "metrics.json", metrics)
+        write_json(fresh / "card.json", model_card(trained, evaluator))
+        cost = json.loads((trained.folder / "cost.json").read_text())
+        cost["evaluate_seconds"] = round(time.perf_counter() - start, 2)
+        write_json(fresh / "cost.json", cost)
+        shutil.copyfile(trained.folder / "history.csv", fresh / "history.csv")

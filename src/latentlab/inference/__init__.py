@@ -1,0 +1,1 @@
+"""Use a trained model: encode, decode, sample, score, compress."""

@@ -1,0 +1,82 @@
+"""Classifier: a small convolutional network that scores and compares the images of every model.
+
+    loss = −log softmax(h(x))_y        for an image x of class y
+
+Its accuracy on reconstructions measures whether the class survives. Its penultimate layer (128
+values) is a feature space for the Fréchet distance. Inception's features have this role for natural
+images; these are for small ones. Training images are shifted at random, by up to a tenth of their
+side. Without labels the network keeps its initial weights: random features still rank samples
+(Naeem et al. 2020, section 5), and the reports call them `random`.
+
+Paper: Heusel et al. 2017, "GANs trained by a two time-scale update rule", section 3 (the FID).
+Paper: Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from latentlab.contracts import ImageShape
+from latentlab.optim.adam import adam_linear_decay
+from latentlab.transforms.augmentation import random_translation
+
+
+def _block(fan_in: int, fan_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(fan_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Classifier(LightningModule):
+    """`width`: channels of the first layer. `num_classes` 0: data without labels.
+
+    `lr`: Adam's learning rate, decays linearly to 0.
+    """
+
+    family = "classifier"
+
+    def __init__(
+        self, image_shape: ImageShape, *, num_classes: int, width: int = 32, lr: float = 2e-3
+    ) -> None:
+        super().__init__()
+        channels, height, _ = image_shape
+        self.num_classes, self.lr, self.max_shift = num_classes, lr, height // 10
+        self.trunk = nn.Sequential(
+            _block(channels, width),
+            nn.MaxPool2d(2),
+            _block(width, 2 * width),
+            nn.AdaptiveMaxPool2d(max(height // 4, 1)),
+            _block(2 * width, 2 * width),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(2 * width * 16, 128),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(128, max(num_classes, 1))
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.trunk(x)  # (B, 128)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x))  # (B, num_classes)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        x, y = batch
+        return self.loss(random_translation(x, self.max_shift), y)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        return self.loss(*batch)
+
+    def loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        logits = self(x)
+        accuracy = (logits.argmax(1) == y).float().mean()
+        return {"loss": F.cross_entropy(logits, y), "accuracy": accuracy}
+
+    def configure_optimizers(self) -> Any:
+        return adam_linear_decay(self, lr=self.lr)

@@ -1,1 +1,0 @@
-"""Networks in plain torch: mlp (fully connected), conv (strided pyramids)."""

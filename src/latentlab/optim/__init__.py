@@ -1,0 +1,1 @@
+"""Optimizers: Adam with linear decay, and the alternating steps of GANs."""

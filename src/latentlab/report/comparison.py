@@ -1,0 +1,225 @@
+"""Read results/ of all models and baselines; format them as plain text and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from latentlab.evaluation.results import StoredResult, read_result
+from latentlab.report.metrics import BY_KEY, Row, Values, decimals_of, text_of
+from latentlab.utils.errors import LatentlabError
+
+TEXT_COLUMNS = (
+    "fid", "reconstruction_mse", "psnr_db", "ssim", "probe_accuracy", "classifier_accuracy",
+    "num_parameters", "train_seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelResults:
+    """The content of results/<name>/.
+
+    `card`: the model card. `pca`: the PCA baseline with the same size of codes; None without an
+    encoder. `history`: "split/quantity" → [(training images, value)].
+    """
+
+    row: Row
+    card: dict[str, Any]
+    pca: Row | None
+    history: dict[str, list[tuple[float, float]]]
+    folder: Path
+    diagnostics: list[StoredResult] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The content of the page. `dataset`: the dataset card. `folder`: results/.
+
+    `rows`: the models in the order of the project, then the baselines.
+    """
+
+    models: list[ModelResults]
+    baselines: list[Row]
+    dataset: dict[str, Any]
+    folder: Path
+    seed: int = 0
+    data: str = ""
+    tasks: list[StoredResult] = field(default_factory=list)
+    rows: list[Row] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", [m.row for m in self.models] + self.baselines)
+
+
+def read_comparison(project: Any) -> Comparison:
+    """Read the results of all models of `project`, of the baselines and of the tasks.
+
+    Raises LatentlabError for a missing or unreadable file, and if two models were measured with
+    different features: their FIDs cannot be compared.
+    """
+    folder = project.root / "results"
+    models = [_read_model(folder / name, name) for name in project.models]
+    hint = "the baselines are not measured yet; run `dvc repro reference`"
+    dataset = _read_json(folder / "reference" / "card.json", hint)
+    measured = _read_json(folder / "reference" / "metrics.json", hint)
+    for model in models:
+        features, expected = model.card.get("features"), dataset.get("features")
+        if None not in (features, expected) and features != expected:
+            raise LatentlabError(
+                f"{model.row.name} was measured with the features {features!r}, the baselines with"
+                f" {expected!r}: both must be equal. Run `dvc repro evaluate@{model.row.name}`"
+            )
+    return Comparison(
+        models,
+        _baselines(models, measured),
+        dataset,
+        folder,
+        seed=project.seed,
+        data=str(dataset.get("data") or project.data.name),
+        tasks=[read_result(folder / "tasks" / name / "result") for name in project.tasks],
+    )
+
+
+def _read_model(folder: Path, name: str) -> ModelResults:
+    hint = f"{name} is not evaluated yet; run `dvc repro evaluate@{name}`"
+    metrics = _read_json(folder / "metrics.json", hint)
+    card = _read_json(folder / "card.json", hint)
+    cost = _read_json(folder / "cost.json", hint) if (folder / "cost.json").exists() else {}
+    diagnostics = _read_diagnostics(folder / "diagnostics")
+    values = _numbers(metrics) | _numbers(cost)
+    for key, value in _numbers(metrics.get("test") or {}).items():  # terms of the model's loss
+        values.setdefault(f"test_{key}", value)
+    for diagnostic in diagnostics:
+        named = {f"{diagnostic.name}/{key}": v for key, v in diagnostic.metrics.items()}
+        values |= {key: value for key, value in named.items() if key in BY_KEY}
+    pca = None
+    if isinstance(metrics.get("pca"), dict):
+        pca_values = _numbers(metrics["pca"])
+        pca_values.setdefault("latent_dim", values.get("latent_dim", math.nan))
+        pca = _pca_row(pca_values)
+    row = Row(name, str(card.get("title") or name), str(card.get("family") or "–"), values)
+    history = _read_history(folder / "history.csv")
+    return ModelResults(row, card, pca, history, folder, diagnostics)
+
+
+def _read_diagnostics(folder: Path) -> list[StoredResult]:
+    if not folder.is_dir():
+        return []
+    return [read_result(path) for path in sorted(folder.iterdir())]
+
+
+def _pca_row(values: Values) -> Row:
+    size = values.get("latent_dim", math.nan)
+    name = f"PCA-{size:.0f}" if math.isfinite(size) else "PCA"
+    return Row(name, name, "", values)
+
+
+def _baselines(models: Sequence[ModelResults], measured: Mapping[str, Any]) -> list[Row]:
+    """Real images, PCA once for each size of codes, raw pixels and noise, as far as measured.
+
+    Stage reference also measures PCA of one size: it adds values that the row of this size lacks.
+    """
+    pca: dict[str, Row] = {}
+    for model in models:
+        if model.pca:
+            pca.setdefault(model.pca.name, model.pca)
+    if measured.get("pca_gaussian"):
+        row = _pca_row(_numbers(measured["pca_gaussian"]))
+        known = pca.get(row.name, row)
+        pca[row.name] = Row(row.name, row.title, "", row.values | known.values)
+    rows = [Row("real", "Real images", "", _numbers(measured.get("real", {})))]
+    rows += sorted(pca.values(), key=lambda row: row.values.get("latent_dim", math.inf))
+    rows.append(Row("pixels", "Raw pixels", "", _numbers(measured.get("pixels", {}))))
+    rows.append(Row("noise", "Uniform noise", "", _numbers(measured.get("noise", {}))))
+    return [row for row in rows if row.values]
+
+
+def _numbers(values: Mapping[str, Any]) -> Values:
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _read_json(path: Path, hint: str) -> dict[str, Any]:
+    name = "/".join(path.parts[-3:])
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LatentlabError(f"{name} is missing: {hint}") from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise LatentlabError(f"{name} is not readable JSON ({error}): {hint}") from error
+    if not isinstance(content, dict):
+        raise LatentlabError(f"{name} has a {type(content).__name__}, not an object: {hint}")
+    return content
+
+
+def _read_history(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """history.csv (split, quantity, step, images, value) → "split/quantity": [(images, value)]."""
+    history: dict[str, list[tuple[float, float]]] = {}
+    if not path.exists():
+        return history
+    with path.open(newline="", encoding="utf-8") as file:
+        try:
+            for line in csv.DictReader(file):
+                point = float(line["images"] or line["step"]), float(line["value"])
+                history.setdefault(f"{line['split']}/{line['quantity']}", []).append(point)
+        except (KeyError, TypeError, ValueError) as error:
+            raise LatentlabError(
+                f"{'/'.join(path.parts[-3:])} is damaged ({error!r}): it needs the columns split, "
+                f"quantity, step, images, value. Run `dvc repro -f evaluate@{path.parent.name}`"
+            ) from error
+    return history
+
+
+def format_table(comparison: Comparison) -> str:
+    """The main metrics as aligned plain text; the baselines are below a line."""
+    metrics = [BY_KEY[key] for key in TEXT_COLUMNS]
+    digits = {metric.key: decimals_of(metric, comparison.rows) for metric in metrics}
+    heading = ["model", "family", *(metric.label for metric in metrics)]
+    cells = [
+        [row.name if row.family else row.title, row.family or "baseline"]
+        + [text_of(metric, row.values.get(metric.key), digits[metric.key]) for metric in metrics]
+        for row in comparison.rows
+    ]
+    widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
+    top, *lines = [_aligned(row, widths) for row in (heading, *cells)]
+    rule, count = "─" * len(top), len(comparison.models)
+    return "\n".join([top, rule, *lines[:count], rule, *lines[count:]])
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The first two columns are text, aligned left; all others are numbers, aligned right."""
+    padded = [
+        cell.ljust(width) if index < 2 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """All rows with all values, not rounded; a missing value is empty.
+
+    Text that a spreadsheet would read as a formula gets an apostrophe in front.
+    """
+    known = dict.fromkeys(BY_KEY)
+    keys = [*known, *sorted({key for row in comparison.rows for key in row.values} - set(known))]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["model", "type", "family", *map(_no_formula, keys)])
+    for row in comparison.rows:
+        values = [repr(row.values[key]) if key in row.values else "" for key in keys]
+        row_type = "model" if row.family else "baseline"
+        writer.writerow([_no_formula(row.name), row_type, _no_formula(row.family), *values])
+    return buffer.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,35 @@
+"""Stage classifier: data/prepared + configs/classifier.yaml → runs/classifier.
+
+Its accuracy and its features measure every model. For data without labels it stays untrained.
+"""
+
+from __future__ import annotations
+
+from latentlab.config import load_experiment, load_project
+from latentlab.data.prepared import read_meta
+from latentlab.training import FitResult, History, data_module, fit
+from latentlab.training.resume import (
+    find_resume_point,
+    fingerprint,
+    lock_work_folder,
+    remove_work_folder,
+    work_folder,
+)
+from latentlab.training.write_run import write_run
+
+
+def main(argv: list[str] | None = None) -> None:
+    project = load_project()
+    dataset = read_meta(project.prepared)
+    experiment = load_experiment("classifier", dataset.data_spec, project.root)
+    work = work_folder(project.root, "classifier", fingerprint(experiment.resolved, dataset.sha256))
+    data = data_module(experiment)
+    with lock_work_folder(work):
+        if dataset.num_classes >= 2:
+            fitted = fit(experiment, data, work=work, resume=find_resume_point(work))
+        else:
+            print("classifier: the data have no labels, so it is not trained")
+            fitted = FitResult(History(), {}, "cpu", True)
+        if fitted.is_main_process:
+            write_run(experiment, dataset, fitted, run_id="")
+            remove_work_folder(work)

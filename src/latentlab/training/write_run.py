@@ -1,0 +1,49 @@
+"""Write the run folder of a trained model. config/run_folder.py reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from latentlab.config import Experiment
+from latentlab.data.prepared import DatasetInfo
+from latentlab.training.loop import FitResult
+from latentlab.utils.files import fresh_folder, write_json
+
+
+def write_run(
+    experiment: Experiment, dataset: DatasetInfo, fitted: FitResult, *, run_id: str
+) -> Path:
+    """Write all files of runs/<name>, or none. `run_id`: of MLflow, empty without a run.
+
+    If the best checkpoint was kept, it becomes the model. Raise LatentlabError if the disk is full.
+    """
+    folder = experiment.project.root / "runs" / experiment.name
+    spec = {key: list(v) if isinstance(v, tuple) else v for key, v in dataset.data_spec.items()}
+    description = {
+        "name": experiment.name,
+        "data_spec": spec,
+        "data_sha256": dataset.sha256,
+        "resolved": experiment.resolved,
+        "device": fitted.device,
+    }
+    with fresh_folder(folder) as fresh:
+        if fitted.best is not None:
+            _save(experiment.model, fresh / "weights_last.pt")
+            experiment.model.load_state_dict(fitted.best.weights)
+            best = {"val_fid": fitted.best.value, "images": fitted.best.images}
+            write_json(fresh / "best_checkpoint.json", best)
+        _save(experiment.model, fresh / "weights.pt")
+        if experiment.sampler is not None:
+            _save(experiment.sampler, fresh / "sampler.pt")
+        write_json(fresh / "experiment.json", description)
+        write_json(fresh / "cost.json", fitted.cost)
+        (fresh / "history.csv").write_text(fitted.history.csv())
+        (fresh / "mlflow_run_id").write_text(run_id + "\n")
+    return folder
+
+
+def _save(module: torch.nn.Module, path: Path) -> None:
+    with path.open("wb") as file:  # torch.save of a path hides the reason why a disk is full
+        torch.save(module.cpu().state_dict(), file)

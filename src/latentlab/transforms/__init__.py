@@ -1,0 +1,1 @@
+"""Changes of images: corruption and augmentation."""

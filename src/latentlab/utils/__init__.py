@@ -1,0 +1,1 @@
+"""Files, errors, processes, memory and imports: no deep learning."""

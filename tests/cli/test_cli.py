@@ -1,0 +1,310 @@
+"""The `latentlab` command on trained models: files, seeds, messages and exit codes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import latentlab
+from latentlab.cli import main
+from latentlab.config import load_project
+from latentlab.data.prepared import read_split
+
+
+@pytest.fixture
+def run(tiny, tmp_path, monkeypatch):
+    """Call the command in the folder of the project."""
+    monkeypatch.chdir(tiny.root)
+    return lambda *argv: main([str(a) for a in argv])
+
+
+@pytest.fixture
+def digits(tiny, tmp_path):
+    """Three test images as PNG files; reading must not change their pixels."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    images = read_split(tiny.root / "data" / "prepared", "test").images[:3]
+    for row, pixels in enumerate(images):
+        Image.fromarray(pixels[0].numpy()).save(folder / f"{row}.png")
+    return folder, images
+
+
+def fails(run, capsys, *argv):
+    with pytest.raises(SystemExit) as stopped:
+        run(*argv)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["linear_ae", "vae", "dcgan"])
+def test_sample_saves_a_grid_and_equal_seeds_give_equal_images(run, tmp_path, capsys, model):
+    paths = [tmp_path / f"{name}.png" for name in ("a", "b", "c")]
+    for path, seed in zip(paths, (1, 1, 2), strict=True):
+        run("sample", model, "-n", 12, "--columns", 4, "--seed", seed, "-o", path)
+        assert capsys.readouterr().out == f"12 samples of {model}: {path}\n"
+    a, b, c = (path.read_bytes() for path in paths)
+    assert a == b != c
+    with Image.open(paths[0]) as picture:
+        assert picture.width > picture.height, "4 columns, 3 rows"
+
+
+def test_reconstruct_prints_the_error_of_every_image(run, tmp_path, digits, tiny, capsys):
+    folder, images = digits
+    run("reconstruct", "linear_ae", folder, "-o", tmp_path / "new" / "out.png")
+    lines = capsys.readouterr().out.splitlines()
+    x = images / 255
+    trained = latentlab.load("linear_ae", project=tiny.root)
+    sse = (trained.reconstruct(x) - x).square().flatten(1).sum(1)
+    errors = [float(line.split("SSE ")[1]) for line in lines[:3]]
+    assert errors == pytest.approx(sse.tolist(), abs=1e-3)
+    assert all(f"{row}.png" in line for row, line in enumerate(lines[:3]))
+    with Image.open(tmp_path / "new" / "out.png") as picture:
+        picture.verify()
+
+
+def test_encode_writes_codes_and_names(run, tmp_path, digits, tiny):
+    folder, images = digits
+    out = tmp_path / "new" / "codes.npz"
+    run("encode", "vae", folder / "2.png", folder / "0.png", "-o", out)
+    with np.load(out, allow_pickle=False) as file:
+        codes, names = file["codes"], file["names"]
+    expected = latentlab.load("vae", project=tiny.root).encode(images[[2, 0]] / 255)
+    assert codes.dtype == np.float32
+    np.testing.assert_allclose(codes, expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert [name.rsplit("/")[-1] for name in names] == ["2.png", "0.png"]
+    assert [p.name for p in out.parent.iterdir()] == ["codes.npz"]
+
+
+def test_images_of_any_size_and_colour_are_fitted(run, tmp_path, capsys):
+    Image.new("RGBA", (50, 30), (255, 0, 0, 128)).save(tmp_path / "big.png")
+    run("encode", "linear_ae", tmp_path / "big.png", "-o", tmp_path / "codes.npz")
+    assert "codes (1, 32) of linear_ae" in capsys.readouterr().out
+
+
+def test_results_prints_the_table_and_the_page(run, tiny, capsys):
+    run("results")
+    out = capsys.readouterr().out
+    for name in ("linear_ae", "vae", "dcgan", "Real images", "Raw pixels", "Uniform noise"):
+        assert name in out
+    assert f"page: {tiny.root / 'reports' / 'index.html'}" in out
+
+
+def test_the_project_and_run_folders_can_be_named(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["sample", "vae", "--project", str(tiny.root), "-n", "4"])
+    main(["sample", str(tiny.root / "runs" / "vae"), "-n", "4", "-o", "again.png"])
+    assert (tmp_path / "samples.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    error = fails(lambda *a: main(a), capsys, "sample", "vae")
+    assert error.startswith("error: no params.yaml in")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["sample", "vea"],
+            "error: unknown model 'vea': did you mean 'vae'? trained: classifier, dcgan, linear",
+        ),
+        (
+            ["sample", "stacked_ae"],
+            "error: 'stacked_ae' is not trained yet: run `dvc repro train@st",
+        ),
+        (["sample", "classifier"], "error: classifier has no latent sampler"),
+        (["sample", "vae", "--device", "warp"], "error: The device 'warp' cannot be used"),
+        (["sample", "vae", "-o", "runs"], "error: "),
+        (["sample", "vae", "-n", "0"], "must be ≥ 1, got 0"),
+        (["sample", "vae", "--seed", str(2**63)], "--seed: must be in 0 … 2^63 - 1, got 9223372"),
+        (["sample", "vae", "--cout", "3"], "unrecognized arguments: --cout"),
+        (["encode", "vae", "absent.png"], "absent.png"),
+        (["encode", "vae", "params.yaml"], "params.yaml"),
+        (["encode", "vae"], "the following arguments are required: images"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_2(run, capsys, argv, message):
+    error = fails(run, capsys, *argv)
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_an_empty_folder_is_an_error(run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    error = fails(run, capsys, "encode", "vae", tmp_path / "empty", "-o", tmp_path / "c.npz")
+    assert str(tmp_path / "empty") in error
+    assert not (tmp_path / "c.npz").exists()
+
+
+def test_a_pickle_in_place_of_weights_is_not_executed(fork, capsys):
+    class Payload:
+        def __reduce__(self):
+            return (fork.root / "executed").touch, ()
+
+    torch.save(Payload(), fork.root / "runs" / "vae" / "weights.pt")
+    error = fails(lambda *a: main(a), capsys, "sample", "vae", "--project", str(fork.root))
+    assert "weights.pt does not hold this model's weights" in error
+    assert not (fork.root / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["init"], ["select"], ["sample"], ["encode"], ["compress"], ["decompress"]]
+)
+def test_help_needs_no_slow_import(repo, command):
+    code = (
+        "import sys\n"
+        "from latentlab.cli import main\n"
+        "try:\n"
+        f"    main({[*command, '--help']!r})\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 0\n"
+        "slow = {'torch', 'lightning', 'mlflow', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(repo / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("usage: latentlab")
+
+
+def test_anomalies_are_sorted_and_compared_with_the_training_images(
+    run, tmp_path, digits, tiny, capsys
+):
+    folder, _ = digits
+    noise = torch.randint(256, (8, 8), generator=torch.Generator().manual_seed(0))
+    Image.fromarray(noise.to(torch.uint8).numpy()).save(folder / "noise.png")
+    run("anomalies", "linear_ae", folder, "-n", 2, "-o", tmp_path / "new" / "odd.png")
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][0].endswith("noise.png")
+    assert lines[0][2] == "above 100.0 %"
+    assert lines[-1][0].startswith("2 of 4 images with the largest error of linear_ae: ")
+    printed = [float(line[1].removeprefix("SSE ")) for line in lines[:-1]]
+    assert printed == sorted(printed, reverse=True)
+    trained = latentlab.load("linear_ae", project=tiny.root)
+    train = read_split(tiny.root / "data" / "prepared", "train").images / 255
+    errors = (trained.reconstruct(train) - train).square().flatten(1).sum(1)
+    for sse, line in zip(printed, lines[:-1], strict=True):
+        percent = float(line[2].removeprefix("above ").removesuffix(" %"))
+        assert percent == pytest.approx(100 * float((errors < sse).double().mean()), abs=0.11)
+    with Image.open(tmp_path / "new" / "odd.png") as picture:
+        picture.verify()
+
+
+def test_anomalies_need_the_training_images_of_the_model(fork, digits, capsys):
+    meta = fork.root / "data" / "prepared" / "meta.json"
+    meta.write_text(meta.read_text().replace('"sha256": "', '"sha256": "0'))
+    argv = ["anomalies", "vae", str(digits[0]), "--project", str(fork.root)]
+    error = fails(lambda *a: main(a), capsys, *argv)
+    assert "contains other images than the training data of vae" in error
+
+
+@pytest.mark.parametrize("model", ["linear_ae", "dcgan"])
+def test_compressed_images_are_read_back_as_reconstructions(
+    run, tmp_path, digits, tiny, capsys, model
+):
+    folder, images = digits
+    file, out = tmp_path / "new" / "three.latentz", tmp_path / "out"
+    run("compress", model, folder, "--step", 0.01, "-o", file)
+    assert f"3 images in {file.stat().st_size:,} bytes by {model}" in capsys.readouterr().out
+    run("decompress", file, "-o", out)
+    assert capsys.readouterr().out == f"3 images of {file}: {out}\n"
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png"]
+    x_hat = latentlab.load(model, project=tiny.root).reconstruct(images / 255)
+    for row in range(3):
+        with Image.open(out / f"{row}.png") as picture:
+            found = np.asarray(picture) / 255
+        assert np.abs(found - x_hat[row, 0].numpy()).max() < 0.02
+
+
+def test_a_larger_step_gives_a_smaller_file_and_the_default_adds_a_tenth_to_the_error(
+    run, tmp_path, tiny, digits
+):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    images = read_split(tiny.root / "data" / "prepared", "test").images
+    for row, pixels in enumerate(images):
+        Image.fromarray(pixels[0].numpy()).save(folder / f"{row:03d}.png")
+    files = [tmp_path / f"{name}.latentz" for name in ("fine", "coarse", "default")]
+    for file, step in zip(files, (["--step", 0.05], ["--step", 0.5], []), strict=True):
+        run("compress", "linear_ae", folder, *step, "-o", file)
+    assert files[0].stat().st_size > files[1].stat().st_size
+    run("decompress", files[2], "-o", tmp_path / "out")
+    pictures = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").iterdir())]
+    x, found = images[:, 0].numpy() / 255, np.stack(pictures) / 255
+    x_hat = latentlab.load("linear_ae", project=tiny.root).reconstruct(images / 255)[:, 0].numpy()
+    own, all_ = (((y - x) ** 2).sum((1, 2)).mean() for y in (x_hat, found))
+    assert 1.0 < all_ / own < 1.2
+
+
+def test_a_damaged_file_and_a_file_of_other_weights_are_errors(fork, tmp_path, digits, capsys):
+    here = ["--project", str(fork.root)]
+    file = tmp_path / "a.latentz"
+    main(["compress", "vae", str(digits[0]), "-o", str(file), *here])
+    capsys.readouterr()
+    whole = file.read_bytes()
+    out = ["-o", str(tmp_path / "out")]
+    call = lambda *a: main(["decompress", *a, *out, *here])  # noqa: E731
+    for content, message in (
+        (whole[:-9], "damaged or incomplete"),
+        (whole[:50] + b"?" + whole[51:], "damaged or incomplete"),
+        (b"PNG" + whole, "must be a file of `latentlab compress`"),
+        (b"", "must be a file of `latentlab compress`"),
+    ):
+        file.write_bytes(content)
+        assert message in fails(call, capsys, str(file))
+    file.write_bytes(whole)
+    error = fails(call, capsys, str(file), "--model", str(fork.root / "runs" / "linear_ae"))
+    assert "written with other weights of 'vae'" in error
+    assert not (tmp_path / "out").exists(), "no partial output"
+    call(str(file))
+    assert "exists already" in fails(call, capsys, str(file))
+    for argv, message in (
+        (["compress", "vae", str(digits[0]), "--step", "0"], "must be > 0, got 0"),
+        (["decompress", str(tmp_path / "absent")], "absent"),
+        (["decompress", "/dev/zero"], "/dev/zero is not a regular file"),
+    ):
+        assert message in fails(lambda *a: main([*a, *here]), capsys, *argv)
+
+
+def test_init_writes_a_project_and_select_chooses_what_it_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["init", "new/project"])
+    said = capsys.readouterr().out
+    assert said.startswith("new project in new/project. To train")
+    assert said.endswith(":\n  cd new/project\n  dvc repro\n")
+    project = load_project(tmp_path / "new" / "project")
+    assert project.models["vae"] == "configs/vae.yaml"
+    assert "exists already" in fails(lambda *a: main(a), capsys, "init", "new/project")
+    main(["select", "--project", "new/project", "linear_svm", "vae"])
+    assert capsys.readouterr().out == "models: vae, dcgan\ntasks: linear_svm\n"
+    monkeypatch.chdir(tmp_path / "new" / "project")
+    main(["select", "gan"])
+    assert capsys.readouterr().out == "models: gan\ntasks: none\n"
+    assert list(load_project().models) == ["gan"]
+    error = fails(lambda *a: main(a), capsys, "select", "gann")
+    assert error == "error: configs/ has no model or task 'gann'; did you mean 'gan'?\n"
+    assert "the following arguments are required: NAME" in fails(lambda: main(["select"]), capsys)
+
+
+def test_a_model_of_the_user_is_importable_from_the_project(fork, tmp_path, monkeypatch, capsys):
+    """`latentlab` does not have the folder of the project on its path; `allow` adds it."""
+    own = fork.root / "my_models"
+    own.mkdir()
+    (own / "mine.py").write_text("from latentlab.models.vae import VAE as Mine\n")
+    stored = fork.root / "runs" / "vae" / "experiment.json"
+    stored.write_text(stored.read_text().replace("latentlab.models.vae.VAE", "my_models.mine.Mine"))
+    monkeypatch.chdir(fork.root)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    error = fails(lambda *a: main(a), capsys, "sample", "vae")
+    assert "write `allow: [my_models]`" in error
+    fork.edit("params.yaml", allow=["my_models"])
+    main(["sample", "vae", "-n", "4", "-o", str(tmp_path / "own.png")])
+    assert (tmp_path / "own.png").is_file()
+    sys.modules.pop("my_models.mine")
+    sys.modules.pop("my_models")

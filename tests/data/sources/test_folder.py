@@ -1,0 +1,215 @@
+"""The source image_folder: classes, unreadable files, links, error messages."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from image_files import write_grey
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import load_source
+from latentlab.data.sources.folder import read_images
+from latentlab.utils.errors import LatentlabError
+
+ODD = 'eel/d,"1"\n猫.webp'
+
+
+def load(root: Path, **settings):
+    given = {"name": "image_folder", "folder": "images", "size": 8} | settings
+    return load_source(DataSettings(**given), root)
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    for number, name in enumerate(["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", ODD]):
+        write_grey(folder / name, 40 * number)
+    return folder
+
+
+def test_sub_folders_are_classes_and_images_are_sorted_by_path(tmp_path, images) -> None:
+    (images / ".hidden").mkdir()
+    write_grey(images / ".hidden" / "x.png", 1)
+    (images / "dog" / ".DS_Store").write_bytes(b"junk")
+    (images / "dog" / "Thumbs.db").write_bytes(b"junk")
+    (images / "empty").mkdir()
+    source = load(tmp_path)
+    assert source.classes == ("cat", "dog", "eel")
+    assert source.train.labels is not None
+    assert source.train.labels.tolist() == [0, 0, 1, 2]
+    assert source.train.names == ["cat/a.png", "cat/deep/b.jpg", "dog/c.bmp", ODD]
+    assert source.train.pixels.shape == (4, 3, 8, 8)
+    means = source.train.pixels[:].mean((1, 2, 3))
+    np.testing.assert_allclose(means, [0, 40, 80, 120], atol=2)
+    assert source.unreadable == ()
+
+
+@pytest.mark.parametrize("place", ["", "only"])
+def test_fewer_than_two_classes_are_no_labels(tmp_path, place) -> None:
+    for number in range(3):
+        write_grey(tmp_path / "images" / place / f"{number}.png", number)
+    source = load(tmp_path, channels=1)
+    assert source.classes is None
+    assert source.train.labels is None
+    assert source.train.pixels.shape == (3, 1, 8, 8)
+
+
+def add_unreadable_files(images: Path) -> set[str]:
+    """Add unreadable files of every type. Return their names."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
+    Image.fromarray(noise).save(images / "cat" / "broken.png")
+    os.truncate(images / "cat" / "broken.png", 250)
+    (images / "dog" / "notes.txt").write_text("not an image")
+    (images / "dog" / "nothing.png").touch()
+    write_grey(images.parent / "secret.png", 3)
+    (images / "dog" / "link.png").symlink_to(images.parent / "secret.png")
+    (images / "dog" / "dangling.png").symlink_to(images / "nowhere.png")
+    (images / "linked").symlink_to(images.parent)
+    os.mkfifo(images / "dog" / "pipe.png")
+    return {
+        "cat/broken.png",
+        "dog/dangling.png",
+        "dog/link.png",
+        "dog/notes.txt",
+        "dog/nothing.png",
+        "dog/pipe.png",
+        "linked",
+    }
+
+
+def test_unreadable_files_are_skipped_and_listed(tmp_path, images) -> None:
+    clean = load(tmp_path)
+    bad = add_unreadable_files(images)
+    source = load(tmp_path, on_unreadable="skip")
+    assert set(source.unreadable) == bad
+    assert source.train.names == clean.train.names
+    np.testing.assert_array_equal(source.train.pixels[:], clean.train.pixels[:])
+    np.testing.assert_array_equal(source.train.labels, clean.train.labels)
+
+
+def test_unreadable_files_are_an_error_with_names_and_count(tmp_path, images) -> None:
+    bad = add_unreadable_files(images)
+    with pytest.raises(
+        LatentlabError, match=r"7 of 11 files .* set data.on_unreadable to skip"
+    ) as e:
+        load(tmp_path)
+    assert all(name in str(e.value) for name in bad)
+    assert "link.png (a link that leaves the folder)" in str(e.value)
+    assert "notes.txt (not an image of a known format)" in str(e.value)
+    assert "secret" not in str(e.value)
+
+
+def test_links_inside_the_folder_are_followed(tmp_path, images) -> None:
+    (images / "eel" / "same.png").symlink_to(images / "cat" / "a.png")
+    assert "eel/same.png" in load(tmp_path).train.names
+
+
+def test_a_class_without_readable_images_is_left_out(tmp_path, images) -> None:
+    (images / "dog" / "c.bmp").write_bytes(b"BM")
+    source = load(tmp_path, on_unreadable="skip")
+    assert source.classes == ("cat", "eel")
+    assert source.train.labels is not None
+    assert source.train.labels.tolist() == [0, 0, 1]
+
+
+def test_decompression_bombs_are_unreadable_and_warning_filters_do_not_change(
+    tmp_path, images, monkeypatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    write_grey(images / "cat" / "big.png", 1, (30, 20))
+    before = list(warnings.filters)
+    with pytest.raises(LatentlabError, match=r"cat/big.png \(DecompressionBombWarning"):
+        load(tmp_path)
+    assert warnings.filters == before
+
+
+def test_a_file_without_permission_is_unreadable(tmp_path, images) -> None:
+    path = images / "cat" / "a.png"
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything (root)")
+    with pytest.raises(LatentlabError, match=r"1 of 4 files .*cat/a.png \(PermissionError"):
+        load(tmp_path)
+
+
+def test_a_full_disk_is_an_error_also_with_skip(tmp_path, images, monkeypatch) -> None:
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(LatentlabError, match=r"data has no space for 0.0 GB .*lower data.size"):
+            load(tmp_path, on_unreadable="skip")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(
+            LatentlabError, match=r"Images cannot be written .*No space.*Free space"
+        ):
+            load(tmp_path, on_unreadable="skip")
+    monkeypatch.setattr(os, "pwrite", lambda *_args: 1)
+    with pytest.raises(LatentlabError, match=r"the disk is full\. Free space"):
+        load(tmp_path, on_unreadable="skip")
+
+
+def test_at_most_ten_files_are_listed(tmp_path, images) -> None:
+    for number in range(25):
+        (images / "cat" / f"bad{number}.png").touch()
+    with pytest.raises(LatentlabError, match=r"25 of 29 files.*, and 15 more"):
+        load(tmp_path)
+
+
+def test_names_that_are_not_utf8_can_be_printed(tmp_path, images) -> None:
+    with open(os.fsencode(images / "cat") + b"/\xff.png", "wb"):
+        pass
+    with pytest.raises(LatentlabError, match=r"cat/\\udcff.png") as error:
+        load(tmp_path)
+    str(error.value).encode()
+
+
+@pytest.mark.parametrize("on_unreadable", ["error", "skip"])
+def test_no_readable_image_is_an_error(tmp_path, on_unreadable) -> None:
+    with pytest.raises(LatentlabError, match=r"images is not a folder\. Put your images there"):
+        load(tmp_path, on_unreadable=on_unreadable)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / ".gitkeep").touch()
+    with pytest.raises(LatentlabError, match=r"contains no image that can be read \(0 unreadable"):
+        load(tmp_path, on_unreadable=on_unreadable)
+    (tmp_path / "images" / "x.png").touch()
+    with pytest.raises(LatentlabError, match=r"x.png \(not an image"):
+        load(tmp_path, on_unreadable=on_unreadable)
+
+
+def test_images_beside_class_folders_are_an_error(tmp_path, images) -> None:
+    write_grey(images / "stray.png", 9)
+    with pytest.raises(LatentlabError, match=r"1 files beside its class folders: stray\.png"):
+        load(tmp_path)
+
+
+def test_a_copy_of_the_project_uses_the_images_of_the_original(
+    tmp_path, images, monkeypatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "copy" / "images").mkdir(parents=True)  # git can contain the folder without images
+    assert len(load(tmp_path / "copy").train.names) == 4
+
+
+def test_read_images_accepts_files_and_folders(tmp_path, images) -> None:
+    write_grey(tmp_path / "one.png", 255)
+    names, x = read_images([tmp_path / "one.png", images], (1, 4, 4))
+    assert names == [
+        str(tmp_path / "one.png"),
+        *(str(images / n) for n in load(tmp_path).train.names),
+    ]
+    assert x.shape == (5, 1, 4, 4)
+    torch.testing.assert_close(
+        x.mean((1, 2, 3)), torch.tensor([255, 0, 40, 80, 120]) / 255, atol=2 / 255, rtol=0
+    )
+    with pytest.raises(LatentlabError, match=r"1 files cannot be read: .*missing.png"):
+        read_images([tmp_path / "missing.png"], (1, 4, 4))
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(LatentlabError, match=r"There are no images in .*bare"):
+        read_images([tmp_path / "bare"], (1, 4, 4))

@@ -1,0 +1,140 @@
+"""The source shards: classes, names, and every type of damage."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from image_files import png, write_noise, write_tar
+from latentlab.data.settings import DataSettings
+from latentlab.data.shards.write import pack_folder
+from latentlab.data.sources import load_source
+from latentlab.utils.errors import LatentlabError
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    for number, name in enumerate(
+        ["cat/a.png", "cat/b.jpg", "dog/c.png", "dog/d.png", "Ärger/e.png"]
+    ):
+        write_noise(tmp_path / "images" / name, number)
+    return tmp_path / "images"
+
+
+def load(root: Path, **settings):
+    given = {"name": "shards", "folder": "shards", "size": 8} | settings
+    return load_source(DataSettings(**given), root)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[700] ^= 1
+    path.write_bytes(data)
+
+
+def replace_by_link(path: Path) -> None:
+    path.rename(path.parents[1] / "elsewhere.tar")
+    path.symlink_to(path.parents[1] / "elsewhere.tar")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: os.truncate(p, 1024), r"truncated: it has 1024 bytes, manifest.json says \d+"),
+        (lambda p: p.write_bytes(p.read_bytes() + b"x"), "too long: it has"),
+        (flip, "corrupt: its SHA-256 is [0-9a-f]{64}, manifest.json says"),
+        (Path.unlink, "missing"),
+        (lambda p: (p.unlink(), os.mkfifo(p)), "not a regular file"),
+        (replace_by_link, "a link that leaves the folder"),
+    ],
+)
+def test_a_damaged_shard_is_an_error_that_names_it(tmp_path, images, damage, message) -> None:
+    pack_folder(images, tmp_path / "shards", per_shard=2)
+    damage(tmp_path / "shards" / "shard-000001.tar")
+    with pytest.raises(
+        LatentlabError,
+        match=rf"1 of 3 shards .* shard-000001.tar \({message}.*Copy these shards again ",
+    ):
+        load(tmp_path)
+
+
+def test_shards_and_manifest_must_match(tmp_path, images) -> None:
+    out = tmp_path / "shards"
+    pack_folder(images, out)
+    content = json.loads((out / "manifest.json").read_text())
+    write_tar(out / "stale.tar", {"a.png": png(1)})
+    with pytest.raises(LatentlabError, match=r"that manifest.json does not list: stale.tar. Move"):
+        load(tmp_path)
+    (out / "stale.tar").unlink()
+    content["classes"] = ["one"]
+    (out / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(LatentlabError, match=r"classes that manifest.json does not list"):
+        load(tmp_path)
+    content["images"] = content["shards"][0]["images"] = 6
+    (out / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(LatentlabError, match=r"5 images, manifest.json says 6"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("texts", "classes", "labels"),
+    [
+        (["7", "10", "7"], ("7", "10"), [0, 1, 0]),
+        (["cat\n", "ant", "10"], ("10", "ant", "cat"), [2, 1, 0]),
+        (["3", "3", "3"], None, None),
+        ([None] * 3, None, None),
+    ],
+)
+def test_the_classes_of_other_tars_are_their_cls_texts(tmp_path, texts, classes, labels) -> None:
+    for shard in (0, 1):  # the same keys in both shards, as other tools write them
+        members = {}
+        for row, text in enumerate(texts):
+            members[f"./k{row}.png"] = png(20 * row + shard)
+            members |= {f"./k{row}.cls": text.encode()} if text else {}
+        write_tar(
+            tmp_path / "shards" / f"{shard}.tar", {"README": b"hello", "./._x.png": b"", **members}
+        )
+    source = load(tmp_path)
+    assert source.classes == classes
+    if labels is None:
+        assert source.train.labels is None
+    else:
+        assert source.train.labels.tolist() == labels * 2
+    assert source.train.names == [f"{s}.tar/./k{row}" for s in (0, 1) for row in range(3)]
+    assert source.train.pixels[:][:, 0, 0, 0].tolist() == [0, 20, 40, 1, 21, 41]
+
+
+def test_images_with_and_without_a_class_are_an_error(tmp_path) -> None:
+    write_tar(tmp_path / "shards" / "a.tar", {"a.png": png(1), "a.cls": b"1", "b.png": png(2)})
+    with pytest.raises(
+        LatentlabError, match=r"1 of 2 images .* have no .cls file\. Either all images need a class"
+    ):
+        load(tmp_path)
+
+
+def test_unreadable_images_are_an_error_or_skipped(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    big = io.BytesIO()
+    Image.new("L", (11, 10)).save(big, "png")
+    members = {"good.png": png(5), "bomb.png": big.getvalue(), "junk.jpg": b"junk", "nil.png": b""}
+    write_tar(tmp_path / "shards" / "a.tar", members)
+    with pytest.raises(LatentlabError, match=r"3 of 4 images .*a.tar/bomb \(DecompressionBombW"):
+        load(tmp_path)
+    source = load(tmp_path, on_unreadable="skip")
+    assert source.unreadable == ("a.tar/bomb", "a.tar/junk", "a.tar/nil")
+    assert source.train.names == ["a.tar/good"]
+    assert (source.train.pixels[:] == 5).all()
+
+
+def test_no_shards_is_an_error(tmp_path) -> None:
+    with pytest.raises(
+        LatentlabError, match=r"shards contains no images in .tar files\. Make shards"
+    ):
+        load(tmp_path)
+    with pytest.raises(
+        LatentlabError, match=r"data.size is null\. Images of shards have no common size"
+    ):
+        load(tmp_path, size=None)

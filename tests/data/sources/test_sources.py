@@ -1,0 +1,85 @@
+"""The list of sources: one module and one entry add a source."""
+
+import importlib
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from latentlab.data import sources
+from latentlab.data.prepared import read_meta, read_split
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import SOURCES, SourceEntry, load_source
+from latentlab.utils.errors import LatentlabError
+
+STRIPES = """
+import numpy as np
+
+from latentlab.data.sources import Images, Source
+
+
+def load(settings, root):
+    pixels = np.zeros((40, 1, 4, 4), np.uint8)
+    pixels[::2, :, ::2], pixels[1::2, :, :, ::2] = 255, 255
+    images = Images(pixels, np.arange(40) % 2, range(40))
+    return Source("stripes", images, None, ("rows", "columns"))
+"""
+
+
+@pytest.fixture
+def stripes(tmp_path, monkeypatch):
+    """A new source: one file in a folder of sources, and one entry."""
+    (tmp_path / "stripes.py").write_text(STRIPES)
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+    monkeypatch.setitem(SOURCES, "stripes", SourceEntry("stripes"))
+    importlib.invalidate_caches()
+    yield
+    sys.modules.pop("latentlab.data.sources.stripes", None)
+
+
+def test_a_file_and_an_entry_add_a_source(tmp_path, stripes, monkeypatch) -> None:
+    from latentlab.stages import prepare
+
+    place = tmp_path / "data" / "prepared"
+    settings = DataSettings(name="stripes", size=8)
+    project = SimpleNamespace(root=tmp_path, seed=0, data=settings, prepared=place)
+    monkeypatch.setattr(prepare, "load_project", lambda: project)
+    prepare.main([])
+    info, train = read_meta(place), read_split(place, "train")
+    assert (info.name, info.image_shape, info.classes) == (
+        "stripes",
+        (1, 8, 8),
+        ("rows", "columns"),
+    )
+    means = train.images[:, 0].double().mean(2)  # of each row of pixels
+    assert ((means.std(1) > 1) == (train.labels == 0)).all()
+    with pytest.raises(LatentlabError, match=r"'stripe'. Choose one of: digits, .*, stripes\."):
+        DataSettings(name="stripe")
+
+
+def test_a_new_source_can_need_a_size(stripes, monkeypatch) -> None:
+    monkeypatch.setitem(SOURCES, "stripes", SourceEntry("stripes", needs_size=True))
+    with pytest.raises(LatentlabError, match=r"Images of stripes have no common size\. Set data"):
+        DataSettings(name="stripes")
+
+
+def test_every_entry_names_a_module_with_a_load_function() -> None:
+    for name, entry in SOURCES.items():
+        module = importlib.import_module(f"latentlab.data.sources.{entry.module}")
+        assert callable(module.load), name
+
+
+def test_params_and_docs_list_every_source(repo) -> None:
+    for file in ("params.yaml", "docs/quick-start.md"):
+        (line,) = (
+            line for line in (repo / file).read_text().splitlines() if "# digits, mnist" in line
+        )
+        assert line.split("# ")[1].split(", ") == list(SOURCES), file
+    assert all(name in (DataSettings.__doc__ or "") for name in SOURCES)
+
+
+def test_a_source_is_loaded_by_its_name(tmp_path) -> None:
+    source = load_source(DataSettings(), tmp_path)
+    assert source.name == "digits"
+    assert isinstance(source.train.pixels, np.ndarray)

@@ -1,0 +1,40 @@
+"""Active units: the images that the posterior gets, and the count of units."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from diagnostics.stand_ins import evaluator_of, on_2x2, two_clusters
+from latentlab.diagnostics import active_units
+from latentlab.models.iwae import IWAE
+from latentlab.networks.mlp import MLP
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_posterior_gets_images_as_in_training(binary):
+    """600 equal images of grey 0.3. With a binary likelihood each batch has its own samples."""
+    binarize = "dynamic" if binary else None
+    model = IWAE((1, 8, 8), latent_dim=2, network=MLP(hidden=[4]), binarize=binarize)
+    inputs = []
+    posterior = model.posterior
+    model.posterior = lambda x: inputs.append(x) or posterior(x)
+    trained = SimpleNamespace(module=model, decode=lambda z: torch.zeros(len(z), 1, 8, 8))
+    evaluator = evaluator_of(torch.full((600, 1, 8, 8), 77, dtype=torch.uint8))
+    active_units.diagnose(trained, evaluator)
+    x = torch.cat(inputs)
+    assert float(x.mean()) == pytest.approx(77 / 255, abs=0.01)
+    assert set(x.unique().tolist()) == ({0.0, 1.0} if binary else {float(x[0, 0, 0, 0])})
+    assert torch.equal(x[0], x[500]) is not binary
+
+
+@pytest.mark.parametrize("active", [0, 2])
+def test_units_whose_mean_varies_are_counted(active):
+    """The posterior mean is the image in `active` units and 0 in the others."""
+    mask = (torch.arange(4) < active).float()
+    module = SimpleNamespace(posterior=lambda x: (x.flatten(1) * mask, torch.zeros(len(x), 4)))
+    assert active_units.applies(module)
+    result = active_units.diagnose(on_2x2(module), evaluator_of(two_clusters()))
+    assert result.metrics["active_units"] == active
+    assert result.metrics["active_fraction"] == active / 4
+    assert result.warnings == ([] if active else ["posterior collapse: no unit is active"])

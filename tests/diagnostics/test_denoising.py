@@ -1,0 +1,88 @@
+"""Denoising: the baselines compared with scipy and closed forms."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scipy.ndimage import median_filter
+from torch import nn
+
+from diagnostics.stand_ins import Lookup, noise_evaluator
+from latentlab.contracts import Split, to_float
+from latentlab.diagnostics import denoising
+from latentlab.evaluation.results import write_result
+
+
+def test_applies_to_models_that_corrupt_and_denoise():
+    assert denoising.applies(Lookup(noise_evaluator().test))
+    assert not denoising.applies(nn.Linear(1, 1))
+
+
+def test_all_rows_are_measured_on_one_corrupted_test_split(tmp_path):
+    evaluator = noise_evaluator()
+    result = denoising.diagnose(SimpleNamespace(module=Lookup(evaluator.test)), evaluator)
+    assert result.table["corrupted"]["PSNR dB"] == pytest.approx(13.98, abs=0.2)  # −20 log₁₀ 0.2
+    assert result.table["model"]["PSNR dB"] == 100
+    assert result.table["model"]["SSIM"] == pytest.approx(1)
+    assert result.metrics["median_psnr_db"] == max(
+        result.table[f"median {size}"]["PSNR dB"] for size in ("3×3", "5×5")
+    )
+    assert not result.warnings
+    write_result(result, tmp_path / "denoising")
+    assert (tmp_path / "denoising" / "denoised.png").stat().st_size > 0
+
+
+def test_a_model_that_returns_its_input_gives_a_warning():
+    evaluator = noise_evaluator()
+    model = Lookup(evaluator.test)
+    model.denoise = lambda x_tilde: x_tilde
+    result = denoising.diagnose(SimpleNamespace(module=model), evaluator)
+    assert result.warnings == ["no better than a linear map"]
+
+
+def test_large_images_have_no_linear_row(tmp_path):
+    """65×65 = 4225 pixels of noise. Medians make it worse: the corrupted image is the baseline."""
+    evaluator = noise_evaluator(count=12, side=65, train=4)
+    result = denoising.diagnose(SimpleNamespace(module=Lookup(evaluator.test)), evaluator)
+    assert list(result.table) == ["corrupted", "median 3×3", "median 5×5", "model"]
+    assert "linear_psnr_db" not in result.metrics
+    assert "at most 4096 values per image" in result.summary
+    gain = 100 - result.table["corrupted"]["PSNR dB"]
+    assert f"{gain:+.2f} dB relative to the corrupted image" in result.summary
+    assert not result.warnings
+    result.figures[0].save(tmp_path / "denoised.png")
+    black = Lookup(evaluator.test)
+    black.denoise = torch.zeros_like
+    worse = denoising.diagnose(SimpleNamespace(module=black), evaluator)
+    assert worse.warnings == ["no better than the corrupted image"]
+
+
+def test_only_the_first_test_images_are_used(monkeypatch):
+    evaluator = noise_evaluator()
+    few = SimpleNamespace(**{**vars(evaluator), "test": evaluator.test.first(25)})
+    expected = denoising.diagnose(SimpleNamespace(module=Lookup(few.test)), few)
+    monkeypatch.setattr(denoising, "MAX_TEST_IMAGES", 25)
+    found = denoising.diagnose(SimpleNamespace(module=Lookup(evaluator.test)), evaluator)
+    assert (found.table, found.summary) == (expected.table, expected.summary)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_median_filter_equals_that_of_scipy(size):
+    x = torch.rand(3, 2, 9, 8)
+    expected = median_filter(x.numpy(), size=(1, 1, size, size), mode="mirror")
+    assert torch.equal(denoising.median_filter(x, size), torch.from_numpy(expected))
+
+
+def test_linear_denoiser_of_gaussian_images_is_the_wiener_filter():
+    """x ~ N(m, C): the least error is tr(C − C (C + σ² I)⁻¹ C); no estimator is better."""
+    g = torch.Generator().manual_seed(0)
+    root = 0.05 * torch.randn(16, 16, generator=g, dtype=torch.float64)
+    c = root @ root.T
+    x = 0.5 + torch.randn(40_000, 16, generator=g, dtype=torch.float64) @ root.T
+    images = Split((255 * x).round().clamp(0, 255).to(torch.uint8).view(-1, 1, 4, 4))
+    model = Lookup(images)
+    linear = denoising.fit_linear(model, images.first(20_000), g)
+    test = to_float(images.images[20_000:])
+    error = (linear.predict(model.corrupt(test, g)) - test).square().sum((1, 2, 3)).mean()
+    least = torch.trace(c - c @ torch.linalg.inv(c + 0.04 * torch.eye(16)) @ c)
+    assert error.item() == pytest.approx(least.item(), rel=0.03)

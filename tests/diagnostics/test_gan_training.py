@@ -1,0 +1,192 @@
+"""GAN training compared with scipy, scikit-learn and networks whose gradients are known."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scipy.stats import entropy
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from diagnostics.stand_ins import THIRDS_SHAPE, save_figures, thirds
+from latentlab.config import EvaluationSettings
+from latentlab.contracts import Split
+from latentlab.data.prepared import DatasetInfo
+from latentlab.diagnostics import gan_training
+from latentlab.evaluation.evaluator import Evaluator
+from latentlab.models.dcgan import DCGAN
+from latentlab.models.gan import GAN
+from latentlab.models.vae import VAE
+from latentlab.models.wgan import WGAN
+from latentlab.samplers import StandardNormal
+
+
+def images(labels, seed):
+    generator = torch.Generator().manual_seed(seed)
+    made = torch.randint(0, 90, (len(labels), *THIRDS_SHAPE), generator=generator)
+    for row, label in enumerate(labels.tolist()):
+        made[row, :, :, 2 * label : 2 * label + 2] += 150
+    return made.to(torch.uint8)
+
+
+def evaluator(classes=3):
+    labels = torch.arange(90) % 3
+    names = tuple("abc"[:classes]) if classes else None
+    counts = {"train": 90, "val": 9, "test": 90}
+    return Evaluator(
+        DatasetInfo("toy", THIRDS_SHAPE, names, counts, (), 0, "0"),
+        Split(images(labels, 0), labels),
+        Split(images(labels, 1), labels),
+        feature_extractor=lambda x: x.flatten(1),
+        classifier=thirds if classes else None,
+        settings=EvaluationSettings(),
+    )
+
+
+class LinearGAN(nn.Module):
+    """D(x) = d · Σ pixels, and D(G(z)) = d · g z: both gradients are known."""
+
+    latent_dim, decision_threshold = 1, 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.generator = nn.Linear(1, 1, bias=False)
+        self.discriminator = nn.Linear(1, 1, bias=False)
+        with torch.no_grad():
+            self.generator.weight.fill_(3.0)
+            self.discriminator.weight.fill_(2.0)
+
+    def real_logits(self, x, y):
+        return self.discriminator(x.sum((1, 2, 3))[:, None]).squeeze(1)
+
+    def fake_logits(self, z):
+        return self.discriminator(self.generator(z)).squeeze(1)
+
+    def adversarial_losses(self, x, y, z):
+        fake = self.fake_logits(z)
+        return fake.mean() - self.real_logits(x, y).mean(), -fake.mean()
+
+
+def generating(labels_of):
+    """A TrainedModel that decodes code i to an image of class `labels_of(i)`."""
+    return SimpleNamespace(
+        module=LinearGAN(),
+        sample_latents=lambda count, seed: torch.ones(count, 1),
+        decode=lambda z: images(labels_of(torch.arange(len(z))), 0).float() / 255,
+    )
+
+
+def metrics(**changes):
+    healthy = {
+        "modes_covered": 3.0,
+        "feature_variance_ratio": 1.0,
+        "d_accuracy_train": 0.6,
+        "d_accuracy_fake": 0.6,
+        "g_gradient_norm": 1.0,
+    }
+    return {**healthy, **changes}
+
+
+def test_class_kl_equals_that_of_scipy():
+    q, p = torch.tensor([0.7, 0.3, 0.0]).double(), torch.tensor([0.2, 0.3, 0.5]).double()
+    assert gan_training.class_kl(q, p) == pytest.approx(entropy(q.numpy(), p.numpy()))
+    assert gan_training.class_kl(p, p) == pytest.approx(0)
+
+
+def test_a_generator_of_one_class_covers_one_class_with_a_kl_of_log_3():
+    fakes = images(torch.zeros(90, dtype=torch.int64), 2).float() / 255
+    found, fractions = gan_training.class_coverage(evaluator(), fakes)
+    assert found["modes_covered"] == 1
+    assert found["class_kl_nats"] == pytest.approx(math.log(3))
+    assert fractions["generated"].tolist() == [1, 0, 0]
+    assert 0 < found["feature_variance_ratio"] < 0.5
+
+
+def test_a_class_is_covered_from_a_tenth_of_its_fraction():
+    labels = torch.tensor([0] * 58 + [1] * 30 + [2] * 2)  # 2 of 90 is below a tenth of a third
+    found, _ = gan_training.class_coverage(evaluator(), images(labels, 3).float() / 255)
+    assert found["modes_covered"] == 2
+    labels = torch.tensor([0] * 57 + [1] * 30 + [2] * 3)
+    found, _ = gan_training.class_coverage(evaluator(), images(labels, 3).float() / 255)
+    assert found["modes_covered"] == 3
+
+
+def test_a_class_that_the_data_do_not_have_is_not_counted():
+    labels = torch.arange(90) % 2
+    two_classes = dataclasses.replace(evaluator(), test=Split(images(labels, 1), labels))
+    result = gan_training.diagnose(generating(lambda i: i % 2), two_classes)
+    assert result.metrics["modes_covered"] == 2
+    assert result.warnings == []
+    result = gan_training.diagnose(generating(lambda i: i % 2 * 2), two_classes)
+    assert result.metrics["modes_covered"] == 1, "the third class is not in the data"
+    assert "mode collapse: 1 of 2 classes are covered" in result.warnings
+
+
+def test_variance_ratio_is_that_of_total_variances_and_needs_no_classes():
+    unlabelled = evaluator(classes=0)
+    real = unlabelled.test.images.float() / 255
+    found, fractions = gan_training.class_coverage(unlabelled, real * 0.5)
+    assert found == {"feature_variance_ratio": pytest.approx(0.25)}
+    assert fractions == {}
+
+
+def test_discrimination_equals_counts_and_the_auroc_of_scikit_learn():
+    logits = {k: torch.randn(40) + m for k, m in (("test", 0.5), ("train", 1.0), ("fake", -0.5))}
+    found = gan_training.discrimination(logits, 0.0)
+    truth = [1] * 40 + [0] * 40
+    scores = torch.cat([logits["test"], logits["fake"]])
+    assert found["d_auroc"] == pytest.approx(roc_auc_score(truth, scores.numpy()))
+    assert found["d_accuracy_train"] == sum(s > 0 for s in logits["train"].tolist()) / 40
+    assert found["d_accuracy_fake"] == sum(s <= 0 for s in logits["fake"].tolist()) / 40
+
+
+def test_the_threshold_of_a_critic_is_the_middle_of_its_mean_scores():
+    scores = {"test": torch.tensor([8.0, 4]), "train": torch.full((2,), 9.0), "fake": torch.ones(2)}
+    found = gan_training.discrimination(scores, None)
+    assert found["d_accuracy_test"] == 0.5
+    assert found["d_accuracy_fake"] == found["d_auroc"] == 1
+
+
+def test_gradient_norms_equal_the_closed_form():
+    """∂(d Σ z g − d Σ x)/∂d = g z̄ − x̄ and ∂(−d g z)/∂g = −d z̄."""
+    codes = torch.tensor([[1.0], [3.0]])
+    trained = SimpleNamespace(module=LinearGAN(), sample_latents=lambda count, seed: codes)
+    real = Split(torch.full((2, *THIRDS_SHAPE), 255, dtype=torch.uint8))
+    found = gan_training.gradient_norms(trained, real, 0)
+    assert found["d_gradient_norm"] == pytest.approx(abs(3 * 2 - 36))
+    assert found["g_gradient_norm"] == pytest.approx(2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"modes_covered": 2.0}, "mode collapse: 2 of 3 classes are covered"),
+        ({"feature_variance_ratio": 0.3}, "mode collapse: the feature variance ratio is 0.30"),
+        (
+            {"d_accuracy_train": 1.0, "d_accuracy_fake": 0.96},
+            "discriminator too strong: its accuracy is 96%",
+        ),
+        ({"g_gradient_norm": 2e-5}, "vanishing gradient of the generator: its norm is 2e-05"),
+    ],
+)
+def test_each_failure_has_its_warning(changes, warning):
+    assert gan_training.find_warnings(metrics(), 3) == []
+    all_fake = metrics(d_accuracy_fake=0.99)  # D calls every image fake: it is not too strong
+    assert gan_training.find_warnings(all_fake, 3) == []
+    assert gan_training.find_warnings(metrics(**changes), 3) == [warning]
+
+
+def test_applies_to_every_gan_and_to_no_autoencoder():
+    settings = {"prior": StandardNormal(), "latent_dim": 4}
+    gans = [DCGAN((1, 8, 8), **settings), GAN((1, 8, 8), **settings), WGAN((1, 8, 8), **settings)]
+    assert all(gan_training.applies(gan) for gan in gans)
+    assert not gan_training.applies(VAE((1, 8, 8)))
+
+
+@pytest.mark.parametrize("classes", [3, 0])
+def test_figures_of_the_whole_diagnostic(classes, tmp_path):
+    result = gan_training.diagnose(generating(lambda i: i % 3), evaluator(classes))
+    assert result.warnings == []
+    assert list(save_figures(result, tmp_path)) == (["classes"] if classes else []) + ["logits"]

@@ -1,0 +1,116 @@
+"""The metrics of every model, on the small trained models of the test project."""
+
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import latentlab
+from latentlab.config import load_project
+from latentlab.contracts import Split
+from latentlab.evaluation.evaluate import evaluate, objective
+from latentlab.evaluation.evaluator import load_reference, make_evaluator
+from latentlab.metrics.pca import PCA
+
+
+@pytest.fixture(scope="module")
+def evaluator(tiny):
+    classifier = latentlab.load("classifier", project=tiny.root).module
+    return make_evaluator(load_project(tiny.root), classifier)
+
+
+@pytest.fixture(scope="module")
+def reference(tiny):
+    real, pca = load_reference(tiny.root / "data" / "reference" / "reference.pt")
+    return {"real": real, "pca": pca}
+
+
+def trained(tiny, name):
+    project = load_project(tiny.root)
+    return replace(latentlab.load(name, project=tiny.root), evaluation=project.evaluation)
+
+
+def stored(tiny, name):
+    return json.loads((tiny.root / "results" / name / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["linear_ae", "dcgan"])
+def test_the_metrics_are_those_that_the_stage_stored(tiny, evaluator, reference, name):
+    metrics = evaluate(trained(tiny, name), evaluator, **reference)
+    file = stored(tiny, name)
+    assert set(metrics) <= set(file), "the stage adds those of diagnostics"
+    for key, value in metrics.items():
+        assert json.loads(json.dumps(value)) == file[key], key
+
+
+def test_what_each_kind_of_model_gets(tiny):
+    linear, vae, gan = (stored(tiny, name) for name in ("linear_ae", "vae", "dcgan"))
+    assert {"pca", "principal_angle_max_rad", "principal_angle_mean_rad"} <= set(linear)
+    assert (
+        0 <= linear["principal_angle_mean_rad"] <= linear["principal_angle_max_rad"] <= math.pi / 2
+    )
+    assert "pca" in vae
+    assert "principal_angle_max_rad" not in vae
+    assert not {"pca", "principal_angle_max_rad"} & set(gan)
+    assert linear["num_reconstructed"] == linear["num_samples"] > gan["num_reconstructed"] == 20
+    assert linear["num_parameters"] == 2 * 64 * 32 + 64 + 32
+
+
+def test_samples_of_the_last_weights_are_measured_if_the_best_are_the_model(tiny):
+    gan = stored(tiny, "dcgan")
+    best = json.loads((tiny.root / "runs" / "dcgan" / "best_checkpoint.json").read_text())
+    assert gan["best_checkpoint"] == best
+    assert set(gan["last_checkpoint"]) >= {"fid", "kid", "precision", "recall"}
+    assert not {"best_checkpoint", "last_checkpoint"} & set(stored(tiny, "vae"))
+
+
+def test_the_baseline_has_no_more_components_than_pca(tiny, evaluator, reference):
+    pca = reference["pca"]
+    few = PCA(pca.mean, pca.components[:, :5], pca.variances[:5])
+    metrics = evaluate(trained(tiny, "vae"), evaluator, real=reference["real"], pca=few)
+    assert metrics["pca"]["latent_dim"] == 5
+
+
+class Counter:
+    """A model whose `validation_step` returns the mean intensity, and notes devices and batches."""
+
+    def __init__(self, device="cpu"):
+        self.device, self.devices, self.sizes = torch.device(device), set(), []
+
+    def validation_step(self, batch, index):
+        self.devices |= {part.device.type for part in batch}
+        self.sizes.append((index, len(batch[0])))
+        return {"mean": batch[0].mean(), "noise": torch.rand(())}
+
+
+def test_the_objective_is_the_mean_over_images_and_its_noise_is_seeded():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (1234, 1, 2, 2), generator=generator, dtype=torch.uint8)
+    model = Counter()
+    state = torch.get_rng_state()
+    terms = objective(SimpleNamespace(module=model), Split(images), seed=3)
+    assert torch.equal(state, torch.get_rng_state()), "the noise of the caller is not touched"
+    assert model.sizes == [(0, 500), (1, 500), (2, 234)]
+    assert terms["mean"] == pytest.approx(float((images / 255).mean()), rel=1e-5)
+    again = objective(SimpleNamespace(module=Counter()), Split(images), seed=3)
+    other = objective(SimpleNamespace(module=Counter()), Split(images), seed=4)
+    assert terms["noise"] == again["noise"] != other["noise"]
+
+
+def test_the_batches_of_the_objective_go_to_the_device_of_the_model():
+    """As to a GPU; here the device "meta" replaces one."""
+    seen = []
+
+    class Elsewhere:
+        device = torch.device("meta")
+
+        def validation_step(self, batch, index):
+            seen.extend(part.device.type for part in batch)
+            return {"loss": torch.tensor(float(index))}
+
+    images = torch.zeros(6, 1, 2, 2, dtype=torch.uint8)
+    objective(SimpleNamespace(module=Elsewhere()), Split(images), seed=0)
+    assert set(seen) == {"meta"}

@@ -1,0 +1,169 @@
+"""The metrics of the Evaluator compared with scikit-learn, scipy and counts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from sklearn import decomposition
+
+from latentlab.config import EvaluationSettings
+from latentlab.contracts import Split, to_float
+from latentlab.data.prepared import DatasetInfo
+from latentlab.evaluation.evaluator import Evaluator, load_reference, save_reference
+from latentlab.metrics.pca import PCA
+
+SHAPE = (1, 6, 6)
+CLASSES = 3
+
+
+def make_split(count, seed):
+    """Images of three classes: a bright left, middle or right third, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    images = torch.randint(0, 90, (count, *SHAPE), generator=generator)
+    for row, label in enumerate(labels.tolist()):
+        images[row, :, :, 2 * label : 2 * label + 2] += 150
+    return Split(images.to(torch.uint8), labels)
+
+
+def thirds(x):
+    """Mean intensity of each third (B, 3): logits of a classifier that is always correct."""
+    return x.unflatten(3, (3, 2)).mean((1, 2, 4))
+
+
+@pytest.fixture
+def evaluator():
+    counts = {"train": 90, "val": 9, "test": 60}
+    dataset = DatasetInfo("toy", SHAPE, tuple("abc"), counts, (), 0, "0")
+    return Evaluator(
+        dataset,
+        make_split(90, 0),
+        make_split(60, 1),
+        feature_extractor=lambda x: x[:, :, 2:4].flatten(1)[:, ::2],  # (B, 6)
+        classifier=thirds,
+        settings=EvaluationSettings(),
+    )
+
+
+def scipy_fid(a, b):
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    cross = sqrtm(cov_a @ cov_b).real
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * cross)
+
+
+def test_real_images_against_themselves_have_the_best_scores(evaluator):
+    scores = evaluator.score_samples(evaluator.test, evaluator.real_features())
+    assert scores["fid"] == pytest.approx(0, abs=1e-9)
+    assert [scores[key] for key in ("precision", "recall", "coverage")] == [1, 1, 1]
+
+
+def test_fid_equals_that_of_scipy_in_the_space_of_the_feature_extractor(evaluator):
+    fake = torch.rand(80, *SHAPE, generator=torch.Generator().manual_seed(2))
+    scores = evaluator.score_samples(fake, evaluator.real_features())
+    real = evaluator.feature_extractor(to_float(evaluator.test.images)).double().numpy()
+    assert scores["fid"] == pytest.approx(
+        scipy_fid(real, evaluator.feature_extractor(fake).double().numpy()), 1e-5
+    )
+    assert {"kid", "precision", "recall", "density", "coverage"} <= set(scores)
+
+
+def test_reconstructions_have_an_error_and_a_classifier_accuracy(evaluator):
+    x = to_float(evaluator.test.images)
+    x_hat = x * 0.9
+    x_hat[:15] = x_hat[:15].roll(2, 3)  # a quarter of them now looks like the next class
+    scores = evaluator.score_reconstructions(evaluator.test, x_hat)
+    sse = ((x - x_hat).double() ** 2).sum((1, 2, 3))
+    assert scores["reconstruction_sse"] == pytest.approx(sse.mean().item(), rel=1e-6)
+    assert scores["reconstruction_mse"] == pytest.approx(sse.mean().item() / 36, rel=1e-6)
+    psnr = -10 * (sse / 36).log10()
+    assert scores["psnr_db"] == pytest.approx(psnr.mean().item(), rel=1e-6)
+    assert scores["classifier_accuracy"] == 0.75
+
+
+def test_a_part_of_the_test_split_is_compared_with_its_own_reconstructions(evaluator):
+    first = evaluator.test.first(7)
+    scores = evaluator.score_reconstructions(first, to_float(first.images))
+    assert scores["reconstruction_sse"] == 0
+    assert scores["classifier_accuracy"] == 1
+
+
+def test_the_probe_is_trained_on_the_given_features(evaluator):
+    assert evaluator.score_features(thirds)["probe_accuracy"] == 1
+    chance = evaluator.score_features(lambda x: x[:, :, 0, 0] * 0)  # no information
+    assert chance["probe_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_pca_equals_that_of_scikit_learn(evaluator):
+    pca = PCA.fit(evaluator.train)
+    row = evaluator.score_pca(pca, 4, evaluator.real_features())
+    train, test = (
+        to_float(s.images).flatten(1).double().numpy() for s in (evaluator.train, evaluator.test)
+    )
+    reference = decomposition.PCA(4, svd_solver="full").fit(train)
+    x_hat = reference.inverse_transform(reference.transform(test)).clip(0, 1)
+    assert row["latent_dim"] == 4
+    assert row["reconstruction_sse"] == pytest.approx(((test - x_hat) ** 2).sum(1).mean(), rel=1e-5)
+    assert row["classifier_accuracy"] == thirds_accuracy(x_hat, evaluator.test.labels)
+    assert row["fid"] > 0
+
+
+def thirds_accuracy(flat, labels):
+    logits = thirds(torch.from_numpy(flat).float().unflatten(1, SHAPE))
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+def test_pca_samples_have_the_variances_of_the_codes(evaluator):
+    """In pixel space, a Gaussian with equal mean and covariance has a lower FID than noise."""
+    pixels = dataclasses.replace(evaluator, feature_extractor=lambda x: x.flatten(1))
+    real = pixels.real_features()
+    gaussian = pixels.score_pca(PCA.fit(evaluator.train), 30, real)["fid"]
+    noise = torch.rand(60, *SHAPE, generator=torch.Generator().manual_seed(3))
+    assert gaussian < 0.5 * pixels.score_samples(noise, real)["fid"]
+
+
+def test_without_labels_there_are_no_metrics_of_classes(evaluator):
+    bare = dataclasses.replace(
+        evaluator,
+        classifier=None,
+        train=Split(evaluator.train.images),
+        test=Split(evaluator.test.images),
+    )
+    x = to_float(evaluator.test.images)
+    assert "classifier_accuracy" not in bare.score_reconstructions(bare.test, x)
+    assert bare.score_features(thirds) == {}
+    assert bare.feature_space == "random"
+    assert evaluator.feature_space == "classifier"
+    inception = dataclasses.replace(bare, settings=EvaluationSettings(features="inception"))
+    assert inception.feature_space == "inception"
+
+
+def test_the_probe_gets_fewer_images_if_there_are_many_features(evaluator, monkeypatch):
+    """The limit is images times features."""
+    monkeypatch.setattr("latentlab.evaluation.evaluator.MAX_PROBE_VALUES", 70)
+    rows = []
+
+    def counted(x):
+        rows.append(len(x))
+        return thirds(x)
+
+    width = thirds(to_float(evaluator.test.images[:1])).shape[1]
+    evaluator.score_features(counted)
+    assert sum(rows) == 1 + 70 // width + len(evaluator.test)
+
+
+@pytest.mark.parametrize(("wanted", "got"), [(None, 60), (20, 20), (1000, 60)])
+def test_there_are_at_most_as_many_samples_as_test_images(evaluator, wanted, got):
+    evaluator = dataclasses.replace(evaluator, settings=EvaluationSettings(num_samples=wanted))
+    assert evaluator.num_samples == got
+    assert len(evaluator.real_features()) == got
+
+
+def test_the_reference_is_read_back_bit_by_bit(evaluator, tmp_path):
+    real, pca = evaluator.real_features(), PCA.fit(evaluator.train)
+    save_reference(tmp_path / "reference.pt", real, pca)
+    real_again, pca_again = load_reference(tmp_path / "reference.pt")
+    assert torch.equal(real, real_again)
+    for name in ("mean", "components", "variances"):
+        assert torch.equal(getattr(pca, name), getattr(pca_again, name))

@@ -1,0 +1,65 @@
+"""Conditional GAN: both networks use the class."""
+
+import pytest
+import torch
+
+from latentlab.models.conditional_gan import ConditionalGAN
+from latentlab.optim.adversarial import AdversarialOptim
+from latentlab.samplers import ClassConditional, StandardNormal
+from models.lightning_stub import with_trainer
+
+SHAPE = (1, 8, 8)
+
+
+def conditional(num_classes=4, lr=2e-4):
+    torch.manual_seed(0)
+    optim = AdversarialOptim(generator_lr=lr, discriminator_lr=lr, linear_decay=True)
+    return ConditionalGAN(
+        SHAPE,
+        prior=ClassConditional(),
+        num_classes=num_classes,
+        noise_dim=5,
+        width=4,
+        optim=optim,
+    )
+
+
+def test_the_class_changes_the_outputs_of_both_networks():
+    model = conditional().eval()
+    z = model.prior.sample((6, model.latent_dim))
+    images = [model.decode(model.condition(z, torch.full((6,), k))) for k in (0, 1)]
+    assert not torch.equal(*images)
+    x = torch.rand(6, *SHAPE)
+    logits = [model.class_logits(x, torch.full((6,), k)) for k in (0, 1)]
+    assert not torch.equal(*logits)
+
+
+def test_generated_images_have_the_classes_of_the_batch():
+    model, y = conditional(), torch.tensor([3, 1, 1, 0])
+    z = model.sample_codes(torch.zeros(4, *SHAPE), y)
+    assert z.shape == (4, 9)
+    assert z[:, 5:].argmax(1).tolist() == [3, 1, 1, 0]
+
+
+def test_training_learns_which_class_is_bright():
+    model = with_trainer(conditional(num_classes=2, lr=2e-3))
+    y = torch.arange(32) % 2
+    x = (0.1 + 0.8 * y[:, None, None, None]).expand(32, *SHAPE)
+    for step in range(100):
+        model.training_step((x, y), step)
+    model.eval()
+    z = model.prior.sample((16, model.latent_dim))
+    with torch.no_grad():
+        dark, bright = (model.decode(model.condition(z, torch.full((16,), k))) for k in (0, 1))
+    assert float(bright.mean() - dark.mean()) > 0.3
+
+
+@pytest.mark.parametrize("num_classes", [0, 1])
+def test_data_without_two_classes_are_refused(num_classes):
+    with pytest.raises(ValueError, match="needs labels of 2 classes or more"):
+        conditional(num_classes)
+
+
+def test_a_sampler_without_classes_is_refused():
+    with pytest.raises(ValueError, match=r"class_path to latentlab\.samplers\.ClassConditional"):
+        ConditionalGAN(SHAPE, prior=StandardNormal(), num_classes=4)

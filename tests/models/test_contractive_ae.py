@@ -1,0 +1,62 @@
+"""Contractive autoencoder: its loss, its tied decoder, its errors."""
+
+import pytest
+import torch
+
+from latentlab.losses.jacobian import exact_contraction
+from latentlab.models.contractive_ae import ContractiveAE
+
+SHAPE = (1, 4, 5)
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    model = ContractiveAE(SHAPE, **kwargs)
+    for weight in model.weights():
+        torch.nn.init.normal_(weight, std=0.5)
+    return model
+
+
+@pytest.mark.parametrize("jacobian", ["closed", "exact", "hutchinson"])
+def test_every_jacobian_trains_and_validates_without_gradients(jacobian):
+    model = build(latent_dim=6, jacobian=jacobian, penalty_weight=0.3)
+    x = torch.rand(4, *SHAPE)
+    losses = model.training_step((x, None), 0)
+    expected = losses["cross_entropy_nats"] + 0.3 * losses["jacobian_frobenius_sq"]
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    losses["loss"].backward()
+    assert model.weights()[0].grad.abs().sum() > 0
+    with torch.inference_mode():
+        assert not model.validation_step((x, None), 0)["loss"].requires_grad
+
+
+@pytest.mark.parametrize("jacobian", ["closed", "exact", "hutchinson"])
+def test_the_penalty_is_the_squared_norm_of_the_jacobian_of_encode(jacobian):
+    model = build(latent_dim=6, jacobian=jacobian, num_probes=2000)
+    x = torch.rand(4, *SHAPE)
+    penalty = model.loss(x)["jacobian_frobenius_sq"].item()
+    rel = 0.1 if jacobian == "hutchinson" else 1e-4
+    assert penalty == pytest.approx(exact_contraction(model.encode, x).mean().item(), rel=rel)
+
+
+def test_decoder_mirrors_the_encoder_with_tied_weights():
+    model = build(hidden=[7], latent_dim=3, jacobian="exact")
+    z = torch.rand(2, 3)
+    first, second = model.weights()
+    h = torch.sigmoid(z @ second + model.offsets[1])
+    x_hat = torch.sigmoid(h @ first + model.offsets[0]).view(2, *SHAPE)
+    assert torch.allclose(model.decode(z), x_hat, atol=1e-6)
+    assert sum(p.numel() for p in model.parameters()) == 20 * 7 + 7 * 3 + 7 + 3 + 20 + 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"penalty_weight": -0.1}, "penalty_weight is -0.1: it must be ≥ 0"),
+        ({"jacobian": "hutchinson", "num_probes": 0}, "needs 1 or more"),
+        ({"hidden": [6]}, "choose exact or hutchinson"),
+    ],
+)
+def test_settings_outside_of_their_range_raise_an_error(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ContractiveAE(SHAPE, **settings)

@@ -1,0 +1,92 @@
+"""Convolutional denoising autoencoder: its loss, its skip connections, its bottleneck."""
+
+import pytest
+import torch
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from latentlab.models.conv_denoising_ae import ConvDenoisingAE
+
+
+def build(**options):
+    torch.manual_seed(0)
+    given = {"corruption": "gaussian", "corruption_level": 0.3, "channels": [4, 6], "hidden": 8}
+    return ConvDenoisingAE(
+        (1, 16, 16), latent_dim=5, **given | options
+    ).eval()  # no batch statistics
+
+
+@pytest.mark.parametrize("clean", [0, 3])
+def test_loss_is_the_mean_log_error_of_both_outputs(clean):
+    """The first term has the corrupted images only, the second one has all images."""
+    model, x = build(code_weight=0.3), torch.rand(7, 1, 16, 16)
+    x_tilde = model.corrupt(x)
+    got = model.loss(x, x_tilde, num_clean=clean)
+    denoised = model.denoise_unclipped(*model.encode_with_skips(x_tilde))
+    x_hat = model.decode_unclipped(model.encode(x_tilde))
+    psnr = peak_signal_noise_ratio(denoised[clean:], x[clean:], data_range=1.0, dim=(1, 2, 3))
+    denoised_sse = (denoised - x).square().sum((1, 2, 3))[clean:]
+    decoded_sse = (x_hat - x).square().sum((1, 2, 3))
+    expected = denoised_sse.log().mean() + 0.3 * decoded_sse.log().mean()
+    assert got["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert got["denoised_psnr_db"].item() == pytest.approx(psnr.item(), rel=1e-4)
+    assert got["sse"].item() == pytest.approx(decoded_sse.mean().item(), rel=1e-4)
+    torch.testing.assert_close(model.denoise(x_tilde), denoised.clamp(0, 1))
+
+
+def test_skip_connections_reach_denoise_but_not_decode():
+    """Images of equal codes have equal reconstructions, but different denoised images."""
+    model = build().double()
+    x = torch.rand(1, 1, 16, 16, dtype=torch.float64)
+    maps, z = model.encode_with_skips(x)
+    others = [maps[0] + 1, maps[1]]
+    assert not torch.allclose(model.denoise_unclipped(maps, z), model.denoise_unclipped(others, z))
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: model.decode_unclipped(model.encode(x)), x
+    )
+    assert 0 < torch.linalg.matrix_rank(jacobian.view(256, 256), rtol=1e-9) <= model.latent_dim
+    assert torch.equal(model.decode(z), model.decode_unclipped(z).clamp(0, 1))
+    jacobian = torch.autograd.functional.jacobian(model.denoise, x)
+    assert torch.linalg.matrix_rank(jacobian.view(256, 256), rtol=1e-9) > model.latent_dim
+
+
+def test_a_fraction_of_each_training_batch_is_not_corrupted(monkeypatch):
+    model, x, calls = build(clean_fraction=0.25), torch.rand(8, 1, 16, 16), []
+
+    def loss(x, x_tilde, *, num_clean=0):
+        calls.append((num_clean, (x_tilde == x).flatten(1).all(1).tolist()))
+        return {}
+
+    monkeypatch.setattr(model, "loss", loss)
+    model.training_step((x, None), 0)
+    model.validation_step((x, None), 0)
+    assert calls == [(2, [True] * 2 + [False] * 6), (0, [False] * 8)]
+
+
+def test_bf16_is_close_to_float32():
+    exact, rounded = build(), build(bf16=True)
+    x = torch.rand(4, 1, 16, 16)
+    for ours, theirs in (
+        (exact.denoise(x), rounded.denoise(x)),
+        (exact.encode(x), rounded.encode(x)),
+    ):
+        assert theirs.dtype == torch.float32
+        torch.testing.assert_close(theirs, ours, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corruption_level": -1.0}, "sigma .* ≥ 0, got -1"),
+        ({"corruption": "masking", "corruption_level": 1.2}, r"in \[0, 1\], got 1.2"),
+        ({"clean_fraction": 1.0}, r"clean_fraction is 1.0: it must be in \[0, 1\)"),
+        ({"code_weight": -0.1}, "code_weight is -0.1: it must be ≥ 0"),
+    ],
+)
+def test_settings_outside_of_their_range_raise_an_error(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+def test_images_of_any_size_are_denoised():
+    model = ConvDenoisingAE((3, 7, 9), corruption="masking", corruption_level=0.3, channels=[4, 6])
+    assert model.denoise(torch.rand(2, 3, 7, 9)).shape == (2, 3, 7, 9)

@@ -1,0 +1,42 @@
+"""Linear autoencoder: its optimum is the subspace of PCA."""
+
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from latentlab.contracts import LinearDecoder
+from latentlab.models.linear_ae import LinearAE
+
+
+def test_training_to_the_optimum_finds_the_subspace_of_pca():
+    """Baldi & Hornik 1989: there are no local minima, so any optimization finds PCA."""
+    g = torch.Generator().manual_seed(0)
+    std = torch.tensor([3.0, 2, 1.5, 0.3, 0.2, 0.1, 0.1, 0.1] + [0.05] * 8)
+    rotation = torch.linalg.qr(torch.randn(16, 16, generator=g)).Q
+    x = (torch.randn(400, 16, generator=g) * std) @ rotation.T / 12 + 0.5
+    x = x.view(-1, 1, 4, 4).double()
+    torch.manual_seed(0)
+    model = LinearAE((1, 4, 4), latent_dim=3).double()
+    optimizer = torch.optim.LBFGS(
+        model.parameters(),
+        max_iter=700,
+        history_size=50,
+        tolerance_grad=1e-12,
+        tolerance_change=1e-15,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model.training_step((x, None), 0)["loss"]
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    pca = PCA(3).fit(x.flatten(1).numpy())
+    residual = x.flatten(1).numpy() - pca.inverse_transform(pca.transform(x.flatten(1).numpy()))
+    assert closure().item() == pytest.approx(float((residual**2).sum(1).mean()), rel=1e-3)
+    assert isinstance(model, LinearDecoder)
+    basis = torch.linalg.qr(model.decoder_basis()[0].detach()).Q
+    overlap = torch.linalg.svdvals(torch.from_numpy(pca.components_) @ basis)
+    assert float(overlap.min()) > 0.999

@@ -1,0 +1,91 @@
+"""Densities over discrete codes: probabilities, samples, states."""
+
+import itertools
+
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from latentlab.samplers import AutoregressivePrior, IndependentCategorical
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def markov_chain(length=4, values=3, count=3000):
+    """Each index equals the one before it with probability 0.8, else it is uniform."""
+    g = seeded(4)
+    columns = [torch.randint(values, (count,), generator=g)]
+    for _ in range(length - 1):
+        stay = torch.rand(count, generator=g) < 0.8
+        columns.append(torch.where(stay, columns[-1], torch.randint(values, (count,), generator=g)))
+    return torch.stack(columns, 1).float()
+
+
+def all_sequences(length=4, values=3):
+    return torch.tensor(list(itertools.product(range(values), repeat=length))).float()
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    prior = AutoregressivePrior(hidden=16, steps=250, batch_size=128, lr=2e-2)
+    prior.fit(markov_chain())
+    return prior
+
+
+def test_autoregressive_probabilities_sum_to_one_and_are_those_of_the_chain(fitted):
+    s = all_sequences()
+    p = fitted.log_prob(s).exp()
+    assert float(p.sum()) == pytest.approx(1, abs=1e-4)
+    stays = (s[:, 1:] == s[:, :-1]).double()
+    true = (stays * (0.8 + 0.2 / 3) + (1 - stays) * 0.2 / 3).prod(1) / 3
+    assert float((p - true).abs().sum()) < 0.15
+    assert float((1 / 81 - true).abs().sum()) > 0.8  # of independent indices
+
+
+def test_autoregressive_samples_have_its_probabilities(fitted):
+    assert fitted.learns
+    indices = fitted.sample((8000, 4), seeded()).long() @ torch.tensor([27, 9, 3, 1])
+    counts = torch.bincount(indices, minlength=81).double()
+    expected = fitted.log_prob(all_sequences()).exp().double()
+    assert chisquare(counts.numpy(), (8000 * expected / expected.sum()).numpy()).pvalue > 0.01
+
+
+def test_independent_indices_have_the_frequencies_of_each_position():
+    codes = torch.tensor([[0.0, 2.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    prior = IndependentCategorical()
+    assert prior.learns
+    prior.fit(codes)
+    z = prior.sample((4000, 2), seeded())
+    assert chisquare(torch.bincount(z[:, 0].long()).numpy(), [2000, 2000]).pvalue > 0.01
+    assert chisquare(torch.bincount(z[:, 1].long())[1:].numpy(), [3000, 1000]).pvalue > 0.01
+
+
+@pytest.mark.parametrize("sampler", [IndependentCategorical, AutoregressivePrior])
+def test_indices_must_be_whole_numbers_and_have_the_fitted_length(sampler):
+    with pytest.raises(ValueError, match=r"Choose latentlab\.samplers\.FittedMixture"):
+        sampler().fit(torch.randn(20, 3))
+    with pytest.raises(ValueError, match="asked for 3 indices"):
+        sampler().sample((5, 3))
+
+
+@pytest.mark.parametrize(
+    "make", [IndependentCategorical, lambda: AutoregressivePrior(hidden=8, steps=5)]
+)
+def test_fitting_is_deterministic_and_is_loaded_from_a_state(make):
+    codes = markov_chain()
+    priors = [make(), make(), make()]
+    priors[0].fit(codes)
+    torch.rand(7)  # changes the state of the global generator
+    with torch.inference_mode():
+        priors[1].fit(codes)
+    priors[2].load_state_dict(priors[0].state_dict())
+    first, *rest = [prior.sample((50, 4), seeded()) for prior in priors]
+    assert first.dtype == torch.float32
+    assert all(torch.equal(first, z) for z in rest)
+
+
+def test_settings_must_be_positive():
+    with pytest.raises(ValueError, match="must be > 0"):
+        AutoregressivePrior(steps=0)

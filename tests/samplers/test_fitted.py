@@ -1,0 +1,94 @@
+"""Fitted densities: moments, EM against scikit-learn, states that are loaded from a file."""
+
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
+
+from latentlab.samplers import FittedGaussian, FittedMixture
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Three well separated Gaussians in 4-d."""
+    g = seeded(3)
+    centres = 6 * torch.randn(3, 4, generator=g)
+    parts = [
+        torch.randn(n, 4, generator=g) + c for n, c in zip((300, 200, 100), centres, strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def test_fitted_gaussian_has_the_codes_moments(blobs):
+    prior = FittedGaussian()
+    assert prior.learns
+    prior.fit(blobs)
+    z = prior.sample((60_000, 4), seeded()).double()
+    torch.testing.assert_close(z.mean(0), blobs.double().mean(0), atol=0.1, rtol=0)
+    torch.testing.assert_close(torch.cov(z.T), torch.cov(blobs.double().T), atol=0.8, rtol=0.03)
+
+
+def test_mixture_reaches_the_likelihood_of_scikit_learn(blobs):
+    prior = FittedMixture(3, regularization=0.0)
+    prior.fit(blobs)
+    reference = GaussianMixture(3, n_init=5, random_state=0).fit(blobs.numpy())
+    ours, theirs = float(prior.log_prob(blobs).mean()), reference.score(blobs.numpy())
+    assert ours == pytest.approx(theirs, abs=2e-3)
+    assert sorted(prior.weights.tolist()) == pytest.approx(sorted(reference.weights_), abs=1e-3)
+
+
+def test_mixture_log_prob_is_its_density(blobs):
+    prior = FittedMixture(3)
+    prior.fit(blobs)
+    density = sum(
+        float(w) * multivariate_normal(m.numpy(), (f @ f.T).numpy()).pdf(blobs[:5].numpy())
+        for w, m, f in zip(prior.weights, prior.means, prior.factors, strict=True)
+    )
+    torch.testing.assert_close(prior.log_prob(blobs[:5]).exp(), torch.from_numpy(density))
+
+
+def test_mixture_samples_have_the_weights_of_the_components(blobs):
+    prior = FittedMixture(3)
+    prior.fit(blobs)
+    z = prior.sample((6000, 4), seeded()).double()
+    nearest = torch.cdist(z, prior.means).argmin(1)
+    fraction = torch.bincount(nearest, minlength=3) / 6000
+    torch.testing.assert_close(fraction.double(), prior.weights, atol=0.02, rtol=0)
+
+
+def test_mixture_is_finite_for_dead_units_and_identical_codes():
+    codes = torch.zeros(50, 6)
+    codes[:, 0] = torch.arange(50) % 2
+    prior = FittedMixture(4)
+    prior.fit(codes)
+    assert prior.sample((20, 6), seeded()).isfinite().all()
+    prior.fit(torch.ones(50, 6))
+    torch.testing.assert_close(
+        prior.sample((20, 6), seeded()), torch.ones(20, 6), atol=1e-2, rtol=0
+    )
+
+
+def test_too_few_codes_and_wrong_dimensions_are_errors():
+    with pytest.raises(ValueError, match="3 codes are too few for a mixture of 10 components"):
+        FittedMixture(10).fit(torch.randn(3, 2))
+    with pytest.raises(ValueError, match="from a FittedMixture that is not fitted"):
+        FittedMixture(2).sample((4, 3))
+    prior = FittedGaussian()
+    prior.fit(torch.randn(9, 2))
+    with pytest.raises(
+        ValueError, match="asked for codes of 3 values from a FittedGaussian that is fitted to 2"
+    ):
+        prior.sample((4, 3))
+
+
+def test_a_fitted_state_is_loaded_from_a_file(tmp_path, blobs):
+    prior = FittedMixture(3)
+    prior.fit(blobs)
+    torch.save(prior.state_dict(), tmp_path / "sampler.pt")
+    again = FittedMixture(3)
+    again.load_state_dict(torch.load(tmp_path / "sampler.pt", weights_only=True))
+    assert torch.equal(prior.sample((9, 4), seeded(1)), again.sample((9, 4), seeded(1)))

@@ -1,0 +1,65 @@
+"""The second VAE: it learns a distribution that one Gaussian cannot, and its bound is a bound."""
+
+import math
+
+import pytest
+import torch
+
+from latentlab.samplers import FittedGaussian, TwoStageVAE
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def parabola(count=2000):
+    """Codes along a parabola, with a little noise."""
+    x = torch.randn(count, generator=seeded(1))
+    return torch.stack([x, x * x], 1) + 0.05 * torch.randn(count, 2, generator=seeded(2))
+
+
+def test_second_vae_follows_a_parabola_and_one_gaussian_does_not():
+    prior, gaussian = TwoStageVAE(hidden=64, steps=600, batch_size=128, lr=1e-2), FittedGaussian()
+    assert prior.learns
+    prior.fit(parabola())
+    gaussian.fit(parabola())
+    samples = [sampler.sample((2000, 2), seeded()) for sampler in (prior, gaussian)]
+    error = [float((z[:, 1] - z[:, 0].square()).abs().mean()) for z in samples]
+    assert error[0] < 0.7 < 1.4 < error[1]
+
+
+def test_second_vae_bound_is_above_the_entropy_of_the_codes():
+    """Gibbs' inequality: E[−log p] of any density p is at least the entropy of the data."""
+    factor = torch.tensor([[1.0, 0.0], [0.8, 0.3]])
+    codes = torch.randn(4000, 2, generator=seeded()) @ factor.T
+    prior = TwoStageVAE(hidden=32, steps=400, batch_size=128, lr=1e-2)
+    prior.fit(codes)
+    scaled = (codes - prior.mean) / prior.scale
+    entropy = 0.5 * math.log(float(torch.det(2 * math.pi * math.e * torch.cov(scaled.T))))
+    bound = float(torch.stack([prior.negative_elbo(scaled).mean() for _ in range(20)]).mean())
+    assert entropy - 0.03 < bound < entropy + 0.8  # independent codes would be 1.05 above
+
+
+def test_fitting_is_deterministic_and_is_loaded_from_a_state():
+    codes = parabola(300)
+    priors = [TwoStageVAE(hidden=8, steps=5) for _ in range(3)]
+    priors[0].fit(codes)
+    torch.rand(7)  # changes the state of the global generator
+    with torch.inference_mode():
+        priors[1].fit(codes)
+    priors[2].load_state_dict(priors[0].state_dict())
+    first, *rest = [prior.sample((50, 2), seeded()) for prior in priors]
+    assert first.dtype == torch.float32
+    assert all(torch.equal(first, z) for z in rest)
+
+
+def test_settings_must_be_positive():
+    with pytest.raises(ValueError, match="must be > 0"):
+        TwoStageVAE(steps=0)
+
+
+def test_codes_of_another_length_are_an_error():
+    prior = TwoStageVAE(hidden=8, steps=2)
+    prior.fit(parabola(50))
+    with pytest.raises(ValueError, match=r"asked for codes of 3 values from a TwoStageVAE .* of 2"):
+        prior.sample((4, 3))

@@ -1,0 +1,40 @@
+"""Tags with the git state of the code."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from latentlab import tracking
+
+
+def test_git_state(tmp_path: Path) -> None:
+    def git(*command: str) -> str:
+        user = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "core.hooksPath=")
+        call = ["git", "-C", str(tmp_path), *user, *command]
+        return subprocess.run(call, check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "archive").mkdir()
+    project = tmp_path / "project"
+    (project / "results").mkdir(parents=True)
+    assert tracking.run_tags(project) == {"git.commit": "none"}
+    git("init")
+    for name in ("code.py", "dvc.lock", "results/metrics.json"):
+        (project / name).write_text("1")
+    git("add", "project")
+    git("commit", "-m", "x")
+    clean = {"git.commit": git("rev-parse", "HEAD"), "git.dirty": "false"}
+    assert tracking.run_tags(project) == clean
+    (project / "dvc.lock").write_text("2")
+    (project / "results" / "metrics.json").write_text("2")
+    assert tracking.run_tags(project) == clean
+    (project / "code.py").write_text("2")
+    assert tracking.run_tags(project) == {**clean, "git.dirty": "true"}
+    assert tracking.run_tags(tmp_path / "archive") == {"git.commit": "none"}
+
+
+def test_without_the_git_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tracking.run_tags(tmp_path) == {"git.commit": "none"}

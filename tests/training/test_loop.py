@@ -1,0 +1,98 @@
+"""fit(): curves equal to a loop in plain PyTorch, validation means, cost, precision, seeds."""
+
+import pytest
+import torch
+
+from latentlab.contracts import to_float
+from latentlab.data.batch_sampler import epoch_batches
+from latentlab.data.prepared import read_split
+from latentlab.training import History
+
+
+def plain_loop(prepared):
+    """Train linear_ae in plain PyTorch: Adam, a learning rate that falls linearly to 0."""
+    prepared.edit("configs/linear_ae.yaml", model__init_args__lr=1e-3)
+    experiment, _ = prepared.open_experiment("linear_ae")
+    model, split = experiment.model, read_split(prepared.root / "data" / "prepared", "train")
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for epoch in range(4):
+        for rows in epoch_batches(len(split), prepared.BATCH, seed=0, epoch=epoch):
+            x = to_float(split.images[rows]).flatten(1)
+            x_hat = (x @ model.encoder.weight.T + model.encoder.bias) @ model.decoder.weight.T
+            loss = (x_hat + model.decoder.bias - x).square().sum() / prepared.BATCH
+            optimizer.param_groups[0]["lr"] = 1e-3 * (1 - len(losses) / prepared.STEPS)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return model, losses
+
+
+def curve(fitted, split, quantity):
+    """(images, value) of one curve."""
+    rows = fitted.history.rows
+    return [(images, value) for s, q, images, value in rows if (s, q) == (split, quantity)]
+
+
+def test_curves_equal_a_plain_loop(prepared):
+    reference, losses = plain_loop(prepared)
+    model, fitted = prepared.fit("linear_ae", "a")
+    train = curve(fitted, "train", "sse")
+    ends = [5, 10, 15, 18, 20, 25, 30, 35, 36]  # every 5 steps, and before each checkpoint
+    assert [images for images, _ in train] == [end * prepared.BATCH for end in ends]
+    for start, end, (_, value) in zip([0, *ends], ends, train, strict=False):
+        assert value == pytest.approx(sum(losses[start:end]) / (end - start), rel=1e-4)
+    assert torch.allclose(model.decoder.weight, reference.decoder.weight, atol=1e-5)
+
+
+def test_validation_is_the_mean_over_the_whole_split(prepared):
+    model, fitted = prepared.fit("linear_ae", "a")
+    val = curve(fitted, "val", "sse")
+    steps = [prepared.VALIDATED, prepared.STEPS]
+    assert [images for images, _ in val] == [step * prepared.BATCH for step in steps]
+    split = read_split(prepared.root / "data" / "prepared", "val")
+    assert len(split) % prepared.BATCH, "the last batch must be smaller, to test the weights"
+    x = to_float(split.images)
+    with torch.no_grad():
+        sse = (model.decode_unclipped(model.encode(x)) - x).square().flatten(1).sum(1).mean()
+    assert val[-1][1] == pytest.approx(sse.item(), rel=1e-5)
+
+
+def test_cost_counts_the_training_images(prepared):
+    _, fitted = prepared.fit("linear_ae", "a")
+    images = fitted.cost["images_per_second"] * fitted.cost["train_seconds"]
+    assert images == pytest.approx(prepared.STEPS * prepared.BATCH, rel=0.01)
+    assert fitted.cost["peak_memory_mb"] > 1
+    assert fitted.device == "cpu"
+    assert fitted.is_main_process
+
+
+def test_history_csv_has_steps_and_images():
+    history = History(batch_size=10)
+    history("train", {"loss": 0.1 + 0.2}, 50)
+    header, line = history.csv().splitlines()
+    assert header == "split,quantity,step,images,value"
+    assert line == f"train,loss,5,50,{0.1 + 0.2!r}"
+    assert float(line.split(",")[-1]) == 0.1 + 0.2
+
+
+@pytest.mark.parametrize("name", ["linear_ae", "vae", "dcgan"])
+def test_double_precision_agrees_with_single_precision(prepared, name):
+    _, expected = prepared.fit(name, "single")
+    prepared.edit("params.yaml", trainer__precision="64-true")
+    model, fitted = prepared.fit(name, "double")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}, "weights are kept in float32"
+    (first, *_), (again, *_) = expected.history.rows, fitted.history.rows
+    assert again[-1] == pytest.approx(first[-1], rel=0.2), "the noise is another sample"
+    if name == "linear_ae":
+        assert again[-1] == pytest.approx(first[-1], rel=1e-4)
+        assert again[-1] != first[-1]
+
+
+def test_another_seed_gives_other_weights(prepared):
+    first, _ = prepared.fit("vae", "a")
+    prepared.edit("params.yaml", seed=1)
+    second, _ = prepared.fit("vae", "b")
+    a, b = (next(model.decoder.parameters()) for model in (first, second))
+    assert not torch.equal(a, b)
