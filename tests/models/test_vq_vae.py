@@ -90,3 +90,26 @@ def test_the_model_has_discrete_codes_and_interpolates_them_itself():
 def test_invalid_settings_are_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         VQVAE((1, 8, 8), **arguments)
+
+
+def test_gradient_of_the_codebook_does_not_depend_on_the_order_of_threads():
+    """The gradient of plain indexing is summed by two threads in any order."""
+    model = VQVAE((1, 28, 28), codebook_size=128)
+    indices = torch.randint(0, 128, (128, model.latent_dim))
+    weights = torch.randn(128, model.codebook.shape[1], model.side, model.side)
+
+    def gradient():
+        return torch.autograd.grad((model.embed(indices) * weights).sum(), model.codebook)[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradient()
+        assert all(gradient().equal(first) for _ in range(20))
+    finally:
+        torch.set_num_threads(before)
+    expected = torch.zeros_like(model.codebook)
+    positions = weights.flatten(2).movedim(1, 2).reshape(-1, model.codebook.shape[1])
+    for index, weight in zip(indices.flatten(), positions, strict=True):
+        expected[index] += weight
+    torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-4)

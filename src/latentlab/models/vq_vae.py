@@ -18,6 +18,7 @@ import itertools
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 
@@ -77,7 +78,9 @@ class VQVAE(LightningModule):
 
     def embed(self, indices: Tensor) -> Tensor:
         """Indices (B, D), int64 → their vectors as feature maps (B, E, s, s)."""
-        return self.codebook[indices].unflatten(1, (self.side, self.side)).movedim(3, 1)
+        # not codebook[indices]: on several CPU threads its gradient is summed in any order
+        vectors = F.embedding(indices, self.codebook)  # (B, D, E)
+        return vectors.unflatten(1, (self.side, self.side)).movedim(3, 1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Indices as whole numbers in float32, (B, D)."""
