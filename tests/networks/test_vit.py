@@ -118,3 +118,23 @@ def test_decoder_takes_tokens_of_half_precision():
     with torch.autocast("cpu", torch.bfloat16):
         got = decoder(tokens, indices)
     assert torch.allclose(got.float(), decoder(tokens, indices), atol=0.05)
+
+
+def test_gradient_of_the_positions_does_not_depend_on_the_order_of_threads():
+    """The gradient of plain indexing is summed by two threads in any order."""
+    torch.manual_seed(0)
+    encoder = PatchEncoder((7, 7), 5, width=64, depth=0, pos_embed="learned")
+    patches, indices = torch.randn(256, 24, 5), torch.rand(256, 49).argsort(1)[:, :24]
+    weights = torch.randn(256, 24, 64)
+
+    def gradient():
+        loss = (encoder(patches, indices) * weights).sum()
+        return torch.autograd.grad(loss, encoder.positions)[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradient()
+        assert all(gradient().equal(first) for _ in range(20))
+    finally:
+        torch.set_num_threads(before)

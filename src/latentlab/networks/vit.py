@@ -136,7 +136,8 @@ class PatchEncoder(_Transformer):
         self.embed = nn.Linear(patch_values, width)
 
     def forward(self, patches: Tensor, indices: Tensor | None = None) -> Tensor:
-        positions = self.positions if indices is None else self.positions[indices]
+        # embedding, not indexing: the gradient is the same on any number of CPU threads
+        positions = self.positions if indices is None else F.embedding(indices, self.positions)
         return self.norm(self.blocks(self.embed(patches) + positions))
 
 
