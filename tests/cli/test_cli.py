@@ -110,7 +110,7 @@ def test_the_project_and_run_folders_can_be_named(tiny, tmp_path, monkeypatch, c
         ),
         (
             ["sample", "stacked_ae"],
-            "error: 'stacked_ae' is not trained yet: run `dvc repro train@st",
+            "error: 'stacked_ae' is not trained yet: list it under `models` in",
         ),
         (["sample", "classifier"], "error: classifier has no latent sampler"),
         (["sample", "vae", "--device", "warp"], "error: The device 'warp' cannot be used"),

@@ -50,7 +50,6 @@ def load(project):
     [
         ({"model__class_path": "stranger.Mine"}, "model.class_path"),
         ({"model__class_path": "latentlabs.Mine"}, "model.class_path"),
-        ({"model__class_path": "VAE"}, "model.class_path"),
         ({"model__class_path": ["stranger.Mine"]}, "model.class_path"),
         ({"sampler__class_path": "stranger.Mine"}, "sampler.class_path"),
         ({"sampler__class_path": "os.system"}, "sampler.class_path"),
@@ -69,6 +68,12 @@ def test_a_class_that_is_not_allowed_is_not_imported_and_the_error_names_its_key
     with pytest.raises(LatentlabError, match=rf"{re.escape(at)} names .*was not imported.*`allow:"):
         load(project)
     assert not trace.exists()
+
+
+def test_a_bare_class_name_is_answered_with_the_form_of_a_full_one(project):
+    project.edit("configs/vae.yaml", model__class_path="VAE")
+    with pytest.raises(LatentlabError, match=r"model.class_path is 'VAE'; .* full name of a class"):
+        load(project)
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,23 @@ def test_a_module_without_init_takes_no_arguments(classes):
 def test_what_the_schema_does_not_say_is_left_to_the_parser(classes):
     check_arguments(classes("Open", anything=1), "x")
     check_arguments(classes("Holder", block={"any": 1}), "x")  # a type hint cannot be resolved
-    check_arguments({"class_path": "own_classes.Absent", "init_args": {"a": 1}}, "x")
     check_arguments({"class_path": 3}, "x")
     check_arguments({"class_path": "own_classes.Typed", "init_args": [1]}, "x")
+
+
+@pytest.mark.parametrize(
+    ("class_path", "message"),
+    [
+        ("own_classes.Typd", r"own_classes has no 'Typd': did you mean 'own_classes.Typed'\?"),
+        ("own_classes.Absent", r"own_classes has no 'Absent': write the name of a class in it"),
+        ("latentlab.models.vea.VAE", r"no module 'latentlab.models.vea': did you mean '.*\.vae'"),
+        ("latentlab.models.mine.Mine", r"no module '.*\.mine': write latentlab/models/mine.py"),
+        ("nowhere.mine.Mine", r"no module 'nowhere': write nowhere.py"),
+    ],
+)
+def test_an_absent_class_is_answered_with_a_similar_one(classes, class_path, message):
+    with pytest.raises(LatentlabError, match=rf"^x.class_path is '{class_path}', but.*{message}"):
+        check_arguments({"class_path": class_path, "init_args": {"a": 1}}, "x")
 
 
 def test_arguments_that_the_data_set_are_not_allowed_in_yaml(classes):

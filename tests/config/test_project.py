@@ -26,7 +26,7 @@ def test_the_values_of_the_file_and_the_defaults(project):
         ({"code": "x"}, r"tasks.t has no key 'model': it needs `code`"),
         ({"model": "vae"}, r"tasks.t has no key 'code'"),
         ({"task": "x", "model": "vae"}, r"tasks.t has no key 'task'; allowed: code, model"),
-        ("vae", r"tasks.*dict.*Got value: vae"),
+        ("vae", r"tasks is 'vae'; it must be of type dict"),
     ],
 )
 def test_an_entry_of_a_task_needs_code_and_a_listed_model(project, entry, message):

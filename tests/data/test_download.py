@@ -85,11 +85,12 @@ def test_a_wrong_file_is_an_error_and_leaves_no_files(url, server, tmp_path) -> 
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("/silent", "no response within"), ("/stalls", "timed")]
+    ("path", "open_s", "read_s", "reason"),
+    [("/silent", 0.3, 30, "no response within 0.3 s"), ("/stalls", 30, 0.3, "timed out")],
 )
-def test_a_server_without_response_is_an_error(url, tmp_path, path, reason) -> None:
+def test_a_server_without_response_is_an_error(url, tmp_path, path, open_s, read_s, reason) -> None:
     with pytest.raises(LatentlabError, match=reason):
-        download([url + path], tmp_path / "f", verify, tries=1, open_s=0.3, read_s=0.3)
+        download([url + path], tmp_path / "f", verify, tries=1, open_s=open_s, read_s=read_s)
     assert not list(tmp_path.iterdir())
 
 

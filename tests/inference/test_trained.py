@@ -83,11 +83,11 @@ def test_inversion_is_better_than_the_nearest_prior_sample(tiny, x):
         (torch.zeros(1, 8, 8), r"Images have shape \(1, 8, 8\)\. .* needs"),
         (
             torch.zeros(2, *SHAPE, dtype=torch.uint8),
-            r"Images are torch.uint8 .* must be float in \[0, 1\]",
+            r"Images are torch.uint8. They must be float in \[0, 1\]",
         ),
-        (torch.full((2, *SHAPE), 1.01), r"must be float in \[0, 1\]"),
-        (torch.full((2, *SHAPE), -0.01), r"must be float in \[0, 1\]"),
-        (torch.full((2, *SHAPE), torch.nan), r"must be float in \[0, 1\]"),
+        (torch.full((2, *SHAPE), 1.01), r"values from 1.01 to 1.01. They must be in \[0, 1\]"),
+        (torch.full((2, *SHAPE), -0.01), r"values from -0.01 .* must be in \[0, 1\]"),
+        (torch.full((2, *SHAPE), torch.nan), r"values from nan .* must be in \[0, 1\]"),
     ],
     ids=["pixels", "one image", "uint8", "above", "below", "nan"],
 )
@@ -104,12 +104,29 @@ def test_codes_of_another_size_are_an_error(trained):
         trained.decode(torch.zeros(2, size + 1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_float_types_are_converted(trained, dtype):
+    x = torch.rand(2, *SHAPE).to(dtype)
+    assert trained.features(x).equal(trained.features(x.float()))
+    z = torch.zeros(2, CODES[trained.name], dtype=dtype)
+    assert trained.decode(z).equal(trained.decode(z.float()))
+
+
+def test_the_classifier_has_no_decoder(tiny):
+    classifier = latentlab.load("classifier", project=tiny.root)
+    with pytest.raises(LatentlabError, match=r"no codes and no decoder. Use features"):
+        classifier.decode(torch.zeros(2, 3))
+
+
 def test_names_that_are_unknown_or_untrained_list_what_exists(tiny):
     have = "trained: classifier, dcgan, linear_ae, vae"
     message = f"unknown model 'vea'.*{have}; configs: .*classifier, .*dcgan, .*vae"
     with pytest.raises(LatentlabError, match=message):
         latentlab.load("vea", project=tiny.root)
-    message = f"'stacked_ae' is not trained yet: run `dvc repro train@stacked_ae`; {have}"
+    message = (
+        "'stacked_ae' is not trained yet: list it under `models` in params.yaml, then run"
+        f" `dvc repro train@stacked_ae`; {have}"
+    )
     with pytest.raises(LatentlabError, match=message):
         latentlab.load("stacked_ae", project=tiny.root)
 

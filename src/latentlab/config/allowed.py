@@ -48,6 +48,11 @@ def check_class_paths(tree: Any, allowed: Sequence[str], files: str, at: str) ->
 def not_allowed(name: str, files: str, at: str = "a value") -> LatentlabError:
     """Return the error for a class that is named at the key `at` and is not allowed."""
     shown, package = name[:100], name.split(".")[0][:100]
+    if "." not in name:
+        return LatentlabError(
+            f"{files}: {at} is {shown!r}; it must be the full name of a class, with its module,"
+            " such as latentlab.networks.mlp.MLP"
+        )
     return LatentlabError(
         f"{files}: {at} names {shown!r}, which was not imported. Allowed are classes of"
         f" {' and '.join(PACKAGES)}, by their full name. If you trust this code, write"

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from latentlab.utils.errors import LatentlabError
@@ -39,7 +40,7 @@ def check_arguments(spec: Mapping[str, Any], where: str, *, reserved: Collection
     `allowed.check_class_paths`: it imports the classes. What cannot be imported passes: the parser
     reports it.
     """
-    cls = _import(spec.get("class_path"))
+    cls = _import(spec.get("class_path"), where)
     if cls is None:
         return
     require_known(spec, CLASS_KEYS, where)
@@ -100,14 +101,45 @@ def _dataclasses(hint: Any, default: Any) -> list[type]:
     return found or ([type(default)] if is_dataclass(default) else [])
 
 
-def _import(class_path: Any) -> type | None:
-    """The class, or None if there is none of this name."""
+def _import(class_path: Any, where: str) -> type | None:
+    """Return the class; None for what is no class path, which the parser reports.
+
+    Raise LatentlabError for a module or a class that does not exist, with a similar name.
+    """
     module, _, name = class_path.rpartition(".") if isinstance(class_path, str) else ("", "", "")
     try:
-        found = getattr(import_module(module), name)
-    except Exception:  # also whatever a module raises while it is imported
+        home = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and module.startswith(error.name):
+            _refuse_absent(class_path, error.name, where)
         return None
+    except Exception:  # whatever a module raises while it is imported: the parser reports it
+        return None
+    found = getattr(home, name, None)
+    if found is None:
+        classes = [key for key, value in vars(home).items() if isinstance(value, type)]
+        close = nearest(name, classes)
+        hint = f"did you mean '{module}.{close}'?" if close else "write the name of a class in it"
+        raise LatentlabError(
+            f"{where}.class_path is {class_path!r}, but {module} has no {name!r}: {hint}"
+        )
     return found if isinstance(found, type) else None
+
+
+def _refuse_absent(class_path: str, module: str, where: str) -> None:
+    """Raise LatentlabError for an absent module of a package: a similar one, or the file to write.
+
+    A name inside of a module that is no package passes: the parser refuses it.
+    """
+    package, _, name = module.rpartition(".")
+    folders = getattr(import_module(package), "__path__", None) if package else []
+    if folders is None:
+        return
+    close = nearest(name, [found.name for found in iter_modules(folders)])
+    hint = f"did you mean '{package}.{close}'?" if close else f"write {module.replace('.', '/')}.py"
+    raise LatentlabError(
+        f"{where}.class_path is {class_path!r}, but there is no module {module!r}: {hint}"
+    )
 
 
 def _hint(key: str, allowed: Collection[str]) -> str:

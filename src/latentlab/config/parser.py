@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from latentlab.config.allowed import PACKAGES, check_class_paths, not_allowed
-from latentlab.config.keys import check_arguments
+from latentlab.config.keys import check_arguments, nearest
 from latentlab.config.model_size import check_size
 from latentlab.contracts import LatentSampler, Task
 from latentlab.utils.errors import LatentlabError
@@ -178,8 +178,28 @@ def _imports_only(packages: Sequence[str]) -> Iterator[None]:
 def _one_line(message: str) -> str:
     """The reason, without the type and the value that jsonargparse repeats around it."""
     lines = [line.strip() for line in message.splitlines()]
-    starts = [i for i, line in enumerate(lines) if line.startswith("- Problem with given")]
+    starts = [i for i, line in enumerate(lines) if line.startswith("- ")]
     ends = [i for i, line in enumerate(lines) if line == "- Expected a <class 'NoneType'>"]
-    if starts and ends:
+    if starts and ends and starts[0] < ends[0]:
         lines = lines[starts[0] : ends[0]]
-    return " ".join(lines).removeprefix("- ").strip()
+    return _plain(" ".join(lines).removeprefix("- ").strip())
+
+
+def _plain(reason: str) -> str:
+    """The reason in our words: which key, of which class, has which value, and what is allowed."""
+    if reason == "the following arguments are required: model":
+        return "there is no section `model`; write one, with a class_path and init_args"
+    last = reason.rpartition("Parser key ")[2]
+    found = re.match(r'"([^"]+)": Expected an? (.+?)\. Got value: (.*)$', last)
+    if found is None or "Union" in reason:
+        return reason
+    key, type_, value = found[1], found[2], found[3]
+    classes = re.findall(r"Problem with given class_path '([^']+)'", reason)
+    name = f"{key} of {classes[-1]}" if classes else key
+    if type_.startswith("typing.Literal["):
+        choices = re.findall(r"'([^']*)'", type_)
+        close = nearest(value, choices)
+        hint = f"; did you mean {close!r}?" if close else ""
+        return f"{name} is {value!r}; allowed: {', '.join(choices)}{hint}"
+    type_ = type_.removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+    return f"{name} is {value!r}; it must be of type {type_}"

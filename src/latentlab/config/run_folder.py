@@ -19,6 +19,7 @@ import torch
 from latentlab.config.experiment import Experiment, build
 from latentlab.config.keys import nearest
 from latentlab.config.selection import CLASSIFIER, model_names
+from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
 
 
@@ -31,8 +32,10 @@ def find_run(name: str, root: Path) -> Path:
     configs = sorted([*model_names(root), CLASSIFIER])
     exists = f"trained: {', '.join(trained) or 'none'}"
     if name in configs:
+        listed = name == CLASSIFIER or name in (read_yaml(root / "params.yaml").get("models") or {})
+        first = "" if listed else "list it under `models` in params.yaml, then "
         raise LatentlabError(
-            f"{name!r} is not trained yet: run `dvc repro {_stage(name)}`; {exists}"
+            f"{name!r} is not trained yet: {first}run `dvc repro {_stage(name)}`; {exists}"
         )
     close = nearest(name, [*trained, *configs])
     hint = f"did you mean {close!r}? " if close else ""

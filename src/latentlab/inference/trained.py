@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentlab.config import EvaluationSettings, allowed_packages, find_root
 from latentlab.config.run_folder import find_run, rebuild
-from latentlab.contracts import Encoder, ImageShape
+from latentlab.contracts import Encoder, ImageShape, Model
 from latentlab.inference.replicas import Replicas, resolve_devices
 from latentlab.utils.errors import LatentlabError
 
@@ -83,12 +83,14 @@ class TrainedModel:
         Raises:
             LatentlabError: codes of another size.
         """
+        if not isinstance(self.module, Model):
+            raise LatentlabError(f"{self.name} has no codes and no decoder. Use features().")
         if z.ndim != 2 or z.shape[1] != self.module.latent_dim:
             raise LatentlabError(
                 f"Codes have shape {tuple(z.shape)}. {self.name} needs"
                 f" (N, {self.module.latent_dim}). Use codes of this model."
             )
-        return self._batched("decode", z)
+        return self._batched("decode", z.to(torch.float32))
 
     def features(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) → features (N, F), the input of the linear probe.
@@ -126,15 +128,19 @@ class TrainedModel:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
             raise LatentlabError(
                 f"Images have shape {tuple(x.shape)}. {self.name} needs"
-                f" (N, {', '.join(map(str, self.image_shape))}). Resize the images first."
+                f" (N, {', '.join(map(str, self.image_shape))}). Resize the images, or give one"
+                " image as x[None]."
             )
-        # `not (≥ 0 and ≤ 1)` is also true for NaN
-        if not x.is_floating_point() or (x.numel() and not (x.min() >= 0 and x.max() <= 1)):
+        if not x.is_floating_point():
             raise LatentlabError(
-                f"Images are {x.dtype} or outside of [0, 1]. They must be float in [0, 1]. Divide"
-                " uint8 images by 255."
+                f"Images are {x.dtype}. They must be float in [0, 1]. Divide uint8 images by 255."
             )
-        return x
+        # so written, NaN fails as well
+        if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+            raise LatentlabError(
+                f"Images have values from {x.min():g} to {x.max():g}. They must be in [0, 1]."
+            )
+        return x.to(torch.float32)
 
     def _batched(self, method: str, inputs: Tensor, size: int = 500) -> Tensor:
         return torch.cat(list(self.replicas.map(method, inputs.split(size))))
