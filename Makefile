@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro zoo test check format ui bench mnist fuzz floors lock clean soak docs
+.PHONY: help setup repro zoo test check format ui bench results evidence fuzz floors lock clean soak docs
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,8 +66,11 @@ bench: $(READY) ## compare the speed with plain PyTorch: the training loop, and 
 soak: $(READY) ## kill trainings 100 times (KILLS=n); no result may change
 	python tests/soak.py --kills $(KILLS)
 
-mnist: $(READY) ## run the pipeline on MNIST, in a folder of its own: the table of docs/results.md
-	python bench/mnist.py
+results: $(READY) ## run the pipeline with three seeds, in .bench: the tables of docs/results.md
+	python bench/results.py
+
+evidence: $(READY) ## check the metrics: noise, spread over sample seeds, ranks on full MNIST
+	python bench/evidence.py
 
 fuzz: $(READY) ## random input: 20,000 cases for each reader (CASES=n), 1,000 for each test of configs
 	LATENTLAB_FUZZ=$(CASES) python -m pytest tests/fuzz

@@ -1,29 +1,30 @@
-"""One setting of one model, several values, scored on MNIST's validation images.
+"""One setting of one model, several values, scored on validation images.
 
-    LATENTLAB_DATA=… python bench/choose.py sparse_l1_ae model.init_args.penalty_weight 0.03 0.1 0.3
-    LATENTLAB_DATA=… python bench/choose.py … --diagnostics sparsity
+    python bench/choose.py sparse_l1_ae model.init_args.penalty_weight 0.03 0.1 0.3
+    python bench/choose.py vae trainer.max_epochs 25 50 100
+    LATENTLAB_DATA=… python bench/choose.py … --data mnist --diagnostics sparsity
 
 The settings of configs/ were chosen with this script. It computes all metrics of the evaluation
-on the validation images and does not read the test images.
-It works in .bench/choose and uses the prepared data and the classifier of bench/mnist.py. It
-creates them if they are missing.
+on the validation images and does not read the test images. The config file need not have the key.
+It works in .bench/DATA-choose and uses the prepared data and the classifier of bench/results.py.
+It creates them if they are missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mnist
+import results
 import yaml
 
 COLUMNS = {"FID": "fid", "SSE": "reconstruction_sse", "probe": "probe_accuracy"}
+LINKED = ("data", "runs/classifier")
 
 
 def main() -> None:
@@ -34,41 +35,47 @@ def main() -> None:
     parser.add_argument("key", help="a key of the config, such as model.init_args.lr")
     parser.add_argument("values", nargs="+", type=yaml.safe_load)
     parser.add_argument("--diagnostics", nargs="*", default=[], help="metrics that are printed too")
+    results.add_data_option(parser)
     args = parser.parse_args()
-    first = mnist.project(mnist.WORK, 0, 0)
-    mnist.run(first, "prepare", first / "data/prepared")
-    mnist.run(first, "classifier", first / "runs/classifier")
-    mnist.run(first, "reference", first / "results/reference")
+    first = results.run_shared(results.work_folder(args.data), args.data)
     for value in args.values:
         folder = variant(first, args.model, args.key, value)
-        command = [sys.executable, "-m", "latentlab.stages", "train", args.model]
-        environment = mnist.environment()
-        subprocess.run(command, cwd=folder, env=environment, check=True, stderr=subprocess.DEVNULL)
-        numbers = validate(folder, args.model, args.diagnostics)
-        said = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
-        print(f"{args.model} {args.key}={value}: {said}", flush=True)
+        run = folder / "runs" / args.model
+        results.run(folder, "train", run, args.model)
+        cost = json.loads((run / "cost.json").read_text())
+        values = {
+            "train s": cost["train_seconds"],
+            **validate(folder, args.model, args.diagnostics),
+        }
+        listed = ", ".join(f"{name} {number:.4g}" for name, number in values.items())
+        print(f"{args.model} {args.key}={value}: {listed}", flush=True)
 
 
 def variant(first: Path, model: str, key: str, value: Any) -> Path:
     """Create a project folder with `value` at `key` of the model's config. Train nothing."""
-    folder = mnist.WORK.with_name("choose")
+    work = first.parent
+    folder = work.with_name(f"{work.name}-choose")
     for made in ("configs", "runs"):
         shutil.rmtree(folder / made, ignore_errors=True)
     shutil.copytree(first / "configs", folder / "configs")
     shutil.copy(first / "params.yaml", folder)
-    for name in ("data", "runs/classifier"):
+    for name in LINKED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if not (folder / name).exists():
             (folder / name).symlink_to(first / name)
     path = folder / "configs" / f"{model}.yaml"
     config = yaml.safe_load(path.read_text())
-    *parents, last = key.split(".")
-    place = config
-    for part in parents:
-        place = place[part]
-    place[last] = value
+    set_key(config, key, value)
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return folder
+
+
+def set_key(config: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key of a nested dict. Sections that it lacks are created."""
+    *parents, last = key.split(".")
+    for part in parents:
+        config = config.setdefault(part, {})
+    config[last] = value
 
 
 def validate(folder: Path, name: str, diagnostics: list[str]) -> dict[str, float]:

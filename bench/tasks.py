@@ -1,8 +1,9 @@
-"""Run tasks on MNIST: the values in the headers of configs/tasks/*.yaml.
+"""Run tasks on mnist_5k or on full MNIST: the values in the headers of configs/tasks/*.yaml.
 
-    LATENTLAB_DATA=… python bench/tasks.py anomaly_detection retrieval …     # default: all
+    python bench/tasks.py anomaly_detection retrieval …     # default: all
+    LATENTLAB_DATA=… python bench/tasks.py retrieval --data mnist
 
-Works in .bench/mnist/seed-0, as bench/mnist.py. Prepared data, the classifier and trained models
+Works in .bench/DATA/seed-0, as bench/results.py. Prepared data, the classifier and trained models
 are used if they exist, and made otherwise. Each call runs its tasks again.
 """
 
@@ -12,32 +13,30 @@ import argparse
 import shutil
 import sys
 
-import mnist
+import results
 
 from latentlab.config.selection import task_entry, task_names
 from latentlab.evaluation.results import StoredResult, read_result
 
 
 def main() -> None:
-    known = task_names(mnist.ROOT)
+    known = task_names(results.ROOT)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
-    parser.add_argument("--data", choices=("mnist",), default="mnist")
-    names = parser.parse_args().names or known
+    results.add_data_option(parser)
+    args = parser.parse_args()
+    names = args.names or known
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"unknown task {unknown[0]!r}: choose from {', '.join(known)}")
-    folder = mnist.project(mnist.WORK, 0, 0)
-    mnist.run(folder, "prepare", folder / "data/prepared")
-    mnist.run(folder, "classifier", folder / "runs/classifier")
-    mnist.run(folder, "reference", folder / "results/reference")
+    folder = results.run_shared(results.work_folder(args.data), args.data)
     for model in {task_entry(folder, name)["model"] for name in names} - {"classifier"}:
-        mnist.run(folder, "train", folder / "runs" / model, model)
+        results.run(folder, "train", folder / "runs" / model, model)
     for name in names:
         out = folder / "results/tasks" / name
         shutil.rmtree(out, ignore_errors=True)
-        mnist.run(folder, "tasks", out, name)
+        results.run(folder, "tasks", out, name)
         print_result(read_result(out / "result"), (out / "cost.json").read_text())
 
 

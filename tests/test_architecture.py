@@ -35,9 +35,10 @@ MAY_IMPORT = {
     "evaluation": {*TRAINED, "visualization"},
     "diagnostics": {*MEASURED, *PARTS},
     "tasks": {*MEASURED, *PARTS},
+    "pipeline": set(),
     "report": {"config", "evaluation", "visualization"},
     "stages": {*MEASURED, "diagnostics", "report", "tasks", "tracking", "training"},
-    "cli": {*MEASURED, "report", "__init__"},
+    "cli": {*MEASURED, "pipeline", "report", "__init__"},
     "__init__": {"inference"},
 }
 EXCEPTIONS = {"tracking/pyfunc.py": {"__init__"}}  # a served model is loaded by latentlab.load
@@ -45,6 +46,7 @@ ONLY_IN = {
     "mlflow": {"tracking/store.py", "tracking/model.py", "tracking/pyfunc.py"},
     "jsonargparse": {"config/parser.py"},
     "ruamel": {"config/selection.py"},
+    "rich": {"pipeline/progress.py"},
     "matplotlib": {"visualization/charts.py"},
     "torchmetrics": {"metrics/fid/inception.py"},
     "dvc": set(),

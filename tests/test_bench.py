@@ -1,43 +1,276 @@
-"""bench/tables.py writes measured rows into a table of the documentation."""
+"""The scripts of bench/: tables of the documentation, rows of results, costs and evidence."""
 
-import importlib.util
+import importlib
+import json
+import math
+import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+import yaml
+
+from latentlab.data.prepared import read_meta, read_split
 
 PAGE = "# T\n\n<!-- a -->\n| model | x | y |\n|---|---:|---:|\n| `p` | 1 | 2 |\n\nend\n"
+SCRIPTS = ("tables", "results", "choose", "costs", "evidence")
+
+
+@pytest.fixture(scope="module")
+def bench(repo):
+    """The scripts as modules. They import each other by their bare names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(repo / "bench")
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in SCRIPTS})
+        for name in SCRIPTS:
+            del sys.modules[name]
 
 
 @pytest.fixture
-def tables(repo):
-    spec = importlib.util.spec_from_file_location("tables", repo / "bench" / "tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def page(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    return path
 
 
-def test_rows_are_replaced_and_appended_and_all_else_stays(tables, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(PAGE)
-    tables.update_table(page, "a", {"`p`": {"y": "5", "x": "4"}, "`q`": {"x": "6", "z": "7"}})
+def test_rows_are_replaced_and_appended_and_all_else_stays(bench, page):
+    bench.tables.update_table(page, "a", {"`p`": {"y": "5", "x": "4"}, "`q`": {"x": "6", "z": "7"}})
     assert page.read_text() == PAGE.replace("| `p` | 1 | 2 |", "| `p` | 4 | 5 |\n| `q` | 6 | – |")
 
 
-def test_a_page_without_the_table_is_an_error_that_names_the_line(tables, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(PAGE)
+def test_without_keep_the_other_rows_are_removed(bench, page):
+    bench.tables.update_table(page, "a", {"`q`": {"x": "6", "y": "7"}}, keep=False)
+    assert page.read_text() == PAGE.replace("| `p` | 1 | 2 |", "| `q` | 6 | 7 |")
+
+
+def test_a_page_without_the_table_is_an_error_that_names_the_line(bench, page):
     with pytest.raises(SystemExit, match="<!-- b -->"):
-        tables.update_table(page, "b", {})
+        bench.tables.update_table(page, "b", {})
+    with pytest.raises(SystemExit, match="<!-- b -->"):
+        bench.tables.read_table(page, "b")
     assert page.read_text() == PAGE
+
+
+def test_a_printed_table_is_read_back(bench, page):
+    rows = {"`q`": {"x": "6", "y": "–"}, "`r`": {"x": "0.1 ± 0.2", "y": "7"}}
+    page.write_text("\n".join(["<!-- a -->", "", *bench.tables.table_lines(["x", "y"], rows)]))
+    assert bench.tables.read_table(page, "a") == rows
 
 
 @pytest.mark.parametrize(
     ("page", "name"),
-    [("results", "mnist, 1 seeds"), ("results", "mnist, 3 seeds"), ("speed", "speed")],
+    [
+        *(
+            ("results", f"{data}, {seeds} seeds")
+            for data in ("mnist_5k", "mnist")
+            for seeds in (1, 3)
+        ),
+        *(("results", f"mnist_5k, {name}") for name in ("baselines", "sample seeds", "summary")),
+        ("results", "mnist_5k, costs"),
+        ("speed", "speed"),
+    ],
 )
 def test_the_documentation_has_the_tables_that_the_commands_write(
-    repo, tables, page, name, tmp_path
+    repo, bench, page, name, tmp_path
 ):
     copy = tmp_path / "page.md"
     copy.write_text((repo / "docs" / f"{page}.md").read_text())
-    tables.update_table(copy, name, {"`new`": {}})
+    bench.tables.update_table(copy, name, {"`new`": {}})
     assert "| `new` | –" in copy.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("baselines", lambda bench: bench.evidence.BASELINE_COLUMNS),
+        ("sample seeds", lambda bench: bench.evidence.MODEL_COLUMNS),
+        ("costs", lambda bench: bench.costs.COLUMNS),
+    ],
+)
+def test_the_tables_have_the_columns_that_the_commands_write(repo, bench, name, columns, tmp_path):
+    copy = tmp_path / "page.md"
+    copy.write_text((repo / "docs/results.md").read_text())
+    row = dict.fromkeys(columns(bench), "1")
+    bench.tables.update_table(copy, f"mnist_5k, {name}", {"`new`": row})
+    assert bench.tables.read_table(copy, f"mnist_5k, {name}")["`new`"] == row
+
+
+def test_spread_is_mean_and_sample_standard_deviation_and_of_seconds_the_median(bench):
+    rows = [{"fid": 1.0, "train_seconds": t, "images_seen": 6912} for t in (3.0, 100.0, 4.0)]
+    rows[1]["fid"], rows[2]["fid"] = 2.0, 3.0
+    assert bench.results.spread(rows, "fid", 1) == "2.0 ± 1.0"
+    assert bench.results.spread(rows[:1], "fid", 2, 100) == "100.00"
+    assert bench.results.spread(rows, "train_seconds", 0) == "4.0"
+    assert bench.results.spread(rows[1:2], "train_seconds", 0) == "100"
+    assert bench.results.spread(rows, "images_seen", 0) == "6,912"
+
+
+def test_a_metric_that_one_seed_lacks_has_no_cell(bench):
+    rows = [{"fid": 1.0, "cpu_seconds": 5.0}, {"fid": 1.0}]
+    found = dict(zip(bench.results.COLUMNS, bench.results.cells(rows), strict=True))
+    assert found["FID"] == "1.0 ± 0.0"
+    assert found["CPU s"] == found["SSE"] == "–"
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(0, 1), (5000, 1), (5300, 2), (35_000, 10)])
+def test_a_time_budget_is_the_nearest_number_of_whole_epochs(bench, images, epochs):
+    trainer = {"batch_size": 128, "total_images": 1, "max_epochs": 3}
+    bench.results.set_budget(trainer, images, epoch=3500)
+    assert trainer == {"batch_size": 128, "total_images": epochs * 27 * 128}
+
+
+def test_a_project_of_another_seed_reads_the_data_and_the_classifier_of_seed_0(bench, tmp_path):
+    first = bench.results.project(tmp_path, "mnist_5k", 0)
+    for name in bench.results.SHARED:
+        (first / name).mkdir(parents=True)
+    other = bench.results.project(tmp_path, "mnist_5k", 2)
+    for name in bench.results.SHARED:
+        assert (other / name).resolve() == first / name
+    params = yaml.safe_load((other / "params.yaml").read_text())
+    assert (params["seed"], params["data"]["name"]) == (2, "mnist_5k")
+
+
+def test_a_model_that_fails_is_named_and_the_others_go_on(bench, tmp_path, monkeypatch, capsys):
+    done = []
+
+    def run(folder, stage, out, *names, threads=None):
+        if names == ("bad",):
+            raise bench.results.StageFailed("train, exit code 2")
+        done.append((folder.name, stage, *names, threads))
+
+    monkeypatch.setattr(bench.results, "run", run)
+    failed = bench.results.run_models(tmp_path, "mnist_5k", [0, 1], ["bad", "good"], jobs=2)
+    assert failed == ["bad"]
+    assert "seed-1: bad failed: train, exit code 2" in capsys.readouterr().err
+    for seed in (0, 1):
+        for stage in ("train", "evaluate"):
+            assert (f"seed-{seed}", stage, "good", 1) in done
+
+
+def test_a_stage_that_fails_shows_the_end_of_its_output(bench, tmp_path):
+    with pytest.raises(bench.results.StageFailed, match=r"exit code 2(.|\n)*params\.yaml"):
+        bench.results.run(tmp_path, "prepare", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    bench.results.run(tmp_path, "prepare", tmp_path / "out")  # exists: nothing runs
+
+
+def test_trial_data_are_a_part_of_large_data_and_all_of_small_data(
+    bench, digits, tmp_path, monkeypatch
+):
+    assert bench.results.trial_data(digits, tmp_path / "part") == digits
+    monkeypatch.setattr(bench.results, "TRIAL", 200)
+    part = bench.results.trial_data(digits, tmp_path / "part")
+    assert 190 <= read_meta(part).counts["train"] <= 210
+    whole = {row.numpy().tobytes() for row in read_split(digits, "train").images}
+    assert all(row.numpy().tobytes() in whole for row in read_split(part, "train").images)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A prepared folder of 8 × 8 digits."""
+    from latentlab.data.prepared import write_prepared
+    from latentlab.data.settings import DataSettings
+    from latentlab.data.sources import load_source
+
+    settings, root = DataSettings(name="digits"), tmp_path_factory.mktemp("digits")
+    write_prepared(load_source(settings, root), settings, 0, root / "prepared")
+    return root / "prepared"
+
+
+def test_choose_sets_a_key_that_the_config_does_not_have(bench, tmp_path):
+    first = bench.results.project(tmp_path / "mnist_5k", "mnist_5k", 0)
+    before = yaml.safe_load((first / "configs/vae.yaml").read_text())
+    before["trainer"].pop("max_epochs", None)
+    (first / "configs/vae.yaml").write_text(yaml.safe_dump(before))
+    folder = bench.choose.variant(first, "vae", "trainer.max_epochs", 7)
+    after = yaml.safe_load((folder / "configs/vae.yaml").read_text())
+    assert after.pop("trainer") == {**before.pop("trainer"), "max_epochs": 7}
+    assert after == before
+    assert folder == tmp_path / "mnist_5k-choose"
+
+
+def test_set_key_creates_sections_and_keeps_their_other_keys(bench):
+    config = {"model": {"init_args": {"lr": 1}}}
+    bench.choose.set_key(config, "model.init_args.network.init_args.hidden", [2])
+    assert config["model"]["init_args"] == {"lr": 1, "network": {"init_args": {"hidden": [2]}}}
+
+
+def test_costs_are_read_and_summed(bench, tmp_path):
+    for path, cost in {
+        "runs/classifier": {"train_seconds": 36.2},
+        "runs/vae": {"train_seconds": 10.0},
+        "results/vae": {"train_seconds": 10.0, "evaluate_seconds": 5.04},
+        "results/tasks/retrieval": {"task_seconds": 7.0},
+    }.items():
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / "cost.json").write_text(json.dumps(cost))
+    names = ("classifier", "vae", "retrieval", "absent")
+    found = {name: bench.costs.seconds(tmp_path, name) for name in names}
+    assert found["absent"] == {}
+    assert found["vae"] == {"train s": 10.0, "evaluate s": 5.04}
+    rows = bench.costs.cost_rows(found)
+    assert rows["sum"] == {"train s": "46.2", "evaluate s": "5.0", "task s": "7.0"}
+    assert rows["`retrieval`"] == {"task s": "7.0"}
+
+
+def test_fids_of_full_mnist_are_read_without_marks_and_spreads(bench, tmp_path):
+    page = tmp_path / "page.md"
+    rows = {
+        "`a`": {"FID": "55.3"},
+        "`b` †": {"FID": "290.4 ± 4.9"},
+        "`c`": {"FID": "9,029.9"},
+        "`d`": {"FID": "–"},
+        "real images": {"FID": "0.4"},
+    }
+    lines = bench.tables.table_lines(["FID"], rows)
+    page.write_text("\n".join([f"<!-- {bench.evidence.FULL} -->", *lines]))
+    assert bench.evidence.full_fids(page) == {"a": 55.3, "b": 290.4, "c": 9029.9}
+
+
+def test_the_page_has_fids_of_full_mnist(repo, bench):
+    found = bench.evidence.full_fids(repo / "docs/results.md")
+    assert found["dcgan"] == 55.3
+    assert found["conv_ae"] == 62.8  # its row has a mark
+
+
+MEASURED = {"b": (20.0, 3.0), "a": (10.0, 4.0), "c": (25.0, 4.0)}
+
+
+def test_difference_ratios_are_in_standard_deviations_of_a_difference(bench):
+    assert bench.evidence.ranked(MEASURED) == ["a", "b", "c"]
+    ratios = bench.evidence.difference_ratios(MEASURED)
+    assert ratios == pytest.approx({"b": 10 / 5, "c": 5 / 5})
+    assert bench.evidence.difference_ratios({"a": (1.0, 0.0), "b": (2.0, 0.0)})["b"] == math.inf
+
+
+def test_rank_correlation_is_that_of_the_ranks_of_common_models(bench):
+    measured = {
+        name: (fid, 1.0) for name, fid in zip("abcdx", (1.0, 2.0, 3.0, 40.0, 0.0), strict=True)
+    }
+    full = {"a": 10.0, "b": 30.0, "c": 20.0, "d": 21.0, "y": 5.0}
+    difference = torch.tensor([1.0, 2.0, 3.0, 4.0]) - torch.tensor([1.0, 4.0, 2.0, 3.0])
+    expected = 1 - 6 * float((difference**2).sum()) / (4 * (4**2 - 1))  # Spearman 1904
+    assert bench.evidence.rank_correlation(measured, full) == pytest.approx(expected)
+    assert math.isnan(bench.evidence.rank_correlation(measured, {"a": 1.0, "b": 2.0}))
+
+
+def test_the_summary_counts_clear_differences_and_names_models_that_are_left_out(bench):
+    measured = {"a": (10.0, 1.0), "b": (20.0, 1.0), "c": (20.5, 1.0), "d": (90.0, 1.0)}
+    answers = bench.evidence.summary_rows(measured, {"a": 1.0, "b": 2.0, "d": 3.0})
+    assert [row["answer"] for row in answers.values()] == ["2 of 3", "1.00 (3 models)", "`c`"]
+
+
+def test_rows_of_models_are_in_order_of_their_fid(bench):
+    rows = bench.evidence.model_rows(MEASURED, {"a": 5.0})
+    assert list(rows) == ["`a`", "`b`", "`c`"]
+    assert list(rows["`a`"].values()) == ["10.0", "4.0", "–", "5.0"]
+    assert list(rows["`b`"].values()) == ["20.0", "3.0", "2.0", "–"]
+
+
+def test_rows_of_baselines_have_their_metrics(bench):
+    metrics = {"fid": 12324.81, "precision": 0.0, "density": 1.0076}
+    rows = bench.evidence.baseline_rows(
+        {"real": metrics, "pca_gaussian": metrics, "noise": metrics}
+    )
+    assert rows["uniform noise"] == {"FID": "12,324.8", "precision": "0.000", "density": "1.008"}
+    assert len(rows) == 3

@@ -1,18 +1,22 @@
 """The documentation: its commands run, its links lead somewhere, its table equals the docstrings.
 
 Lines of ```bash blocks and ```python blocks of README.md and docs/quick-start.md are executed in a
-small project that is a git repository. ```yaml blocks are parsed by the config classes. Blocks
-without a language are not executed: they show output, or need a network, a server or a cluster.
+git repository with a small project of 8×8 digits. ```yaml blocks are parsed by the config classes.
+Blocks without a language are not executed: they show output, or need a network, a server or a
+cluster.
 """
 
 import argparse
 import contextlib
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from latentlab.cli.arguments import parser
 from latentlab.config.project import SECTIONS, load_project
@@ -218,6 +222,35 @@ def test_the_site_has_every_page_and_loads_nothing_from_the_network():
     assert config["theme"]["font"] is False
     assert "offline" not in config["plugins"], "it loads a script from unpkg.com"
     assert not {"extra_css", "extra_javascript"} & set(config)
+
+
+def dependencies_of_the_page():
+    """{package: (floor, pinned versions)} from the table of docs/dependencies.md."""
+    found = {}
+    for line in (REPO / "docs" / "dependencies.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| ") and len(cells) == 5 and cells[3] not in ("", "floor"):
+            names, floors, pins = (cells[i].split(", ") for i in (0, 3, 4))
+            floors = floors if len(floors) == len(names) else floors * len(names)
+            pins = [[pin] for pin in pins] if len(pins) == len(names) else [pins]
+            for name, floor, pinned in zip(names, floors, pins, strict=True):
+                found[name] = (floor, {pin.split()[0] for pin in pinned})
+    return found
+
+
+def test_the_table_of_dependencies_equals_pyproject_and_the_lock():
+    config = tomllib.loads((REPO / "pyproject.toml").read_text())
+    groups = [config["project"]["dependencies"], *config["dependency-groups"].values()]
+    requirements = {r.name: r for group in groups for r in map(Requirement, group)}
+    table = dependencies_of_the_page()
+    assert set(table) == set(requirements)
+    lock = (REPO / "requirements.lock").read_text()
+    for name, (floor, pinned) in table.items():
+        floors = [s.version for s in requirements[name].specifier if s.operator == ">="]
+        expected = floors[0] if floors else None
+        assert (floor == "–") == (expected is None), name
+        assert expected is None or Version(floor) == Version(expected), name
+        assert pinned == set(re.findall(rf"^{name.lower()}==(\S+)", lock, re.M)), name
 
 
 def test_the_api_pages_list_every_model():

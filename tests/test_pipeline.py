@@ -319,6 +319,64 @@ def test_images_without_labels_run_through_the_whole_pipeline(small):
     assert {row["classifier_accuracy"] for row in rows} == {""}, "absent, not zero"
 
 
+# --- the data set of params.yaml: `tiny` has smaller images ---
+
+
+@pytest.fixture(scope="module")
+def mnist_5k(project_at, tmp_path_factory):
+    """A project in which the pipeline has run on the data set of params.yaml. Do not change it."""
+    project = project_at(tmp_path_factory.mktemp("mnist_5k"))
+    project.shrink()
+    ours = yaml.safe_load((REPO / "params.yaml").read_text())
+    models = {name: ours["models"][name] for name in ("linear_ae", "dcgan")}
+    project.edit("params.yaml", data=ours["data"], models=models)
+    project.edit("configs/classifier.yaml", trainer__total_images=20_000)
+    project.edit("configs/linear_ae.yaml", trainer__total_images=20_000)
+    project.edit("configs/classifier.yaml", model__init_args__width=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        for stage in ("prepare", "classifier", "reference"):
+            project.stage(stage)
+        for name in models:
+            project.stage("train", name)
+            project.stage("evaluate", name)
+        project.stage("report")
+    return project
+
+
+def test_the_data_set_of_params_yaml_is_5000_real_digits(mnist_5k):
+    meta = json.loads((mnist_5k.root / "data" / "prepared" / "meta.json").read_text())
+    assert meta["name"] == "mnist_5k"
+    assert meta["image_shape"] == [1, 28, 28]
+    assert meta["counts"] == {"train": 3500, "val": 500, "test": 1000}
+
+
+def test_on_real_digits_the_metrics_tell_noise_from_images(mnist_5k):
+    """On 8×8 pixels noise has a precision of .9: the metrics mean little there."""
+    reference = metrics(mnist_5k, "reference")
+    assert reference["real"]["classifier_accuracy"] > 0.9
+    for metric in ("precision", "recall", "density", "coverage"):
+        assert reference["real"][metric] > 0.8, metric
+        assert reference["noise"][metric] < 0.05, metric
+    fids = [reference[images]["fid"] for images in ("real", "pca_gaussian", "noise")]
+    assert 10 * fids[0] < fids[1] < fids[2] / 2
+    assert reference["pca_gaussian"]["reconstruction_sse"] < 15, "PCA of 32 values"
+    assert metrics(mnist_5k, "linear_ae")["reconstruction_sse"] < 40, "the mean image: 52"
+
+
+def test_on_real_digits_the_table_is_complete(mnist_5k):
+    with (mnist_5k.root / "reports" / "results.csv").open(newline="") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"linear_ae", "dcgan", "real", "PCA-32", "pixels", "noise"}
+    main = EVERY_FAMILY | {"precision", "recall", "density", "coverage", "train_seconds"}
+    for name in ("linear_ae", "dcgan"):
+        assert all(math.isfinite(float(rows[name][key])) for key in main)
+        assert metrics(mnist_5k, name)["num_samples"] == 1000
+        assert float(rows["real"]["fid"]) < float(rows[name]["fid"])
+    page = (mnist_5k.root / "reports" / "index.html").read_text()
+    assert "mnist_5k" in page
+
+
 # --- errors ---
 
 

@@ -107,7 +107,8 @@ def test_a_project_of_the_installed_package_runs(installed, repo, tmp_path):
     assert "dvc repro" in said
     root = tmp_path / "project"
     check_project(root, repo)
-    assert "prepared digits" in python("-m", "latentlab.stages", "prepare", cwd=root)
+    said = python("-m", "latentlab.stages", "prepare", cwd=root)
+    assert "prepared mnist_5k: 3500 train, 500 val, 1000 test" in said
     status = python("-m", "dvc", "status", "--json", cwd=root)
     assert "train@vae" in status
     assert "changed deps" in status

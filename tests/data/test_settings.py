@@ -14,7 +14,7 @@ from latentlab.utils.errors import LatentlabError
     [
         (
             {"name": "minst"},
-            r"'minst'\. Choose one of: digits, mnist, fashion_mnist, cifar10, image_folder, s",
+            r"'minst'\. Choose one of: mnist_5k, digits, mnist, fashion_mnist, c",
         ),
         ({"channels": 4}, r"data.channels is 4\. Choose one of: null, 1, 3"),
         ({"on_unreadable": "ignore"}, r"'ignore'\. Choose one of: error, skip"),

@@ -53,6 +53,15 @@ def test_class_transfer_does_not_count_images_of_the_target_class():
     assert "class_transfer_accuracy" not in result.metrics
 
 
+def test_a_fifth_of_the_test_images_gets_other_codes():
+    """At least 100 images. The number is in the summary."""
+    for count, expected in ((90, 90), (300, 100), (600, 120), (4000, 500)):
+        result = latent_arithmetic.diagnose(
+            on_2x2(FlattenedImage()), evaluator_of(two_clusters(count))
+        )
+        assert f"the codes of {expected} test images" in result.summary
+
+
 def test_applies_to_gaussian_posteriors_only():
     assert latent_arithmetic.applies(VAE((1, 8, 8)))
     assert not latent_arithmetic.applies(VQVAE((1, 8, 8), width=2))

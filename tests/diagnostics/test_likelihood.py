@@ -34,7 +34,7 @@ def test_log_px_is_the_elbo_plus_the_gap_and_equals_the_exact_value(monkeypatch)
     torch.manual_seed(0)
     model = linear_vae(likelihood="gaussian", scale=0.3)
     model.likelihood.mean = lambda outputs: outputs
-    images = two_clusters(300)
+    images = two_clusters(1500)
     layer = linear_layer(model.decoder)
     weight = layer.weight.detach()
     covariance = weight @ weight.T + 0.09 * torch.eye(4)
@@ -116,6 +116,13 @@ def test_a_conditional_model_decodes_as_many_codes_as_another(monkeypatch):
         likelihood.diagnose(on_2x2(model, sampler=None), evaluator)
         decoded[type(model)] = sum(counts)
     assert decoded[ConditionalVAE] == pytest.approx(decoded[VAE], rel=0.01)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(60, 60), (300, 100), (1500, 150), (9000, 400)])
+def test_a_tenth_of_the_images_measures_the_gap(monkeypatch, count, expected):
+    """At least 100 images, and at most those that MAX_DECODED allows, here 400."""
+    monkeypatch.setattr(likelihood, "MAX_DECODED", 1000 * 4 * 400)
+    assert likelihood.num_gap_images(linear_vae(), torch.zeros(count, *SHAPE), 0) == expected
 
 
 def test_bits_per_dimension_are_those_of_log_px(monkeypatch):

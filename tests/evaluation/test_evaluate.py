@@ -59,6 +59,16 @@ def test_what_each_kind_of_model_gets(tiny):
     assert linear["num_parameters"] == 2 * 64 * 32 + 64 + 32
 
 
+def test_latent_inversion_uses_a_part_of_the_test_images(tiny, evaluator, reference):
+    """With a setting above the size of the test split, at least 100 images are inverted."""
+    settings = replace(evaluator.settings, inversion_num_images=1000, inversion_steps=0)
+    images = evaluator.test.images.repeat(600 // len(evaluator.test) + 1, 1, 1, 1)[:600]
+    labels = evaluator.test.labels.repeat(600 // len(evaluator.test) + 1)[:600]
+    gan = replace(trained(tiny, "dcgan"), evaluation=settings)
+    many = replace(evaluator, test=Split(images, labels), settings=settings)
+    assert evaluate(gan, many, **reference)["num_reconstructed"] == 120
+
+
 def test_samples_of_the_last_weights_are_measured_if_the_best_are_the_model(tiny):
     gan = stored(tiny, "dcgan")
     best = json.loads((tiny.root / "runs" / "dcgan" / "best_checkpoint.json").read_text())

@@ -11,7 +11,7 @@ from sklearn import decomposition
 from latentlab.config import EvaluationSettings
 from latentlab.contracts import Split, to_float
 from latentlab.data.prepared import DatasetInfo
-from latentlab.evaluation.evaluator import Evaluator, load_reference, save_reference
+from latentlab.evaluation.evaluator import Evaluator, load_reference, save_reference, subset_size
 from latentlab.metrics.pca import PCA
 
 SHAPE = (1, 6, 6)
@@ -45,6 +45,14 @@ def evaluator():
         classifier=thirds,
         settings=EvaluationSettings(),
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(40, 40), (300, 100), (1000, 200), (10_000, 1000), (50_000, 1000)]
+)
+def test_an_expensive_metric_uses_a_fifth_of_the_images_within_its_limits(count, expected):
+    assert subset_size(count, most=1000, divisor=5) == expected
+    assert subset_size(count, most=30, divisor=5) == 30, "the setting is the upper limit"
 
 
 def scipy_fid(a, b):

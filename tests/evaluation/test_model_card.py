@@ -63,7 +63,7 @@ def card(**resolved):
         name="own",
         module=object.__new__(vae.VAE),
         sampler=None,
-        metadata={"device": "cpu", "resolved": {"trainer": {"total_images": 7}, **resolved}},
+        metadata={"device": "cpu", "images_seen": 7, "resolved": resolved},
     )
     return model_card(trained, SimpleNamespace(feature_space="classifier"))
 
@@ -74,7 +74,7 @@ def test_the_text_is_that_of_the_file_unless_the_config_has_its_own():
     assert of_file["title"] == described.title == "Variational autoencoder"
     assert of_file["summary"] == described.summary
     assert of_file["papers"] == list(described.papers)
-    assert (of_file["family"], of_file["total_images"]) == ("VAE", 7)
+    assert (of_file["family"], of_file["images_seen"]) == ("VAE", 7)
     of_config = card(title="Mine", summary="my own.")
     assert (of_config["title"], of_config["summary"]) == ("Mine", "my own.")
     assert of_config["objective"] == of_file["objective"] == described.objective

@@ -68,7 +68,7 @@ def write_model(folder, name, digits, labels, generator):
         "objective": "    L(x) = ‖x − x̂‖²        x̂ = decode(encode(x))",
         "papers": ["Somebody & Others 1989, “Learning to compress”, eq. 3.", "Other 1990."],
         "features": "classifier",
-        "total_images": 60000,
+        "images_seen": 60000,
         "device": "cpu",
         "config": {"model": {"latent_dim": 16, "note": "</pre><script>alert(1)</script>"}},
     }

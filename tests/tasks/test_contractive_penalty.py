@@ -27,7 +27,7 @@ def context():
     data = (images.float() / 255,)
     fit(model, lambda x: model.loss(x)["loss"], data, steps=100, batch_size=32, lr=1e-2)
     split = Split(images)
-    metadata = {"resolved": {"trainer": {"total_images": 3200, "batch_size": 32}}}
+    metadata = {"images_seen": 3200, "resolved": {"trainer": {"batch_size": 32}}}
     return SimpleNamespace(
         trained=SimpleNamespace(name="some", module=model, metadata=metadata),
         untrained_model=lambda: build(5.0),

@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="latentlab",
         description="Start a project, choose what it trains, and use the trained models."
-        " `dvc repro` trains them.",
+        " `latentlab repro` trains them.",
         allow_abbrev=False,
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add_init(add(commands.init, "write the files of a new project"))
     _add_select(add(commands.select, "choose the models and tasks that `dvc repro` runs"))
+    _add_repro(add(commands.repro, "run the stages that changed, side by side"))
     _add_sample(add(commands.sample, "generate images"))
     _add_images(add(commands.reconstruct, "encode and decode images"), "reconstructions.png")
     _add_images(add(commands.encode, "write the codes of images"), "codes.npz")
@@ -46,6 +47,14 @@ def _add_init(sub: argparse.ArgumentParser) -> None:
 def _add_select(sub: argparse.ArgumentParser) -> None:
     _add_project(sub)
     sub.add_argument("names", nargs="+", metavar="NAME", help="models and tasks, or `all`")
+
+
+def _add_repro(sub: argparse.ArgumentParser) -> None:
+    _add_project(sub)
+    sub.add_argument("targets", nargs="*", metavar="STAGE", help="stages, such as evaluate@vae")
+    sub.add_argument(
+        "-j", "--jobs", type=_positive, help="stages at a time (default: GPUs, else CPU cores)"
+    )
 
 
 def _add_sample(sub: argparse.ArgumentParser) -> None:

@@ -51,6 +51,37 @@ def select(args: argparse.Namespace) -> None:
     print(f"models: {', '.join(models) or 'none'}\ntasks: {', '.join(tasks) or 'none'}")
 
 
+def repro(args: argparse.Namespace) -> None:
+    """Run the stages of dvc.yaml that changed, several at a time, each on one CPU thread or GPU.
+
+    The results are those of `dvc repro` on one thread, for any number of jobs.
+    """
+    from latentlab.config import find_root
+    from latentlab.pipeline.graph import changed_stages, read_graph
+    from latentlab.pipeline.progress import Progress
+    from latentlab.pipeline.scheduler import Scheduler, default_jobs, gpu_numbers
+
+    root = find_root(args.project)
+    graph = read_graph(root)
+    graph = graph.select(args.targets or graph.needs)
+    pending = graph.with_all_users(changed_stages(root) & set(graph.needs))
+    if not pending:
+        print("all stages are up to date")
+        return
+    devices = gpu_numbers()
+    jobs = args.jobs or default_jobs(devices)
+    progress = Progress(len(pending))
+    outcome = Scheduler(
+        graph, pending, root=root, jobs=jobs, devices=devices, progress=progress
+    ).run()
+    if outcome.stopped_by is not None:
+        print("stopped; the same command continues", file=sys.stderr)
+        raise SystemExit(128 + outcome.stopped_by)
+    if outcome.failed:
+        skipped = f" Not run, because they need it: {', '.join(outcome.skipped)}."
+        stop(f"failed: {', '.join(outcome.failed)}.{skipped if outcome.skipped else ''}")
+
+
 def sample(args: argparse.Namespace) -> None:
     """Generate images and save them as one grid."""
     from latentlab.visualization.grids import save_grid

@@ -13,18 +13,20 @@ from latentlab.utils.errors import LatentlabError
 class TrainerSettings:
     """How a model trains.
 
-    `total_images`: images of the whole training, rounded up to whole epochs. It does not depend on
-    the size of the data set. `batch_size`: of all devices together. `num_validations`: in the whole
-    training. `channels_last`: memory format NHWC of convolutions. `fused_optimizer`: one kernel for
-    one step. `compile`: torch.compile for each network of the model. `ema_decay`: the trained model
-    is the exponential moving average of the weights. `sync_batchnorm`: several GPUs normalize by
-    the statistics of the whole batch. `checkpoint`: "best" keeps the weights with the least FID on
-    validation images, in the features of the classifier; the last weights are stored and scored as
-    well. "last" keeps the last weights only.
+    The training ends after `total_images` images, rounded up to whole epochs, or after `max_epochs`
+    epochs, whichever is less: `max_epochs` limits a training on few images, `total_images` one on
+    many. `max_epochs` None: no limit. `batch_size`: of all devices together. `num_validations`: in
+    the whole training. `channels_last`: memory format NHWC of convolutions. `fused_optimizer`: one
+    kernel for one step. `compile`: torch.compile for each network of the model. `ema_decay`: the
+    trained model is the exponential moving average of the weights. `sync_batchnorm`: several GPUs
+    normalize by the statistics of the whole batch. `checkpoint`: "best" keeps the weights with the
+    least FID on validation images, in the features of the classifier; the last weights are stored
+    and scored as well. "last" keeps the last weights only.
     """
 
     batch_size: int = 128
     total_images: int = 1_000_000
+    max_epochs: int | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     log_every_n_steps: int = 50
     num_validations: int = 20
@@ -39,6 +41,8 @@ class TrainerSettings:
         for key in ("batch_size", "total_images", "log_every_n_steps", "num_validations"):
             if not 1 <= getattr(self, key) < 2**63:
                 raise LatentlabError(f"trainer.{key} is {getattr(self, key)}; it must be ≥ 1")
+        if self.max_epochs is not None and not 1 <= self.max_epochs < 2**63:
+            raise LatentlabError(f"trainer.max_epochs is {self.max_epochs}; it must be ≥ 1 or null")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise LatentlabError(f"trainer.ema_decay is {self.ema_decay}; it must be in (0, 1)")
 
@@ -50,8 +54,9 @@ class EvaluationSettings:
     `features`: feature space of FID, "classifier" (F = 128) or "inception" (F = 2048; needs the
     path and the SHA-256 of its weights). `num_samples`: number of generated images; None: as many
     as there are test images, at most 50,000. Models without an encoder are inverted on the first
-    `inversion_num_images` test images: start at the best of `inversion_num_starts` codes of the
-    sampler, then take `inversion_steps` steps of Adam with rate `inversion_lr`. `probe_l2`: weight
+    fifth of the test images, at least 100 and at most `inversion_num_images`: start at the best of
+    `inversion_num_starts` codes of the sampler, then take `inversion_steps` steps of Adam with rate
+    `inversion_lr`. `probe_l2`: weight
     of ‖W‖²/2 in the linear probe, which is fitted to at most `probe_max_images` training images.
     `seed`: of all samples of the evaluation.
     """

@@ -1,7 +1,7 @@
 """From image files to batches.
 
 settings       the `data` section of params.yaml (`DataSettings`)
-sources/       data sets: digits, IDX files, CIFAR-10, a folder of images, tar shards
+sources/       data sets: mnist_5k, digits, IDX files, CIFAR-10, a folder of images, tar shards
 download       download of one public file: time-outs, retries, verification
 decoding       many image files → one array, in several threads
 preprocessing  any Pillow image → uint8 of one size and number of channels

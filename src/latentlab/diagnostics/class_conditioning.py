@@ -56,7 +56,8 @@ def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     wrong = f"wrong class: {accuracy[worst]:.0%} accuracy for {worst}"
     return Result(
         title="Class conditioning",
-        summary=f"{_summary(metrics, worst, accuracy[worst])} {FIGURE_SUMMARY}",
+        summary=f"{_summary(metrics, num_samples(evaluator), worst, accuracy[worst])} "
+        f"{FIGURE_SUMMARY}",
         metrics=metrics,
         table={name: {"conditional_accuracy": value} for name, value in accuracy.items()},
         figures=figures,
@@ -70,7 +71,7 @@ def score_classes(
     """The metrics, and the conditional accuracy of each class by its name."""
     assert evaluator.classifier is not None
     seed = evaluator.settings.seed
-    x, y = sample_classes(trained, min(len(evaluator.train), MAX_SAMPLES), seed)
+    x, y = sample_classes(trained, num_samples(evaluator), seed)
     correct = extract(evaluator.classifier, x).argmax(1) == y
     names = evaluator.dataset.classes or ()
     score = partial(classification_accuracy_score, test=evaluator.test, seed=seed)
@@ -82,11 +83,16 @@ def score_classes(
     return metrics, {k: float(correct[y == i].double().mean()) for i, k in enumerate(names)}
 
 
-def _summary(metrics: Mapping[str, float], worst: str, lowest: float) -> str:
+def num_samples(evaluator: Evaluator) -> int:
+    """As many samples as there are training images, at most MAX_SAMPLES."""
+    return min(len(evaluator.train), MAX_SAMPLES)
+
+
+def _summary(metrics: Mapping[str, float], count: int, worst: str, lowest: float) -> str:
     return (
         f"The classifier recognizes the requested class in {metrics['conditional_accuracy']:.1%} "
-        f"of the samples, equally many of each class (lowest: {worst}, {lowest:.1%}). A small "
-        f"classifier trained on these samples has an accuracy of "
+        f"of {count:,} samples, equally many of each class (lowest: {worst}, {lowest:.1%}). A "
+        f"small classifier trained on these samples has an accuracy of "
         f"{metrics['classification_accuracy_score']:.1%} on real test images. Trained on equally "
         f"many real images, it has {metrics['real_data_accuracy']:.1%}."
     )

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from latentlab.contracts import GaussianPosterior, Split
-from latentlab.evaluation.evaluator import Evaluator
+from latentlab.evaluation.evaluator import Evaluator, subset_size
 from latentlab.evaluation.results import Figure, Result
 from latentlab.inference.trained import TrainedModel
 from latentlab.visualization.grids import save_rows
 
 NUM_TRAIN = 5000  # images for the mean codes
-NUM_TEST = 500  # images whose codes are changed
+MAX_TEST = 500  # images whose codes are changed; at most a fifth of the test images
 NUM_SHOWN = 6
 AMOUNTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
@@ -34,7 +34,8 @@ def applies(model: Any) -> bool:
 @torch.inference_mode()
 def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     """Change the intensity of test images, and their class, by vectors of the latent space."""
-    train, test = evaluator.train.first(NUM_TRAIN), evaluator.test.first(NUM_TEST)
+    train, test = evaluator.train.first(NUM_TRAIN), evaluator.test
+    test = test.first(subset_size(len(test), most=MAX_TEST, divisor=5))
     x_train, x = torch.cat(list(train.batches())), torch.cat(list(test.batches()))
     codes, z = trained.encode(x_train), trained.encode(x)
     parts = [change_intensity(trained, intensity_direction(x_train, codes), x, z)]

@@ -20,7 +20,7 @@ from torch import Tensor
 from latentlab.contracts import ClassConditionalModel, LikelihoodModel, Split
 from latentlab.diagnostics import MAX_TEST_IMAGES
 from latentlab.diagnostics.metrics.importance_sampling import binarized, log_likelihood
-from latentlab.evaluation.evaluator import Evaluator
+from latentlab.evaluation.evaluator import Evaluator, subset_size
 from latentlab.evaluation.results import Result
 from latentlab.inference.trained import TrainedModel
 from latentlab.samplers import ClassConditional
@@ -74,10 +74,10 @@ def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
 
 
 def num_gap_images(model: LikelihoodModel, x: Tensor, classes: int) -> int:
-    """Number of images that MAX_DECODED allows, at least 10."""
+    """A tenth of the images `x`, or what MAX_DECODED allows if this is less; at least 10."""
     cost = x[0].numel() * (16 if model.likelihood.name == "categorical" else 1)
     codes = NUM_SAMPLES + (max(NUM_SAMPLES, classes) if classes else 0)  # per image
-    return max(10, int(MAX_DECODED / (codes * cost)))
+    return subset_size(len(x), most=max(10, int(MAX_DECODED / (codes * cost))), divisor=10)
 
 
 def sum_over_classes(

@@ -32,6 +32,7 @@ from latentlab.visualization.grids import save_rows
 NUM_CODES = 10_000  # training codes that fit the samplers
 NUM_SAMPLES = 2000  # images per sampler
 NUM_COMPONENTS = 20  # of the mixture
+BATCH_SIZE, MAX_STEPS, MAX_EPOCHS = 256, 2000, 50  # of the two-stage VAE
 NUM_SHOWN = 10
 
 
@@ -40,13 +41,17 @@ def applies(model: Any) -> bool:
 
 
 def samplers(num_codes: int) -> dict[str, Prior]:
-    """The samplers, by name. A mixture has at most as many components as there are codes."""
+    """The samplers, by name. A mixture has at most as many components as there are codes.
+
+    The two-stage VAE trains for MAX_STEPS batches, or for MAX_EPOCHS epochs if this is less.
+    """
     components = min(NUM_COMPONENTS, num_codes)
+    steps = min(MAX_STEPS, MAX_EPOCHS * -(-num_codes // BATCH_SIZE))
     return {
         "prior N(0, I)": StandardNormal(),
         "Gaussian": FittedGaussian(),
         f"mixture of {components}": FittedMixture(components),
-        "two-stage VAE": TwoStageVAE(),
+        "two-stage VAE": TwoStageVAE(steps=steps, batch_size=BATCH_SIZE),
     }
 
 
@@ -70,19 +75,19 @@ def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     plot = partial(save_rows, torch.stack(list(rows.values())))
     return Result(
         title="Sampler comparison",
-        summary=_summary(count, best),
+        summary=_summary(count, len(codes), best),
         metrics={f"fid_{_key(name)}": value for name, value in scores.items()},
         table={name: {"FID": value} for name, value in scores.items()},
         figures=[Figure("samples", "Rows: " + ", ".join(rows), plot)],
     )
 
 
-def _summary(count: int, best: str) -> str:
+def _summary(count: int, num_codes: int, best: str) -> str:
     return (
-        f"FID of {count:,} images per sampler against equally many test images. FID depends on the "
-        "number of images: compare these values with each other only. The last row, "
-        "reconstructions of test images, is about the best value that a sampler can reach. Lowest "
-        f"FID: {best}."
+        f"FID of {count:,} images per sampler against equally many test images. The samplers are "
+        f"fitted to the codes of {num_codes:,} training images. FID depends on the number of "
+        "images: compare these values with each other only. The last row, reconstructions of test "
+        f"images, is about the best value that a sampler can reach. Lowest FID: {best}."
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentlab.config.run_folder import load_weights
 from latentlab.contracts import LinearDecoder, Split, weighted_means
-from latentlab.evaluation.evaluator import Evaluator
+from latentlab.evaluation.evaluator import Evaluator, subset_size
 from latentlab.inference.trained import TrainedModel
 from latentlab.metrics.pca import PCA, principal_angles
 
@@ -26,12 +26,12 @@ def evaluate(
 
     `real`: features (N, F) of the real test images. `pca`: the PCA of the training images, the
     baseline of models with an encoder. A model without an encoder is reconstructed by latent
-    inversion, of the first `evaluation.inversion_num_images` test images.
+    inversion, of a fifth of the test images, at most `evaluation.inversion_num_images`.
     """
     settings = evaluator.settings
     x = evaluator.test
     if not trained.has_encoder:
-        x = x.first(settings.inversion_num_images)
+        x = x.first(subset_size(len(x), most=settings.inversion_num_images, divisor=5))
     samples = trained.sample(evaluator.num_samples, seed=settings.seed)
     metrics: dict[str, Any] = {
         **evaluator.score_samples(samples, real),

@@ -33,7 +33,17 @@ from latentlab.utils.errors import LatentlabError
 Function = Callable[[Tensor], Tensor]
 MAX_SAMPLES = 50_000  # the default of num_samples: FID is usually measured with 50,000 images
 MAX_PROBE_VALUES = 150_000_000  # images × features; fitting the probe takes 28 bytes for each value
+MIN_SUBSET = 100  # images of a metric that does not use the whole test split
 BATCH = 500
+
+
+def subset_size(count: int, *, most: int, divisor: int) -> int:
+    """Number of the `count` test images for a metric that is too expensive for all of them.
+
+    It is `count` / `divisor`, so the cost of the metric is in proportion to the data. It is at
+    least 100 (or `count`, if `count` is smaller), and never more than `most`.
+    """
+    return min(count, most, max(MIN_SUBSET, count // divisor))
 
 
 @dataclass(frozen=True)

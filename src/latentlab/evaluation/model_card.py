@@ -59,7 +59,7 @@ def model_card(trained: TrainedModel, evaluator: Evaluator) -> dict[str, Any]:
         "papers": list(described.papers),
         "sampler": type(trained.sampler).__name__,
         "features": evaluator.feature_space,
-        "total_images": resolved["trainer"]["total_images"],
+        "images_seen": trained.metadata["images_seen"],
         "device": trained.metadata["device"],
         "config": resolved,
     }

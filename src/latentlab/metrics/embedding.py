@@ -12,6 +12,9 @@ def tsne(features: Tensor, *, seed: int = 0) -> Tensor:
     van der Maaten & Hinton 2008, "Visualizing data using t-SNE". More than 50 features are first
     reduced to 50 by PCA. The perplexity is 30, or (N − 1) / 3 if this is less. For fewer than 5
     points, or features without variance, the result is all zeros.
+
+    The gradient is approximated by the Barnes-Hut algorithm (van der Maaten 2014) with an angle of
+    0.8. With scikit-learn's default of 0.5, the result is about as good and takes twice as long.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -27,5 +30,5 @@ def tsne(features: Tensor, *, seed: int = 0) -> Tensor:
     if points.shape[1] > 50:
         points = PCA(min(50, len(points)), random_state=seed).fit_transform(points)
     perplexity = min(30.0, (len(points) - 1) / 3)
-    model = TSNE(perplexity=perplexity, max_iter=500, init="pca", random_state=seed)
+    model = TSNE(perplexity=perplexity, max_iter=500, angle=0.8, init="pca", random_state=seed)
     return torch.from_numpy(model.fit_transform(points)).float()

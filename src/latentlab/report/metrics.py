@@ -93,7 +93,8 @@ METRICS = (
     Metric(
         *("reconstruction_mse", "MSE", RECONSTRUCTION, -1, "0 … 1"),
         "Mean squared error per pixel value on the test split. A model without an encoder is "
-        "reconstructed by latent inversion, a search for the best code with a fixed budget.",
+        "reconstructed by latent inversion, a search for the best code with a fixed budget, on a "
+        "fifth of the test images (at least 100, at most `evaluation.inversion_num_images`).",
     ),
     Metric(
         *("reconstruction_sse", "SSE", RECONSTRUCTION, -1, "0 … number of pixel values"),

@@ -197,7 +197,7 @@ def _section(model: ModelResults, comparison: Comparison) -> str:
 def _properties(card: Mapping[str, Any]) -> str:
     """Papers, sampler, size of the training and device, as far as the card has them."""
     papers = card.get("papers") or []
-    total = card.get("total_images")
+    total = card.get("images_seen")
     properties = {
         "Papers" if len(papers) > 1 else "Paper": papers,
         "Sampler": [card.get("sampler")],

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
             fitted = fit(experiment, data, work=work, resume=find_resume_point(work))
         else:
             print("classifier: the data have no labels, so it is not trained")
-            fitted = FitResult(History(), {}, "cpu", True)
+            fitted = FitResult(History(), {}, 0, "cpu", True)
         if fitted.is_main_process:
             write_run(experiment, dataset, fitted, run_id="")
             remove_work_folder(work)

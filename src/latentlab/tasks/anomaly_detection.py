@@ -46,19 +46,21 @@ class AnomalyDetection(Task):
     """At most `num_classes` classes are the normal class.
 
     The autoencoder is P-`hidden`-D-`hidden`-P for images of P pixels, D = `latent_dim` (None: 16,
-    or P / 8 if P / 8 is smaller). It trains for `steps` batches of 128 by Adam; the learning rate
-    falls from `lr` to 0. PCA has `pca_components` components, or P / 4 if P / 4 is smaller.
+    or P / 8 if P / 8 is smaller). It trains for `steps` batches of `batch_size` images by Adam; the
+    learning rate falls from `lr` to 0. PCA has `pca_components` components, or P / 4 if P / 4 is
+    smaller.
     """
 
     hidden: int = 256
     latent_dim: int | None = None
-    steps: int = 800
-    lr: float = 2e-3
+    steps: int = 400
+    batch_size: int = 64
+    lr: float = 4e-3
     pca_components: int = 25
     num_classes: int = 10
 
     def __post_init__(self) -> None:
-        require_at_least(1, self, "hidden", "steps", "pca_components", "num_classes")
+        require_at_least(1, self, "hidden", "steps", "batch_size", "pca_components", "num_classes")
 
     def run(self, context: Context) -> Result:
         require_classes(context)
@@ -92,6 +94,7 @@ class AnomalyDetection(Task):
             hidden=self.hidden,
             latent_dim=self.latent_dim,
             steps=self.steps,
+            batch_size=self.batch_size,
             lr=self.lr,
             seed=seed,
         )

@@ -82,7 +82,7 @@ class ContractivePenalty(Task):
             plain,
             lambda x: plain.loss(x)["loss"],
             (to_float(context.evaluator.train.images),),
-            steps=settings["total_images"] // settings["batch_size"],
+            steps=context.trained.metadata["images_seen"] // settings["batch_size"],
             batch_size=settings["batch_size"],
             lr=plain.lr,
             seed=context.seed,

@@ -40,13 +40,15 @@ SUMMARY = (
 class DimensionalityReduction(Task):
     """`num_images` test images are mapped; `num_neighbors` is k.
 
-    The autoencoder is P-`hidden`-`hidden`/2-2 for P pixels and trains for `steps` batches of 128.
+    The autoencoder is P-`hidden`-`hidden`/2-2 for P pixels and trains for `steps` batches of 128,
+    or for `max_epochs` epochs if this is less.
     """
 
     num_images: int = 1000
     num_neighbors: int = 12
     hidden: int = 256
     steps: int = 3000
+    max_epochs: int = 60
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_neighbors < self.num_images / 2:
@@ -91,7 +93,13 @@ class DimensionalityReduction(Task):
         x_train = to_float(train.images).flatten(1)
         widths = [self.hidden, self.hidden // 2, 2]
         net = fit_autoencoder(
-            x_train, widths, steps=self.steps, lr=2e-3, seed=seed, activation="selu"
+            x_train,
+            widths,
+            steps=self.steps,
+            max_epochs=self.max_epochs,
+            lr=2e-3,
+            seed=seed,
+            activation="selu",
         )
         with torch.inference_mode():
             return net.encoder(x)

@@ -58,12 +58,14 @@ class History:
 class FitResult:
     """The result of a training, besides the model, which is trained in place.
 
-    cost: train_seconds, images_per_second, peak_memory_mb. device: "cpu", "cuda:0", …. best: the
-    best weights, if a score was given.
+    cost: train_seconds, images_per_second, peak_memory_mb. images: number of images trained on,
+    counted once for each epoch. device: "cpu", "cuda:0", …. best: the best weights, if a score was
+    given.
     """
 
     history: History
     cost: dict[str, float]
+    images: int
     device: str
     is_main_process: bool
     best: BestCheckpoint | None = None
@@ -73,8 +75,8 @@ class FitResult:
 class Schedule:
     """The length of a training in whole epochs. The last epoch ends with a validation.
 
-    epochs: number of epochs, at least as many as `total_images` needs. validate_every: epochs
-    between two validations. steps: number of steps in all.
+    epochs: number of epochs; at least as many as `total_images` needs, but at most `max_epochs`.
+    validate_every: epochs between two validations. steps: number of steps in all.
     """
 
     epochs: int
@@ -84,8 +86,11 @@ class Schedule:
     @classmethod
     def of(cls, settings: TrainerSettings, steps_per_epoch: int) -> Schedule:
         needed = math.ceil(settings.total_images / (steps_per_epoch * settings.batch_size))
-        every = math.ceil(needed / settings.num_validations)
-        epochs = math.ceil(needed / every) * every
+        limit = needed if settings.max_epochs is None else min(needed, settings.max_epochs)
+        every = math.ceil(limit / settings.num_validations)
+        epochs = math.ceil(limit / every) * every
+        if settings.max_epochs is not None and epochs > settings.max_epochs:
+            epochs -= every
         return cls(epochs, every, epochs * steps_per_epoch)
 
 
@@ -135,14 +140,15 @@ def fit(
         checkpoint = resume.path if resume else None
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     seconds = time.perf_counter() - start
+    images = schedule.steps * settings.batch_size
     model.float()  # a model trained in 64-true is saved and evaluated in float32
     cost = {
         "train_seconds": round(seconds, 4),
-        "images_per_second": round(schedule.steps * settings.batch_size / seconds, 1),
+        "images_per_second": round(images / seconds, 1),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     device = str(trainer.strategy.root_device)
-    return FitResult(history, cost, device, trainer.is_global_zero, best)
+    return FitResult(history, cost, images, device, trainer.is_global_zero, best)
 
 
 def _callbacks(

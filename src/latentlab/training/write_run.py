@@ -27,6 +27,7 @@ def write_run(
         "data_sha256": dataset.sha256,
         "resolved": experiment.resolved,
         "device": fitted.device,
+        "images_seen": fitted.images,
     }
     with fresh_folder(folder) as fresh:
         if fitted.best is not None:

@@ -10,7 +10,7 @@ from latentlab.data.sources import load_source
 
 
 def test_digits_equal_those_of_scikit_learn() -> None:
-    source = load_source(DataSettings(), Path("."))
+    source = load_source(DataSettings(name="digits"), Path("."))
     expected = sklearn_digits()
     np.testing.assert_allclose(
         source.train.pixels[:, 0] / 255 * 16, expected.images, atol=0.5 * 16 / 255

@@ -54,7 +54,7 @@ def test_a_file_and_an_entry_add_a_source(tmp_path, stripes, monkeypatch) -> Non
     )
     means = train.images[:, 0].double().mean(2)  # of each row of pixels
     assert ((means.std(1) > 1) == (train.labels == 0)).all()
-    with pytest.raises(LatentlabError, match=r"'stripe'. Choose one of: digits, .*, stripes\."):
+    with pytest.raises(LatentlabError, match=r"'stripe'. Choose one of: mnist_5k, .*, stripes\."):
         DataSettings(name="stripe")
 
 
@@ -73,7 +73,7 @@ def test_every_entry_names_a_module_with_a_load_function() -> None:
 def test_params_and_docs_list_every_source(repo) -> None:
     for file in ("params.yaml", "docs/quick-start.md"):
         (line,) = (
-            line for line in (repo / file).read_text().splitlines() if "# digits, mnist" in line
+            line for line in (repo / file).read_text().splitlines() if "# mnist_5k, digits" in line
         )
         assert line.split("# ")[1].split(", ") == list(SOURCES), file
     assert all(name in (DataSettings.__doc__ or "") for name in SOURCES)
@@ -81,5 +81,5 @@ def test_params_and_docs_list_every_source(repo) -> None:
 
 def test_a_source_is_loaded_by_its_name(tmp_path) -> None:
     source = load_source(DataSettings(), tmp_path)
-    assert source.name == "digits"
+    assert source.name == "mnist_5k"
     assert isinstance(source.train.pixels, np.ndarray)

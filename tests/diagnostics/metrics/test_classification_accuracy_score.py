@@ -16,8 +16,20 @@ def test_score_is_1_for_correct_labels_and_0_for_wrong_labels():
     x = torch.rand(200, 1, 4, 4, generator=g) / 2 + y[:, None, None, None] / 2
     test = Split((255 * x).to(torch.uint8), y)
     state = torch.get_rng_state()
-    assert classification_accuracy_score(x, y, test, steps=200) == 1
-    assert classification_accuracy_score(x, 1 - y, test, steps=200) == 0
+    budget = {"steps": 200, "max_epochs": 100}
+    assert classification_accuracy_score(x, y, test, **budget) == 1
+    assert classification_accuracy_score(x, 1 - y, test, **budget) == 0
     assert torch.equal(torch.get_rng_state(), state), "the global random state does not change"
     with pytest.raises(LatentlabError, match="pass one label per image"):
         classification_accuracy_score(x, y[:5], test)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(128, 13), (129, 26), (3500, 30)])
+def test_few_images_get_at_most_13_epochs(monkeypatch, count, expected):
+    steps = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: steps.append(step(self)))
+    x, y = torch.rand(count, 1, 2, 2), torch.arange(count) % 2
+    test = Split((255 * x).to(torch.uint8), y)
+    classification_accuracy_score(x, y, test, hidden=2, steps=30)
+    assert len(steps) == expected

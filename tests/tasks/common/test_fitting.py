@@ -1,5 +1,6 @@
 """The short training: it finds a known minimum, follows its seed and stops in time."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -19,15 +20,16 @@ def test_fit_finds_least_squares_and_leaves_frozen_weights():
     assert torch.equal(net.weight, before)
 
 
-def test_few_rows_get_at_most_300_epochs():
+@pytest.mark.parametrize(("limit", "expected"), [({}, 600), ({"max_epochs": 7}, 14)])
+def test_few_rows_get_at_most_300_epochs_or_fewer(limit, expected):
     net, batches = nn.Linear(1, 1), []
 
     def loss(x):
         batches.append(len(x))
         return net(x).square().mean()
 
-    fit(net, loss, (torch.ones(3, 1),), steps=1000, batch_size=2)
-    assert batches == [2] * 600
+    fit(net, loss, (torch.ones(3, 1),), steps=1000, batch_size=2, **limit)
+    assert batches == [2] * expected
     assert not net.training
 
 

@@ -33,6 +33,7 @@ class SourceEntry:
 
 
 SOURCES = {
+    "mnist_5k": SourceEntry("mnist_5k"),
     "digits": SourceEntry("digits"),
     "mnist": SourceEntry("idx"),
     "fashion_mnist": SourceEntry("idx"),

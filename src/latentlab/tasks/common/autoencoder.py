@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latentlab.losses.reconstruction import squared_error
 from latentlab.networks.mlp import mlp
-from latentlab.tasks.common.fitting import fit, seeded
+from latentlab.tasks.common.fitting import MAX_EPOCHS, fit, seeded
 
 BATCH = 2000
 
@@ -46,8 +46,10 @@ class SmallAutoencoder(nn.Module):
 
     def loss(self, x: Tensor) -> Tensor:
         """Mean over the batch of the squared error summed over pixels."""
-        keep = torch.rand_like(x) >= self.corruption_level
-        return squared_error(self(x * keep), x).mean()
+        x_tilde = x
+        if self.corruption_level:
+            x_tilde = x * (torch.rand_like(x) >= self.corruption_level)
+        return squared_error(self(x_tilde), x).mean()
 
     @torch.inference_mode()
     def reconstruction_sse(self, x: Tensor) -> Tensor:
@@ -62,14 +64,20 @@ def fit_autoencoder(
     steps: int,
     lr: float,
     seed: int,
+    max_epochs: int = MAX_EPOCHS,
+    batch_size: int = 128,
     corruption_level: float = 0.0,
     activation: str = "relu",
 ) -> SmallAutoencoder:
-    """Fit a `SmallAutoencoder` to flat images x (N, P). 0 steps: return the initial weights."""
+    """Fit a `SmallAutoencoder` to flat images x (N, P). 0 steps: return the initial weights.
+
+    The training ends after `steps` batches or `max_epochs` epochs, whichever is less.
+    """
     with seeded(seed):
         net = SmallAutoencoder(
             x.shape[1], widths, corruption_level=corruption_level, activation=activation
         )
         if steps:
-            fit(net, net.loss, (x,), steps=steps, lr=lr, seed=seed)
+            limits = {"steps": steps, "max_epochs": max_epochs, "batch_size": batch_size}
+            fit(net, net.loss, (x,), **limits, lr=lr, seed=seed)
     return net.eval()

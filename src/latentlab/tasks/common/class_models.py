@@ -25,7 +25,14 @@ def of_class(split: Split, label: int) -> Split:
 
 
 def fit_class_autoencoder(
-    train: Split, *, hidden: int, latent_dim: int | None, steps: int, lr: float, seed: int
+    train: Split,
+    *,
+    hidden: int,
+    latent_dim: int | None,
+    steps: int,
+    lr: float,
+    seed: int,
+    batch_size: int = 128,
 ) -> SmallAutoencoder:
     """Fit a P-`hidden`-D-`hidden`-P autoencoder to the images of `train` with P pixels.
 
@@ -33,7 +40,7 @@ def fit_class_autoencoder(
     """
     x = to_float(train.images).flatten(1)
     widths = [hidden, latent_dim or min(16, x.shape[1] // 8)]
-    return fit_autoencoder(x, widths, steps=steps, lr=lr, seed=seed)
+    return fit_autoencoder(x, widths, steps=steps, batch_size=batch_size, lr=lr, seed=seed)
 
 
 def pca_sse(train: Split, num_components: int, x: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ def fit(
     data: tuple[Tensor, ...],
     *,
     steps: int,
+    max_epochs: int = MAX_EPOCHS,
     batch_size: int = 128,
     lr: float = 1e-3,
     seed: int = 0,
@@ -34,12 +35,12 @@ def fit(
     """Minimize loss(*batch) by Adam. The learning rate falls linearly from `lr` to 0.
 
     `data`: tensors with the same first dimension N. A batch has min(batch_size, N) rows of each,
-    and the rows are shuffled anew in each epoch. There are at most 300 epochs: with few rows, fewer
-    than `steps` steps are made. Only parameters of `module` that require gradients are trained.
-    `module` is in eval mode at the end. Sets torch's global seed: use `seeded` around it to restore
-    the state.
+    and the rows are shuffled anew in each epoch. There are at most `max_epochs` epochs: with few
+    rows, fewer than `steps` steps are made. Only parameters of `module` that require gradients are
+    trained. `module` is in eval mode at the end. Sets torch's global seed: use `seeded` around it
+    to restore the state.
     """
-    steps = min(steps, MAX_EPOCHS * -(-len(data[0]) // batch_size))
+    steps = min(steps, max_epochs * -(-len(data[0]) // batch_size))
     torch.manual_seed(seed)  # for dropout and noise in the loss
     generator = torch.Generator().manual_seed(seed)
     optimizer = adam([p for p in module.parameters() if p.requires_grad], lr)

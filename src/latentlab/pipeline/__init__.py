@@ -1,0 +1,7 @@
+"""Run the stages of dvc.yaml side by side. DVC decides what changed; this folder decides the order.
+
+graph      the stages, what each one needs, what has changed (asked of the command `dvc`)
+scheduler  starts a stage when all stages that it needs have ended
+job        one stage: a process `dvc repro --single-item STAGE`
+progress   what is printed meanwhile
+"""

@@ -1,0 +1,140 @@
+"""`latentlab repro` on small DVC pipelines of shell commands."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from latentlab.pipeline.graph import changed_stages, read_graph
+from latentlab.pipeline.progress import Progress, clock
+from latentlab.pipeline.scheduler import Durations, Scheduler, default_jobs, gpu_numbers
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    """Write a pipeline {stage: (command, needed stages)}. A stage writes a file of its name."""
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+    monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
+
+    def write(stages):
+        (tmp_path / ".dvc").mkdir(exist_ok=True)
+        (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+        (tmp_path / "params.yaml").write_text("models: {}\n")
+        content = {
+            name: {"cmd": command, "deps": needs, "outs": [name]}
+            for name, (command, needs) in stages.items()
+        }
+        (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": content}))
+        return tmp_path
+
+    return write
+
+
+def run(root, jobs=2):
+    graph = read_graph(root)
+    pending = graph.with_all_users(changed_stages(root))
+    scheduler = Scheduler(
+        graph, pending, root=root, jobs=jobs, devices=[], progress=Progress(len(pending))
+    )
+    return scheduler.run()
+
+
+def test_stages_run_after_those_they_need_and_the_second_call_runs_nothing(pipeline) -> None:
+    root = pipeline(
+        {
+            "a": ("echo 1 > a", []),
+            "b": ("cat a > b", ["a"]),
+            "c": ("cat a > c", ["a"]),
+            "d": ("cat b c > d", ["b", "c"]),
+        }
+    )
+    outcome = run(root)
+    assert (outcome.ended[0], outcome.ended[-1]) == ("a", "d")
+    assert sorted(outcome.ended) == ["a", "b", "c", "d"]
+    assert (root / "d").read_text() == "1\n1\n"
+    assert set(yaml.safe_load((root / "dvc.lock").read_text())["stages"]) == {"a", "b", "c", "d"}
+    assert changed_stages(root) == set()
+
+
+def test_two_jobs_run_at_the_same_time(pipeline) -> None:
+    # each stage waits for the file of the other: with one job at a time, both would fail
+    wait = "touch {0}.now; for i in $(seq 100); do [ -e {1}.now ] && break; sleep 0.1; done; "
+    root = pipeline(
+        {
+            name: (wait.format(name, other) + f"[ -e {other}.now ] && echo 1 > {name}", [])
+            for name, other in (("a", "b"), ("b", "a"))
+        }
+    )
+    assert sorted(run(root).ended) == ["a", "b"]
+
+
+def test_a_failure_stops_what_needs_it_and_nothing_else(pipeline, capfd) -> None:
+    root = pipeline(
+        {
+            "bad": ("echo the reason; exit 7", []),
+            "needs_bad": ("echo 1 > needs_bad", ["bad"]),
+            "other": ("echo 1 > other", []),
+            "last": ("echo 1 > last", ["other"]),
+        }
+    )
+    outcome = run(root, jobs=1)
+    assert list(outcome.failed) == ["bad"]
+    assert outcome.skipped == ["needs_bad"]
+    assert sorted(outcome.ended) == ["last", "other"]
+    assert "the reason" in capfd.readouterr().err
+
+
+def test_threads_are_one_and_a_gpu_is_given_to_each_job(pipeline) -> None:
+    command = "echo $OMP_NUM_THREADS $CUDA_VISIBLE_DEVICES > {0}; sleep 1"
+    root = pipeline({name: (command.format(name), []) for name in ("a", "b")})
+    graph = read_graph(root)
+    scheduler = Scheduler(
+        graph, set(graph.needs), root=root, jobs=2, devices=["4", "6"], progress=Progress(2)
+    )
+    scheduler.run()
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    found = sorted((root / name).read_text().split() for name in ("a", "b"))
+    assert found == [[threads, "4"], [threads, "6"]]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_stages(pipeline, number, code) -> None:
+    root = pipeline({"a": ("touch started; sleep 60; echo 1 > a", [])})
+    command = [sys.executable, "-m", "latentlab.cli", "repro", "-j", "2", "--project", str(root)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(300):
+        if (root / "started").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert "stopped; the same command continues" in errors
+    assert not (root / "a").exists()
+    assert changed_stages(root) == {"a"}  # the lock of DVC is free
+
+
+def test_durations_survive_and_a_damaged_file_is_ignored(tmp_path) -> None:
+    path = tmp_path / "folder" / "seconds.json"
+    Durations(path).note("train@vae", 12.349)
+    assert Durations(path)["train@vae"] == 12.35
+    assert Durations(path)["train@gan"] > 0
+    path.write_text("{")
+    assert Durations(path)["train@vae"] > 0
+
+
+def test_gpus_are_those_that_are_visible(monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    assert gpu_numbers() == ["1", "3"]
+    assert default_jobs(["1", "3"]) == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_numbers() == []
+    assert default_jobs([]) >= 1
+
+
+def test_a_clock_has_minutes_and_seconds() -> None:
+    assert [clock(s) for s in (0, 59.6, 130, 3723)] == ["0:00", "1:00", "2:10", "1:02:03"]
