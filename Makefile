@@ -31,13 +31,13 @@ $(READY): requirements.lock pyproject.toml
 	@git rev-parse --git-dir >/dev/null 2>&1 || $(BIN)/dvc config --local core.no_scm true
 	@touch $@
 
-repro: $(READY) ## run the stages that changed, print the results
-	dvc repro
+repro: $(READY) ## run the stages that changed, as many at a time as there are cores; print the results
+	latentlab repro
 	@latentlab results
 
 zoo: $(READY) ## run every model and task of configs/: writes them into params.yaml, then repro
 	latentlab select all
-	dvc repro
+	latentlab repro
 	@latentlab results
 
 test: $(READY) ## run the tests, on up to four cores

@@ -34,8 +34,13 @@ MIXTURE = {
 }
 SPARSITY = {"{} active units an image": ("sparsity/active_units_per_image", 1, 1)}
 CONTRACTION = {"contraction ratio {}": ("contraction/contraction_ratio", 2, 1)}
-REQUESTED = {"{} % of the samples are of the requested class": (
-    "class_conditioning/conditional_accuracy", 1, 100)}  # fmt: skip
+REQUESTED = {
+    "{} % of the samples are of the requested class": (
+        "class_conditioning/conditional_accuracy",
+        1,
+        100,
+    )
+}
 OWN = {  # what a config is about, besides the common metrics
     "adversarial_ae": MIXTURE,
     "bernoulli_ae": BITS,
@@ -51,7 +56,7 @@ OWN = {  # what a config is about, besides the common metrics
             "latent_plane/neighbour_agreement",
             1,
             100,
-        )  # fmt: skip
+        )
     },
     "gaussian_scale_ae": BITS,
     "infogan": {"category error {} %": ("infogan_codes/category_error", 1, 100)},
@@ -64,7 +69,7 @@ OWN = {  # what a config is about, besides the common metrics
             0,
             100,
         )
-    },  # fmt: skip
+    },
     "sparse_kl_ae": SPARSITY,
     "sparse_l1_ae": SPARSITY,
     "vae": ELBO,

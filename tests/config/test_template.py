@@ -104,7 +104,7 @@ def test_a_project_of_the_installed_package_runs(installed, repo, tmp_path):
     where = python("-c", "import latentlab; print(latentlab.__file__)", cwd=tmp_path)
     assert where.strip() == str(installed / "latentlab" / "__init__.py")
     said = python("-m", "latentlab.cli", "init", "project", cwd=tmp_path)
-    assert "dvc repro" in said
+    assert "latentlab repro" in said
     root = tmp_path / "project"
     check_project(root, repo)
     said = python("-m", "latentlab.stages", "prepare", cwd=root)

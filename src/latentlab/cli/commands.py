@@ -35,12 +35,12 @@ def init(args: argparse.Namespace) -> None:
     print(
         f"new project in {args.folder}. To train and compare the models of params.yaml:\n"
         f"  cd {args.folder}\n"
-        "  dvc repro"
+        "  latentlab repro"
     )
 
 
 def select(args: argparse.Namespace) -> None:
-    """Choose what `dvc repro` runs: rewrite the sections `models` and `tasks` of params.yaml.
+    """Choose what the pipeline runs: rewrite the sections `models` and `tasks` of params.yaml.
 
     A task brings the model that it needs.
     """

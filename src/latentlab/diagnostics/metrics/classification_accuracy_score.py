@@ -51,7 +51,7 @@ def classification_accuracy_score(
 
 
 def _train(classifier: nn.Module, x: Tensor, y: Tensor, *, steps: int, batch_size: int) -> None:
-    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / steps)
         rows = torch.randint(len(x), (batch_size,))
