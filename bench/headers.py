@@ -27,11 +27,13 @@ ELBO = {"ELBO {} nats": ("test_elbo_nats", 1, 1)}
 BITS = {"{} bits per dimension given the code": ("decoder_noise/bits_per_dim", 3, 1)}
 MIXTURE = {
     "FID {} with a mixture of 20 Gaussians": (
-        "sampler_comparison/fid_mixture_of_20_gaussians",
+        "sampler_comparison/fid_mixture_of_20",
         1,
         1,
     )
 }
+PRIOR = {"FID {} with the prior": ("sampler_comparison/fid_prior_n_0_i", 1, 1)}
+MODES = {"{} of 10 classes in the samples": ("gan_training/modes_covered", 0, 1)}
 SPARSITY = {"{} active units an image": ("sparsity/active_units_per_image", 1, 1)}
 CONTRACTION = {"contraction ratio {}": ("contraction/contraction_ratio", 2, 1)}
 REQUESTED = {
@@ -58,11 +60,19 @@ OWN = {  # what a config is about, besides the common metrics
             100,
         )
     },
+    "gan": MODES,
     "gaussian_scale_ae": BITS,
     "infogan": {"category error {} %": ("infogan_codes/category_error", 1, 100)},
     "iwae": ELBO,
     "k_sparse_ae": SPARSITY,
     "memorizer_ae": {"SSE {} on its training images": ("memorization/train_sse", 2, 1)},
+    "overcomplete_ae": {
+        "the error on noise is {} % of its variance": (
+            "identity_mapping/noise_residual_variance",
+            0,
+            100,
+        )
+    },
     "psd": {
         "energy of predicted codes {} % above the minimum": (
             "amortized_inference/predicted_energy_excess",
@@ -76,6 +86,8 @@ OWN = {  # what a config is about, besides the common metrics
     "vae_2d": ELBO,
     "vae_200": ELBO,
     "vae_gaussian": MIXTURE,
+    "vae_mixture": PRIOR,
+    "vae_two_stage": PRIOR,
     "vq_vae": {
         "{} codebook entries used": ("codebook_usage/used_entries", 0, 1),
         "{} bits an image": ("codebook_usage/bits_per_image", 0, 1),

@@ -13,7 +13,7 @@ import yaml
 from latentlab.data.prepared import read_meta, read_split
 
 PAGE = "# T\n\n<!-- a -->\n| model | x | y |\n|---|---:|---:|\n| `p` | 1 | 2 |\n\nend\n"
-SCRIPTS = ("tables", "results", "choose", "costs", "evidence")
+SCRIPTS = ("tables", "results", "choose", "costs", "evidence", "headers")
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +274,34 @@ def test_rows_of_baselines_have_their_metrics(bench):
     )
     assert rows["uniform noise"] == {"FID": "12,324.8", "precision": "0.000", "density": "1.008"}
     assert len(rows) == 3
+
+
+HEADER = "# A model.\n# mnist_5k, 1 seed, old:\n#   FID 1.0.\n# Command: old\n# MNIST, 1 seed:\n"
+BODY = "#   FID 2.0.\n# Command: python x\nmodel: {}\n"
+
+
+def test_a_block_of_a_header_replaces_the_old_one_and_nothing_else(bench) -> None:
+    lines = ["# mnist_5k, 3 seeds:", "#   FID 3.0.", "# Command: new"]
+    new = bench.headers.with_block(HEADER + BODY, lines)
+    assert new == "# A model.\n" + "\n".join(lines) + "\n# MNIST, 1 seed:\n" + BODY
+    assert bench.headers.with_block(new, lines) == new
+    without = "# A model.\n# MNIST, 1 seed:\n" + BODY
+    assert bench.headers.with_block(without, lines) == without.replace(
+        "model: {}", "\n".join(lines) + "\nmodel: {}"
+    )
+
+
+def test_a_header_has_mean_and_deviation_and_short_lines(bench) -> None:
+    rows = [
+        {"fid": fid, "reconstruction_sse": 1.0, "cpu_seconds": 10.4, "test_elbo_nats": -100.0}
+        for fid in (1.0, 3.0)
+    ]
+    assert bench.headers.block("vae", rows) == [
+        "# mnist_5k, 2 seeds, 10 CPU seconds of training:",
+        "#   FID 2.0 ± 1.4. SSE 1.00 ± 0.00. ELBO -100.0 ± 0.0 nats.",
+        "# Command: python bench/results.py --models vae",
+    ]
+    assert bench.headers.block("vae", rows[:1])[-1].endswith("--models vae --seeds 0")
+    filled = bench.headers.filled(["A sentence of some length."] * 12)
+    assert max(map(len, filled)) <= bench.headers.WIDTH
+    assert sum(line.count("A sentence") for line in filled) == 12
