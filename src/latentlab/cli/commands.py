@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import sys
 from collections.abc import Iterable
@@ -54,7 +55,8 @@ def select(args: argparse.Namespace) -> None:
 def repro(args: argparse.Namespace) -> None:
     """Run the stages of dvc.yaml that changed, several at a time, each on one CPU thread or GPU.
 
-    The results are those of `dvc repro` on one thread, for any number of jobs.
+    The results are those of `dvc repro` on one thread, for any number of jobs. The report page is
+    written anew after each evaluation.
     """
     from latentlab.config import find_root
     from latentlab.pipeline.graph import changed_stages, read_graph
@@ -71,15 +73,37 @@ def repro(args: argparse.Namespace) -> None:
     devices = gpu_numbers()
     jobs = args.jobs or default_jobs(devices)
     progress = Progress(len(pending))
-    outcome = Scheduler(
-        graph, pending, root=root, jobs=jobs, devices=devices, progress=progress
-    ).run()
+    scheduler = Scheduler(
+        graph,
+        pending,
+        root=root,
+        jobs=jobs,
+        devices=devices,
+        progress=progress,
+        on_end=lambda stage: _update_page(stage, pending - {*scheduler.outcome.ended}, root),
+    )
+    outcome = scheduler.run()
     if outcome.stopped_by is not None:
         print("stopped; the same command continues", file=sys.stderr)
         raise SystemExit(128 + outcome.stopped_by)
     if outcome.failed:
         skipped = f" Not run, because they need it: {', '.join(outcome.skipped)}."
         stop(f"failed: {', '.join(outcome.failed)}.{skipped if outcome.skipped else ''}")
+
+
+def _update_page(stage: str, waiting: Iterable[str], root: Path) -> None:
+    """Write the page if `stage` has added results: those of models that are not `waiting`."""
+    if not stage.startswith(("evaluate@", "tasks@")):
+        return
+    from latentlab.config import load_project
+    from latentlab.report.comparison import read_comparison
+    from latentlab.report.files import write_reports
+    from latentlab.utils.errors import LatentlabError
+
+    # a file that another stage is writing now, or a full disk: stage report writes the page again
+    with contextlib.suppress(LatentlabError, OSError):
+        outdated = {name for _, at, name in (each.partition("@") for each in waiting) if at}
+        write_reports(read_comparison(load_project(root), outdated=outdated), root)
 
 
 def sample(args: argparse.Namespace) -> None:

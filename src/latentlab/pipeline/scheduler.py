@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
@@ -42,6 +42,7 @@ class Scheduler:
     """`pending`: the stages of `graph` to run; the others are up to date.
 
     `devices`: the numbers of the GPUs; each job gets one of them if there are several.
+    `on_end(stage)` is called when a stage has ended well.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class Scheduler:
         jobs: int,
         devices: Sequence[str],
         progress: Progress,
+        on_end: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.graph, self.pending, self.root, self.jobs = graph, pending, root, jobs
-        self.progress = progress
+        self.progress, self.on_end = progress, on_end
         self.free = list(devices) if len(devices) > 1 else [""] * jobs
         self.durations = Durations(root / FOLDER / "seconds.json")
         self.running: dict[Job, str] = {}
@@ -133,6 +135,7 @@ class Scheduler:
                 ended.append(job.stage)
                 self.durations.note(job.stage, job.seconds)
                 self.outcome.ended.append(job.stage)
+                self.on_end(job.stage)
             else:
                 self.outcome.failed[job.stage] = job.code or 0
             self.progress.ended(job)

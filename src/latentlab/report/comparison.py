@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class ModelResults:
 class Comparison:
     """The content of the page. `dataset`: the dataset card. `folder`: results/.
 
-    `rows`: the models in the order of the project, then the baselines.
+    `rows`: the models in the order of the project, then the baselines. `pending`: models and tasks
+    of the project without results.
     """
 
     models: list[ModelResults]
@@ -51,20 +52,25 @@ class Comparison:
     seed: int = 0
     data: str = ""
     tasks: list[StoredResult] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
     rows: list[Row] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", [m.row for m in self.models] + self.baselines)
 
 
-def read_comparison(project: Any) -> Comparison:
+def read_comparison(project: Any, *, outdated: Collection[str] | None = None) -> Comparison:
     """Read the results of all models of `project`, of the baselines and of the tasks.
+
+    `outdated`: names of models and tasks whose results are from before a change. With it (also an
+    empty one), they and those without results are left out, and listed as `pending`.
 
     Raises LatentlabError for a missing or unreadable file, and if two models were measured with
     different features: their FIDs cannot be compared.
     """
     folder = project.root / "results"
-    models = [_read_model(folder / name, name) for name in project.models]
+    pending = [] if outdated is None else _without_results(project, outdated)
+    models = [_read_model(folder / name, name) for name in project.models if name not in pending]
     hint = "the baselines are not measured yet; run `dvc repro reference`"
     dataset = _read_json(folder / "reference" / "card.json", hint)
     measured = _read_json(folder / "reference" / "metrics.json", hint)
@@ -82,8 +88,21 @@ def read_comparison(project: Any) -> Comparison:
         folder,
         seed=project.seed,
         data=str(dataset.get("data") or project.data.name),
-        tasks=[read_result(folder / "tasks" / name / "result") for name in project.tasks],
+        tasks=[
+            read_result(folder / "tasks" / name / "result")
+            for name in project.tasks
+            if name not in pending
+        ],
+        pending=pending,
     )
+
+
+def _without_results(project: Any, outdated: Collection[str]) -> list[str]:
+    """Models and tasks that are outdated, or of which the last file of results is missing."""
+    folder = project.root / "results"
+    last = {name: folder / name / "cost.json" for name in project.models}
+    last |= {name: folder / "tasks" / name / "cost.json" for name in project.tasks}
+    return [name for name, path in last.items() if name in outdated or not path.exists()]
 
 
 def _read_model(folder: Path, name: str) -> ModelResults:

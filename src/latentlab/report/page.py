@@ -77,8 +77,13 @@ def _intro(comparison: Comparison, families: Sequence[str]) -> str:
     return (
         f"{models} model{'s' * (models != 1)} of {count} famil{'ies' if count != 1 else 'y'}, "
         "measured with the same metrics on the same test images. Baselines: real images, PCA, raw "
-        "pixels and noise."
+        "pixels and noise." + _pending(comparison.pending)
     )
+
+
+def _pending(names: Sequence[str]) -> str:
+    """A sentence about models and tasks without results; empty if there are none."""
+    return f" Without results so far: {escape(', '.join(names))}." if names else ""
 
 
 def _value(comparison: Comparison, name: str, key: str) -> str:

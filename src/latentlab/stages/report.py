@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from latentlab.config import load_project
-from latentlab.report.comparison import comparison_csv, read_comparison
-from latentlab.report.page import render_page
+from latentlab.report.comparison import read_comparison
+from latentlab.report.files import write_reports
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.files import write_atomic
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -14,8 +13,4 @@ def main(argv: list[str] | None = None) -> None:
     if argv:
         raise LatentlabError(f"report takes no arguments, got {argv}; settings are in params.yaml")
     project = load_project()
-    comparison = read_comparison(project)
-    reports = project.root / "reports"
-    write_atomic(reports / "results.csv", comparison_csv(comparison).encode())
-    write_atomic(reports / "index.html", render_page(comparison).encode())
-    print(f"page: {reports / 'index.html'}")
+    print(f"page: {write_reports(read_comparison(project), project.root)}")
