@@ -4,7 +4,7 @@
     python bench/costs.py --folder .bench/mnist_5k/seed-0
 
 Reads the files cost.json that the stages write. It runs nothing. The seconds mean something only if
-the stages ran one after another on an idle machine.
+the machine was idle, and if there were no more stages at a time than cores.
 """
 
 from __future__ import annotations

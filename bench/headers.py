@@ -102,7 +102,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into configs/*.yaml")
     args = parser.parse_args()
     for name in model_names(results.ROOT):
-        folders = sorted(results.work_folder("mnist_5k").glob(f"seed-*/results/{name}"))
+        work = results.work_folder("mnist_5k")
+        folders = [work / f"seed-{seed}" / "results" / name for seed in (0, 1, 2)]
+        if not all((folder / "cost.json").exists() for folder in folders):
+            folders = [folder for folder in folders[:1] if (folder / "cost.json").exists()]
         if not folders:
             print(f"{name}: no results")
             continue

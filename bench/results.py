@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tables import table_lines, update_table
+from tables import read_table, table_lines, update_table
 
 from latentlab.config import load_project
 from latentlab.config.selection import model_names, select
@@ -87,12 +87,14 @@ def main() -> None:
         return
     minutes, models = args.cpu_minutes, args.models
     work = work_folder(args.data, minutes)
+    budget = f"{minutes:g} CPU minutes" if minutes else f"{len(args.seeds)} seeds"
+    if args.write:
+        read_table(PAGE, f"{args.data}, {budget}")  # a missing table is an error before the work
     failed = run_models(work, args.data, args.seeds, models, jobs=args.jobs, minutes=minutes)
     rows = table_rows(work, args.seeds, [name for name in models if name not in failed])
     print("\n".join(table_lines(list(COLUMNS), rows)))
     print_terms(work, args.seeds, [name for name in models if name not in failed])
     if args.write:
-        budget = f"{minutes:g} CPU minutes" if minutes else f"{len(args.seeds)} seeds"
         update_table(PAGE, f"{args.data}, {budget}", rows)
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
@@ -198,6 +200,8 @@ def run(folder: Path, stage: str, out: Path, *names: str, threads: int | None = 
 
     `threads`: as OMP_NUM_THREADS; None keeps that of the environment.
     """
+    if stage == "train":
+        require_same_config(folder, *names)
     if out.exists():
         return
     command = [sys.executable, "-m", "latentlab.stages", stage, *names]
@@ -217,6 +221,19 @@ def run(folder: Path, stage: str, out: Path, *names: str, threads: int | None = 
     if stage == "train":
         (folder / f"{names[0]}.cpu.json").write_text(
             json.dumps({"cpu_seconds": used.ru_utime + used.ru_stime})
+        )
+
+
+def require_same_config(folder: Path, name: str) -> None:
+    """Raise StageFailed if the config of `name` has changed since its training in `folder`."""
+    config = yaml.safe_load((folder / "configs" / f"{name}.yaml").read_text())
+    note = folder / f"{name}.config.json"
+    if not (folder / "runs" / name).exists() or not note.exists():
+        note.write_text(json.dumps(config))
+    elif json.loads(note.read_text()) != config:
+        raise StageFailed(
+            f"configs/{name}.yaml has changed since its training. Remove "
+            f"{folder / 'runs' / name} and {folder / 'results' / name}."
         )
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ import yaml
 from latentlab.pipeline.graph import changed_stages, read_graph
 from latentlab.pipeline.progress import Progress, clock
 from latentlab.pipeline.scheduler import Durations, Scheduler, default_jobs, gpu_numbers
+from latentlab.utils.errors import LatentlabError
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def pipeline(tmp_path, monkeypatch):
     def write(stages):
         (tmp_path / ".dvc").mkdir(exist_ok=True)
         (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
-        (tmp_path / "params.yaml").write_text("models: {}\n")
+        (tmp_path / "params.yaml").write_text("seed: 0\ndata: {}\nmodels: {}\ntasks: {}\n")
         content = {
             name: {"cmd": command, "deps": needs, "outs": [name]}
             for name, (command, needs) in stages.items()
@@ -34,13 +36,33 @@ def pipeline(tmp_path, monkeypatch):
     return write
 
 
-def run(root, jobs=2):
+def run(root, jobs=2, **options):
     graph = read_graph(root)
     pending = graph.with_all_users(changed_stages(root))
-    scheduler = Scheduler(
-        graph, pending, root=root, jobs=jobs, devices=[], progress=Progress(len(pending))
-    )
-    return scheduler.run()
+    progress = Progress(len(pending))
+    options = {"devices": [], "progress": progress, **options}
+    return Scheduler(graph, pending, root=root, jobs=jobs, **options).run()
+
+
+def start_repro(root):
+    command = [sys.executable, "-m", "latentlab.cli", "repro", "-j", "2", "--project", str(root)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path) -> None:
+    for _ in range(300):
+        if path.exists() and path.read_text().strip():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} does not appear")
+
+
+def is_alive(number: int) -> bool:
+    """True if the process exists and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_stages_run_after_those_they_need_and_the_second_call_runs_nothing(pipeline) -> None:
@@ -101,21 +123,62 @@ def test_threads_are_one_and_a_gpu_is_given_to_each_job(pipeline) -> None:
     assert found == [[threads, "4"], [threads, "6"]]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_all_stages(pipeline, number, code) -> None:
-    root = pipeline({"a": ("touch started; sleep 60; echo 1 > a", [])})
-    command = [sys.executable, "-m", "latentlab.cli", "repro", "-j", "2", "--project", str(root)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for _ in range(300):
-        if (root / "started").exists():
-            break
-        time.sleep(0.1)
+    root = pipeline({"a": ("echo $$ > started; sleep 60; echo 1 > a", [])})
+    process = start_repro(root)
+    wait_for(root / "started")
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == code
     assert "stopped; the same command continues" in errors
+    assert "failed" not in errors
+    assert not is_alive(int((root / "started").read_text()))
     assert not (root / "a").exists()
     assert changed_stages(root) == {"a"}  # the lock of DVC is free
+
+
+def test_a_second_signal_kills_a_stage_that_ignores_the_first(pipeline) -> None:
+    root = pipeline({"a": ("trap '' INT TERM; echo $$ > started; sleep 60; sleep 60", [])})
+    process = start_repro(root)
+    wait_for(root / "started")
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert not is_alive(int((root / "started").read_text()))
+
+
+def test_a_stage_whose_dvc_is_killed_has_failed_and_leaves_no_process(pipeline) -> None:
+    kill = "echo $$ > started; kill -9 $PPID; sleep 60; echo 1 > a"
+    root = pipeline({"a": (kill, []), "b": ("echo 1 > b", [])})
+    outcome = run(root)
+    assert outcome.failed == {"a": 137}
+    assert outcome.ended == ["b"]
+    assert not is_alive(int((root / "started").read_text()))
+
+
+def test_an_error_of_the_scheduler_leaves_no_process(pipeline) -> None:
+    long = "echo $$ > started; sleep 60; echo 1 > long"
+    root = pipeline({"long": (long, []), "short": ("echo 1 > short", [])})
+
+    def fail(_stage):
+        wait_for(root / "started")
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(root, on_end=fail)
+    assert not is_alive(int((root / "started").read_text()))
+
+
+def test_a_project_without_stages_is_an_error(tmp_path, pipeline) -> None:
+    root = pipeline({})
+    with pytest.raises(LatentlabError, match=r"dvc\.yaml is missing or has no stages"):
+        read_graph(root)
 
 
 def test_durations_survive_and_a_damaged_file_is_ignored(tmp_path) -> None:
@@ -123,16 +186,20 @@ def test_durations_survive_and_a_damaged_file_is_ignored(tmp_path) -> None:
     Durations(path).note("train@vae", 12.349)
     assert Durations(path)["train@vae"] == 12.35
     assert Durations(path)["train@gan"] > 0
-    path.write_text("{")
-    assert Durations(path)["train@vae"] > 0
+    for damaged in ("{", "[]", '{"train@vae": "x"}', '{"train@vae": null}'):
+        path.write_text(damaged)
+        assert Durations(path)["train@vae"] > 0
 
 
 def test_gpus_are_those_that_are_visible(monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
     assert gpu_numbers() == ["1", "3"]
     assert default_jobs(["1", "3"]) == 2
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpu_numbers() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, 2,-1,3")
+    assert gpu_numbers() == ["0", "2"]
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert gpu_numbers() == []
     assert default_jobs([]) >= 1
 
 

@@ -58,19 +58,21 @@ def repro(args: argparse.Namespace) -> None:
     The results are those of `dvc repro` on one thread, for any number of jobs. The report page is
     written anew after each evaluation.
     """
-    from latentlab.config import find_root
+    from latentlab.config import load_project
     from latentlab.pipeline.graph import changed_stages, read_graph
     from latentlab.pipeline.progress import Progress
     from latentlab.pipeline.scheduler import Scheduler, default_jobs, gpu_numbers
 
-    root = find_root(args.project)
-    graph = read_graph(root)
-    graph = graph.select(args.targets or graph.needs)
-    pending = graph.with_all_users(changed_stages(root) & set(graph.needs))
+    project = load_project(args.project)
+    root = project.root
+    everything = read_graph(root)
+    outdated = everything.with_all_users(changed_stages(root))
+    graph = everything.select(args.targets or everything.needs)
+    pending = outdated & set(graph.needs)
     if not pending:
         print("all stages are up to date")
         return
-    devices = gpu_numbers()
+    devices = [] if project.hardware.accelerator == "cpu" else gpu_numbers()
     jobs = args.jobs or default_jobs(devices)
     progress = Progress(len(pending))
     scheduler = Scheduler(
@@ -80,7 +82,7 @@ def repro(args: argparse.Namespace) -> None:
         jobs=jobs,
         devices=devices,
         progress=progress,
-        on_end=lambda stage: _update_page(stage, pending - {*scheduler.outcome.ended}, root),
+        on_end=lambda stage: _update_page(stage, outdated - {*scheduler.outcome.ended}, root),
     )
     outcome = scheduler.run()
     if outcome.stopped_by is not None:

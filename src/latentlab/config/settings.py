@@ -15,13 +15,14 @@ class TrainerSettings:
 
     The training ends after `total_images` images, rounded up to whole epochs, or after `max_epochs`
     epochs, whichever is less: `max_epochs` limits a training on few images, `total_images` one on
-    many. `max_epochs` None: no limit. `batch_size`: of all devices together. `num_validations`: in
-    the whole training. `channels_last`: memory format NHWC of convolutions. `fused_optimizer`: one
-    kernel for one step. `compile`: torch.compile for each network of the model. `ema_decay`: the
-    trained model is the exponential moving average of the weights. `sync_batchnorm`: several GPUs
-    normalize by the statistics of the whole batch. `checkpoint`: "best" keeps the weights with the
-    least FID on validation images, in the features of the classifier; the last weights are stored
-    and scored as well. "last" keeps the last weights only.
+    many. `max_epochs` None: no limit. Between two validations there are equally many epochs, so the
+    last few of `max_epochs` can be left out. `batch_size`: of all devices together.
+    `num_validations`: in the whole training. `channels_last`: memory format NHWC of convolutions.
+    `fused_optimizer`: one kernel for one step. `compile`: torch.compile for each network of the
+    model. `ema_decay`: the trained model is the exponential moving average of the weights.
+    `sync_batchnorm`: several GPUs normalize by the statistics of the whole batch. `checkpoint`:
+    "best" keeps the weights with the least FID on validation images, in the features of the
+    classifier; the last weights are stored and scored as well. "last" keeps the last weights only.
     """
 
     batch_size: int = 128

@@ -18,14 +18,12 @@ from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import write_atomic
 
 COPIED = ("params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
-SOURCES = (
-    "src/latentlab"  # dvc.yaml of a checkout watches these; a project watches its requirements
-)
+SOURCES = "src/latentlab"  # dvc.yaml of a checkout watches it; a project watches its requirements
 REQUIREMENTS = "requirements.txt"
 
 
 def write_project(folder: Path, *, version: str) -> None:
-    """Write a project into `folder`, which may have other files: `dvc repro` runs there.
+    """Write a project into `folder`, which may have other files: the pipeline runs there.
 
     `version`: of latentlab, for requirements.txt. DVC works without git, unless the folder is the
     root of a git repository. Raise LatentlabError if a file of the project is there already.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentlab.pipeline.job import dvc_command, environment
 from latentlab.utils.errors import LatentlabError
 
 NODE = re.compile(r'^"(?P<name>[^"]+)";$')
@@ -57,7 +58,7 @@ class Graph:
 
 
 def read_graph(root: Path) -> Graph:
-    """Ask `dvc dag` for the stages of the project in `root`. Raises LatentlabError if it fails."""
+    """Ask `dvc dag` for the stages of the project. Raises LatentlabError if there are none."""
     needs: dict[str, set[str]] = {}
     for line in _dvc(root, "dag", "--dot").splitlines():
         if node := NODE.match(line.strip()):
@@ -65,6 +66,8 @@ def read_graph(root: Path) -> Graph:
         elif edge := EDGE.match(line.strip()):
             needs.setdefault(edge["before"], set())
             needs.setdefault(edge["after"], set()).add(edge["before"])
+    if not needs:
+        raise LatentlabError(f"{root / 'dvc.yaml'} is missing or has no stages. Restore it.")
     return Graph({stage: frozenset(before) for stage, before in needs.items()})
 
 
@@ -74,7 +77,9 @@ def changed_stages(root: Path) -> set[str]:
 
 
 def _dvc(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["dvc", *arguments], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        dvc_command(*arguments), cwd=root, env=environment(), capture_output=True, text=True
+    )
     if done.returncode:
         reason = " ".join(done.stderr.removeprefix("ERROR: ").split()) or "no message"
         raise LatentlabError(f"`dvc {' '.join(arguments)}` failed: {reason}")

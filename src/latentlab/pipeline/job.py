@@ -7,12 +7,27 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 PERCENT = re.compile(rb"(\d+)%\|")
+STARTED = "Running stage"  # DVC prints it when it starts the command of a stage
 LOCKED = "Unable to acquire lock"  # another DVC command held the lock for some seconds
+LOCK_TRIES = 10
+STOP_SECONDS = 30.0  # a stage may use this time to write its checkpoint
+KILL_SECONDS = 5.0  # killed processes may stay in the table of processes for ever, as zombies
 TAIL_BYTES = 4000
+
+
+def dvc_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dvc", *arguments]
+
+
+def environment(variables: dict[str, str] | None = None) -> dict[str, str]:
+    """This environment, in which `python` is the running Python, and `variables`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, **(variables or {})}
 
 
 class Job:
@@ -23,19 +38,29 @@ class Job:
 
     def __init__(self, stage: str, root: Path, log: Path, variables: dict[str, str]) -> None:
         self.stage, self.root, self.log, self.variables = stage, root, log, variables
-        self.tries = 0
-        self.start()
+        self.began, self.tries = time.monotonic(), 0
+        self.kill_at: float | None = None
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._start(["repro", "--single-item", stage], "wb")
 
-    def start(self) -> None:
-        """Start the process, also for a second time."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.began = time.monotonic()
+    def try_again(self) -> bool:
+        """If only the lock of DVC was missing, start again and return True.
+
+        When the command of the stage has run already, only its outputs are recorded.
+        """
+        if not self.code or LOCKED not in self.tail() or self.tries >= LOCK_TRIES:
+            return False
+        repro = ["repro", "--single-item", self.stage]
+        self._start(["commit", "--force", self.stage] if self.has_run() else repro, "ab")
+        return True
+
+    def _start(self, arguments: list[str], mode: str) -> None:
         self.tries += 1
-        with self.log.open("wb") as file:
+        with self.log.open(mode) as file:
             self.process = subprocess.Popen(
-                ["dvc", "repro", "--single-item", self.stage],
+                dvc_command(*arguments),
                 cwd=self.root,
-                env={**os.environ, **self.variables},
+                env=environment(self.variables),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -48,12 +73,20 @@ class Job:
 
     @property
     def code(self) -> int | None:
-        """Exit code; None while the stage runs."""
-        return self.process.poll()
+        """Exit code as in a shell; None while the stage runs.
 
-    def was_locked_out(self) -> bool:
-        """True if DVC did not start the stage because another DVC command held its lock."""
-        return bool(self.code) and LOCKED in self.tail()
+        If DVC has failed and its command still runs, the command is stopped first.
+        """
+        code = self.process.poll()
+        if code is None:
+            return None
+        if code and self._has_processes() and self._end_processes():
+            return None
+        return 128 - code if code < 0 else code
+
+    def has_run(self) -> bool:
+        """True if DVC started the command of the stage; it can also restore cached outputs."""
+        return STARTED.encode() in self.log.read_bytes()
 
     def fraction(self) -> float | None:
         """Progress in [0, 1], by the last progress bar that the stage wrote; None without one."""
@@ -67,9 +100,27 @@ class Job:
         return "\n".join([line for line in shown if line][-lines:])
 
     def stop(self, number: signal.Signals) -> None:
-        """Send a signal to the stage and to all its processes."""
-        with contextlib.suppress(ProcessLookupError):  # it has ended
+        """Send a signal to all processes of the stage. After STOP_SECONDS, `code` kills them."""
+        if self.kill_at is None:
+            self.kill_at = time.monotonic() + STOP_SECONDS
+        with contextlib.suppress(ProcessLookupError):  # they have ended
             os.killpg(self.process.pid, number)
+
+    def _end_processes(self) -> bool:
+        """Stop the processes that DVC left. Return False if there is nothing more to do."""
+        if self.kill_at is None:
+            self.stop(signal.SIGTERM)
+        late = time.monotonic() - (self.kill_at or 0.0)
+        if late > 0:
+            self.stop(signal.SIGKILL)
+        return late < KILL_SECONDS
+
+    def _has_processes(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _end(self) -> bytes:
         with self.log.open("rb") as file:

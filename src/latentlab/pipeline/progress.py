@@ -6,7 +6,7 @@ Without a terminal, each stage that ends is one line.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -26,7 +26,7 @@ class Progress:
     def __init__(self, total: int, console: Console | None = None) -> None:
         self.total, self.done = total, 0
         self.console = console or Console(stderr=True, highlight=False)
-        self.began = time.monotonic()
+        self.next_time = 0.0
         self.live: Live | None = None
 
     def __enter__(self) -> Progress:
@@ -39,14 +39,15 @@ class Progress:
         if self.live is not None:
             self.live.stop()
 
-    def show(self, running: Sequence[Job], seconds_left: float) -> None:
-        """Draw the bars anew."""
-        if self.live is None:
+    def show(self, running: Sequence[Job], seconds_left: Callable[[], float]) -> None:
+        """Draw the bars anew, at most twice a second."""
+        if self.live is None or time.monotonic() < self.next_time:
             return
+        self.next_time = time.monotonic() + 0.5
         fraction = self._fraction(running)
         first = Text(
             f"stage {min(self.done + 1, self.total)} of {self.total}, {fraction:.0%}, "
-            f"about {clock(seconds_left)} left",
+            f"about {clock(seconds_left())} left",
             style="bold",
         )
         rows = Table.grid(padding=(0, 1))
@@ -56,16 +57,20 @@ class Progress:
             rows.add_row(f"  {job.stage}", bar, f"[dim]{clock(job.seconds)}[/dim]")
         self.live.update(Group(first, rows))
 
-    def ended(self, job: Job) -> None:
-        """Print one line for a stage that has ended, and the end of its output if it failed."""
+    def ended(self, job: Job, code: int, *, stopped: bool) -> None:
+        """Print one line for a stage that has ended, and the end of its output if it failed.
+
+        `stopped`: the user has stopped the pipeline, so an exit code is no failure of the stage.
+        """
         self.done += 1
-        state = "" if job.code == 0 else f"  [bold red]failed, exit code {job.code}[/bold red]"
+        word = "stopped" if stopped else f"failed, exit code {code}"
+        state = f"  [bold red]{word}[/bold red]" if code else ""
         self.console.print(
             f"[dim]{self.done:3} of {self.total}[/dim]  {job.stage}  {clock(job.seconds)}{state}"
         )
-        if job.code:
+        if code and not stopped:
             self.console.print(Text(job.tail(), style="dim"))
-            self.console.print(f"  the whole output: {job.log}", soft_wrap=True)
+            self.console.print(Text(f"  the whole output: {job.log}"), soft_wrap=True)
 
     def _fraction(self, running: Sequence[Job]) -> float:
         parts = sum(job.fraction() or 0.0 for job in running)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
@@ -22,10 +24,8 @@ from latentlab.utils.files import write_atomic
 
 FOLDER = ".checkpoints/repro"  # logs and durations; git and DVC ignore it
 POLL_SECONDS = 0.1
-STOP_SECONDS = 30.0  # a stage may use this time to write its checkpoint
 USUAL_SECONDS = {"train": 20.0, "evaluate": 8.0, "tasks": 15.0}  # before the first measurement
 OTHER_SECONDS = 6.0
-LOCK_TRIES = 10
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Outcome:
 class Scheduler:
     """`pending`: the stages of `graph` to run; the others are up to date.
 
-    `devices`: the numbers of the GPUs; each job gets one of them if there are several.
+    `devices`: the numbers of the GPUs; each job gets one of them if there are several. With more
+    jobs than devices, jobs share a device.
     `on_end(stage)` is called when a stage has ended well.
     """
 
@@ -58,7 +59,8 @@ class Scheduler:
     ) -> None:
         self.graph, self.pending, self.root, self.jobs = graph, pending, root, jobs
         self.progress, self.on_end = progress, on_end
-        self.free = list(devices) if len(devices) > 1 else [""] * jobs
+        several = devices if len(devices) > 1 else [""]
+        self.free = [several[i % len(several)] for i in range(jobs)]
         self.durations = Durations(root / FOLDER / "seconds.json")
         self.running: dict[Job, str] = {}
         self.outcome = Outcome()
@@ -66,22 +68,25 @@ class Scheduler:
     def run(self) -> Outcome:
         """Run all stages. After a failure, the stages that do not need the failed one still run.
 
-        SIGINT and SIGTERM are passed on to the running stages; then no other stage starts.
+        SIGINT, SIGTERM and SIGHUP are passed on to the running stages; then no other stage starts.
+        A second signal kills them.
         """
         sorter = TopologicalSorter(self.graph.needs)
         sorter.prepare()
         ready: list[str] = []
         with self._signals(), self.progress:
-            while self.outcome.stopped_by is None:
-                self._admit(sorter, ready)
-                self._start(ready)
-                if not self.running:
-                    break
-                self.progress.show(list(self.running), self._seconds_left())
-                time.sleep(POLL_SECONDS)
-                for stage in self._collect():
-                    sorter.done(stage)
-            self._stop_all()
+            try:
+                while self.outcome.stopped_by is None:
+                    self._admit(sorter, ready)
+                    self._start(ready)
+                    if not self.running:
+                        break
+                    self.progress.show(list(self.running), self._seconds_left)
+                    time.sleep(POLL_SECONDS)
+                    for stage in self._collect():
+                        sorter.done(stage)
+            finally:
+                self._stop_all()
         ran = {*self.outcome.ended, *self.outcome.failed}
         self.outcome.skipped = [s for s in self.graph.needs if s in self.pending - ran]
         return self.outcome
@@ -97,78 +102,84 @@ class Scheduler:
 
     def _start(self, ready: list[str]) -> None:
         """Start ready stages while there are free places."""
-        ready.sort(key=self._priority)
-        while ready and self.free and len(self.running) < self.jobs:
-            stage, device = ready.pop(0), self.free.pop(0)
+        rest = self._rest() if ready and self.free else {}
+        while ready and self.free:
+            stage = min(ready, key=lambda stage: self._priority(stage, rest))
+            ready.remove(stage)
+            device = self.free[0]
             variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
             if device:
                 variables["CUDA_VISIBLE_DEVICES"] = device
-            log = self.root / FOLDER / f"{stage}.log"
-            self.running[Job(stage, self.root, log, variables)] = device
+            job = Job(stage, self.root, self.root / FOLDER / f"{stage}.log", variables)
+            self.running[job] = self.free.pop(0)
 
-    def _priority(self, stage: str) -> tuple[bool, float]:
+    def _priority(self, stage: str, rest: Mapping[str, float]) -> tuple[bool, float]:
         """Trainings and tasks after all others, so that results are shown early.
 
         The first training is the shortest; then comes the stage with the longest rest.
         """
         slow = stage.startswith(("train@", "tasks@"))
-        first = not any(s.startswith("train@") for s in self._begun())
-        return (slow, self.durations[stage] if slow and first else -self._rest(stage))
+        begun = [*self.outcome.ended, *(job.stage for job in self.running)]
+        first = not any(s.startswith("train@") for s in begun)
+        return (slow, self.durations[stage] if slow and first else -rest[stage])
 
-    def _begun(self) -> list[str]:
-        return [*self.outcome.ended, *(job.stage for job in self.running)]
-
-    def _rest(self, stage: str) -> float:
-        """Expected seconds from the start of `stage` to the end of all that needs it, in a row."""
-        users = [s for s, needs in self.graph.needs.items() if stage in needs]
-        return self.durations[stage] + max(map(self._rest, users), default=0.0)
+    def _rest(self) -> dict[str, float]:
+        """Stage → expected seconds from its start to the end of all that needs it, in a row."""
+        rest = dict.fromkeys(self.graph.needs, 0.0)
+        for stage in reversed(list(TopologicalSorter(self.graph.needs).static_order())):
+            rest[stage] += self.durations[stage]
+            for needed in self.graph.needs[stage]:
+                rest[needed] = max(rest[needed], rest[stage])
+        return rest
 
     def _collect(self) -> list[str]:
         """Return the stages that have ended well since the last call. Note those that failed."""
         ended = []
         for job in [job for job in self.running if job.code is not None]:
-            if job.was_locked_out() and job.tries < LOCK_TRIES:
-                job.start()
+            if self.outcome.stopped_by is None and job.try_again():
                 continue
             self.free.append(self.running.pop(job))
-            if job.code == 0:
-                ended.append(job.stage)
+            code = job.code or 0
+            self.progress.ended(job, code, stopped=self.outcome.stopped_by is not None)
+            if code:
+                self.outcome.failed[job.stage] = code
+                continue
+            ended.append(job.stage)
+            self.outcome.ended.append(job.stage)
+            if job.has_run():
                 self.durations.note(job.stage, job.seconds)
-                self.outcome.ended.append(job.stage)
-                self.on_end(job.stage)
-            else:
-                self.outcome.failed[job.stage] = job.code or 0
-            self.progress.ended(job)
+            self.on_end(job.stage)
         return ended
 
     def _seconds_left(self) -> float:
-        """Expected seconds to the end if all places stay busy, or of the longest chain."""
+        """Expected seconds to the end: all places stay busy, or the longest chain counts."""
         known = {job.stage: job.seconds for job in self.running}
         waiting = self.pending - {*self.outcome.ended, *self.outcome.failed}
-        rest = {s: max(0.0, self.durations[s] - known.get(s, 0.0)) for s in waiting}
-        chain = max((self._rest(s) - known.get(s, 0.0) for s in waiting), default=0.0)
-        return max(sum(rest.values()) / self.jobs, chain, 0.0)
+        left = {s: max(0.0, self.durations[s] - known.get(s, 0.0)) for s in waiting}
+        rest = self._rest()
+        chain = max((rest[s] - known.get(s, 0.0) for s in waiting), default=0.0)
+        return max(sum(left.values()) / self.jobs, chain, 0.0)
 
     def _stop_all(self) -> None:
-        """Pass the signal on, wait for the stages, and kill those that do not end."""
-        number = self.outcome.stopped_by or signal.SIGTERM
-        limit = time.monotonic() + STOP_SECONDS
+        """Pass the signal on to the running stages and wait for them. `Job.code` kills them."""
         for job in self.running:
-            job.stop(number)
-        while self.running and time.monotonic() < limit:
+            job.stop(self.outcome.stopped_by or signal.SIGTERM)
+        while self.running:
             self._collect()
             time.sleep(POLL_SECONDS)
-        for job in self.running:
-            job.stop(signal.SIGKILL)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Inside the block, SIGINT and SIGTERM end the loop of `run` instead of this process."""
+        """Inside the block, the first signal ends the loop of `run`, the second kills stages."""
 
         def note(number: int, frame: FrameType | None) -> None:
-            self.outcome.stopped_by = signal.Signals(number)
+            if self.outcome.stopped_by is None:
+                self.outcome.stopped_by = signal.Signals(number)
+                return
+            for job in self.running:
+                job.stop(signal.SIGKILL)
 
-        handled = (signal.SIGINT, signal.SIGTERM)
+        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(number, note) for number in handled]
         try:
             yield
@@ -182,26 +193,28 @@ class Durations:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.known: dict[str, float] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            self.known = {}
+        self.known: dict[str, float] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            content = json.loads(path.read_text())
+            self.known = {str(stage): float(seconds) for stage, seconds in content.items()}
 
     def __getitem__(self, stage: str) -> float:
         usual = USUAL_SECONDS.get(stage.split("@")[0], OTHER_SECONDS)
-        return float(self.known.get(stage, usual))
+        return self.known.get(stage, usual)
 
     def note(self, stage: str, seconds: float) -> None:
+        """Store the seconds of a stage. They are an estimate only: a full disk is no error."""
         self.known[stage] = round(seconds, 2)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path, json.dumps(self.known).encode())
+        with contextlib.suppress(OSError):
+            write_atomic(self.path, json.dumps(self.known).encode())
 
 
 def gpu_numbers() -> list[str]:
     """The numbers of the GPUs that jobs may use, as in CUDA_VISIBLE_DEVICES; [] without a GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [number for number in visible.split(",") if number.strip()]
+    if visible is not None:  # as in CUDA, the entries after an invalid one do not count
+        entries = [entry.strip() for entry in visible.split(",")]
+        return list(takewhile(lambda entry: entry not in ("", "-1"), entries))
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -210,5 +223,9 @@ def gpu_numbers() -> list[str]:
 
 
 def default_jobs(devices: Sequence[str]) -> int:
-    """One job for each GPU, or for each CPU core without a GPU."""
-    return len(devices) or len(os.sched_getaffinity(0))
+    """One job for each GPU; without a GPU, one for each CPU core that this process may use."""
+    if devices:
+        return len(devices)
+    from joblib import cpu_count  # knows affinity and the limits of a container
+
+    return int(cpu_count())

