@@ -129,7 +129,7 @@ def block(name: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the lines of a header, as comments."""
     wanted = COMMON | PROBE | OWN.get(name, {})
     facts = [
-        text.format(results.spread(rows, key, digits, factor))
+        text.format(results.spread(rows, key, digits, factor).replace("-", "−"))
         for text, (key, digits, factor) in wanted.items()
         if all(key in row for row in rows)
     ]

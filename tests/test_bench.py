@@ -298,7 +298,7 @@ def test_a_header_has_mean_and_deviation_and_short_lines(bench) -> None:
     ]
     assert bench.headers.block("vae", rows) == [
         "# mnist_5k, 2 seeds, 10 CPU seconds of training:",
-        "#   FID 2.0 ± 1.4. SSE 1.00 ± 0.00. ELBO -100.0 ± 0.0 nats.",
+        "#   FID 2.0 ± 1.4. SSE 1.00 ± 0.00. ELBO −100.0 ± 0.0 nats.",
         "# Command: python bench/results.py --models vae",
     ]
     assert bench.headers.block("vae", rows[:1])[-1].endswith("--models vae --seeds 0")
