@@ -239,7 +239,9 @@ def test_the_stage_writes_digits_and_prints_a_summary(tmp_path, monkeypatch, cap
     from latentlab.stages import prepare
 
     place = tmp_path / "data" / "prepared"
-    project = SimpleNamespace(root=tmp_path, seed=4, data=DataSettings(), prepared=place)
+    project = SimpleNamespace(
+        root=tmp_path, seed=4, data=DataSettings(name="digits"), prepared=place
+    )
     monkeypatch.setattr(prepare, "load_project", lambda: project)
     prepare.main([])
     assert capsys.readouterr().out == (
