@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from latentlab.config import Project
     from latentlab.inference.trained import TrainedModel
 
 
@@ -82,7 +83,7 @@ def repro(args: argparse.Namespace) -> None:
         jobs=jobs,
         devices=devices,
         progress=progress,
-        on_end=lambda stage: _update_page(stage, outdated - {*scheduler.outcome.ended}, root),
+        on_end=lambda stage: _update_page(project, stage, outdated - {*scheduler.outcome.ended}),
     )
     outcome = scheduler.run()
     if outcome.stopped_by is not None:
@@ -93,19 +94,18 @@ def repro(args: argparse.Namespace) -> None:
         stop(f"failed: {', '.join(outcome.failed)}.{skipped if outcome.skipped else ''}")
 
 
-def _update_page(stage: str, waiting: Iterable[str], root: Path) -> None:
-    """Write the page if `stage` has added results: those of models that are not `waiting`."""
+def _update_page(project: Project, stage: str, waiting: Iterable[str]) -> None:
+    """Write the page if `stage` has added results. Those of `waiting` stages are left out."""
     if not stage.startswith(("evaluate@", "tasks@")):
         return
-    from latentlab.config import load_project
     from latentlab.report.comparison import read_comparison
     from latentlab.report.files import write_reports
     from latentlab.utils.errors import LatentlabError
 
+    outdated = {name for each in waiting for name in each.split("@")[1:]}
     # a file that another stage is writing now, or a full disk: stage report writes the page again
     with contextlib.suppress(LatentlabError, OSError):
-        outdated = {name for _, at, name in (each.partition("@") for each in waiting) if at}
-        write_reports(read_comparison(load_project(root), outdated=outdated), root)
+        write_reports(read_comparison(project, outdated=outdated), project.root)
 
 
 def sample(args: argparse.Namespace) -> None:

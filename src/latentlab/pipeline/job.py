@@ -44,11 +44,11 @@ class Job:
         self._start(["repro", "--single-item", stage], "wb")
 
     def try_again(self) -> bool:
-        """If only the lock of DVC was missing, start again and return True.
+        """After a failure: if only the lock of DVC was missing, start again and return True.
 
         When the command of the stage has run already, only its outputs are recorded.
         """
-        if not self.code or LOCKED not in self.tail() or self.tries >= LOCK_TRIES:
+        if LOCKED not in self.tail() or self.tries >= LOCK_TRIES:
             return False
         repro = ["repro", "--single-item", self.stage]
         self._start(["commit", "--force", self.stage] if self.has_run() else repro, "ab")
@@ -71,9 +71,8 @@ class Job:
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
-    @property
-    def code(self) -> int | None:
-        """Exit code as in a shell; None while the stage runs.
+    def poll(self) -> int | None:
+        """Return the exit code as in a shell; None while the stage runs.
 
         If DVC has failed and its command still runs, the command is stopped first.
         """
@@ -100,7 +99,7 @@ class Job:
         return "\n".join([line for line in shown if line][-lines:])
 
     def stop(self, number: signal.Signals) -> None:
-        """Send a signal to all processes of the stage. After STOP_SECONDS, `code` kills them."""
+        """Send a signal to all processes of the stage. After STOP_SECONDS, `poll` kills them."""
         if self.kill_at is None:
             self.kill_at = time.monotonic() + STOP_SECONDS
         with contextlib.suppress(ProcessLookupError):  # they have ended

@@ -135,12 +135,13 @@ class Scheduler:
     def _collect(self) -> list[str]:
         """Return the stages that have ended well since the last call. Note those that failed."""
         ended = []
-        for job in [job for job in self.running if job.code is not None]:
-            if self.outcome.stopped_by is None and job.try_again():
+        stopped = self.outcome.stopped_by is not None
+        for job in list(self.running):
+            code = job.poll()
+            if code is None or (code and not stopped and job.try_again()):
                 continue
             self.free.append(self.running.pop(job))
-            code = job.code or 0
-            self.progress.ended(job, code, stopped=self.outcome.stopped_by is not None)
+            self.progress.ended(job, code, stopped=stopped)
             if code:
                 self.outcome.failed[job.stage] = code
                 continue
@@ -161,7 +162,7 @@ class Scheduler:
         return max(sum(left.values()) / self.jobs, chain, 0.0)
 
     def _stop_all(self) -> None:
-        """Pass the signal on to the running stages and wait for them. `Job.code` kills them."""
+        """Pass the signal on to the running stages and wait for them. `Job.poll` kills them."""
         for job in self.running:
             job.stop(self.outcome.stopped_by or signal.SIGTERM)
         while self.running:
