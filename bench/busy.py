@@ -3,8 +3,9 @@
     python bench/busy.py
 
 OpenMP's threads spin a while before they sleep. This trains bench/bare.py's VAE on random images
-for some seconds, alone and beside a process that does the same on one thread, with GNU's own spin
-count and with that of latentlab (startup.py). Prints images/s.
+for some seconds, alone and beside a process that does the same on one thread, with several spin
+counts. latentlab leaves GNU's count on idle cores, and takes the shortest one if the cores are busy
+when a process starts (utils/imports.py). Prints images/s.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ def main() -> None:
     if args.worker:
         print(images_per_second(args.seconds))
         return
-    from latentlab.utils.imports import SPIN_COUNT
+    from latentlab.utils.imports import SHORT_SPIN
 
     print(f"{'spins':>9} {'alone':>9} {'beside another':>15}  images/s")
-    for spins in (GNU, SPIN_COUNT):
+    for spins in (GNU, "100000", "10000", SHORT_SPIN):
         alone = measure(spins, args.seconds)
         env = os.environ | {"OMP_NUM_THREADS": "1"}
         with subprocess.Popen(  # in a session of its own, as programs of other windows are

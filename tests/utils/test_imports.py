@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from latentlab.utils.imports import cores_are_busy
+
 STEPS = """
 import sys
 if "lean" in sys.argv:
@@ -66,10 +68,17 @@ def test_lean_import_trains_the_same_and_skipped_packages_work():
 
 
 @pytest.mark.parametrize(
-    ("variables", "expected"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    ("busy", "variables", "expected"),
+    [
+        (True, {}, "1000"),
+        (False, {}, "None"),
+        (True, {"GOMP_SPINCOUNT": "7"}, "7"),
+        (True, {"OMP_WAIT_POLICY": "active"}, "None"),
+    ],
 )
-def test_threads_do_not_spin_unless_the_user_sets_it(monkeypatch, variables, expected):
+def test_threads_spin_shortly_on_busy_cores_unless_the_user_sets_it(
+    monkeypatch, busy, variables, expected
+):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -83,7 +92,37 @@ def test_threads_do_not_spin_unless_the_user_sets_it(monkeypatch, variables, exp
         "            print(os.environ.get('GOMP_SPINCOUNT'))\n"
         "            raise SystemExit\n"
         "sys.meta_path.insert(0, AtTorch())\n"
-        "from latentlab.utils.imports import import_lightning_lean\n"
-        "import_lightning_lean()\n"
+        "from latentlab.utils import imports\n"
+        f"imports.cores_are_busy = lambda: {busy}\n"
+        "imports.import_lightning_lean()\n"
     )
     assert python(code) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("running", "cores", "threads", "busy"),
+    [
+        (1, 2, None, False),  # only this thread runs
+        (2, 2, None, True),  # another program uses one of two cores
+        (2, 2, "1", False),  # one thread waits for no other
+        (5, 8, "4", False),
+        (6, 8, "4", True),
+    ],
+)
+def test_cores_are_busy_if_fewer_are_idle_than_threads(
+    tmp_path, monkeypatch, running, cores, threads, busy
+):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    load = tmp_path / "loadavg"
+    load.write_text(f"0.10 0.20 0.30 {running}/512 12345\n")
+    assert cores_are_busy(load) is busy
+
+
+def test_without_a_load_the_cores_are_idle(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert not cores_are_busy(tmp_path / "absent")
+    (tmp_path / "other").write_text("0.1\n")
+    assert not cores_are_busy(tmp_path / "other")

@@ -43,6 +43,8 @@ class Scheduler:
 
     `devices`: the numbers of the GPUs; each job gets one of them if there are several. With more
     jobs than devices, jobs share a device.
+    `variables`: of the environment of each job, in addition to those of this process.
+    `make_job` starts a stage: a process here, or a job of a cluster.
     `on_end(stage)` is called when a stage has ended well.
     """
 
@@ -55,10 +57,13 @@ class Scheduler:
         jobs: int,
         devices: Sequence[str],
         progress: Progress,
+        variables: Mapping[str, str] | None = None,
+        make_job: Callable[[str, Path, Path, dict[str, str]], Job] = Job,
         on_end: Callable[[str], None] = lambda stage: None,
     ) -> None:
         self.graph, self.pending, self.root, self.jobs = graph, pending, root, jobs
-        self.progress, self.on_end = progress, on_end
+        self.progress, self.on_end, self.make_job = progress, on_end, make_job
+        self.variables = threads() if variables is None else variables
         several = devices if len(devices) > 1 else [""]
         self.free = [several[i % len(several)] for i in range(jobs)]
         self.durations = Durations(root / FOLDER / "seconds.json")
@@ -107,10 +112,10 @@ class Scheduler:
             stage = min(ready, key=lambda stage: self._priority(stage, rest))
             ready.remove(stage)
             device = self.free[0]
-            variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+            variables = dict(self.variables)
             if device:
                 variables["CUDA_VISIBLE_DEVICES"] = device
-            job = Job(stage, self.root, self.root / FOLDER / f"{stage}.log", variables)
+            job = self.make_job(stage, self.root, self.root / FOLDER / f"{stage}.log", variables)
             self.running[job] = self.free.pop(0)
 
     def _priority(self, stage: str, rest: Mapping[str, float]) -> tuple[bool, float]:
@@ -208,6 +213,11 @@ class Durations:
         self.known[stage] = round(seconds, 2)
         with contextlib.suppress(OSError):
             write_atomic(self.path, json.dumps(self.known).encode())
+
+
+def threads() -> dict[str, str]:
+    """Return the variable of the number of threads of a job: the user's, or one thread."""
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 
 def gpu_numbers() -> list[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
-from latentlab import tracking
-from latentlab.utils.imports import import_lightning_lean
+from latentlab.utils.fork_client import run_in_fork
 from latentlab.utils.launch import is_main_process
 
 STAGES = ("prepare", "classifier", "reference", "train", "evaluate", "tasks", "report")
@@ -30,10 +30,21 @@ def main() -> None:
         raise SystemExit(2)
     if not is_main_process() and stage not in SHARED:
         return
+    from latentlab import tracking
+    from latentlab.utils.imports import import_lightning_lean
+
     if is_main_process() and stage in NAMED:
         tracking.start_worker()
     import_lightning_lean()
-    run(lambda: import_module(f"latentlab.stages.{stage}").main(argv))
+    run(lambda: _run_stage(stage, argv))
+
+
+def _run_stage(stage: str, argv: list[str]) -> None:
+    from latentlab import __version__
+    from latentlab.config.template import require_version
+
+    require_version(Path.cwd(), __version__)
+    import_module(f"latentlab.stages.{stage}").main(argv)
 
 
 def run(stage: Callable[[], None]) -> None:
@@ -57,4 +68,5 @@ def run(stage: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
+    run_in_fork("stages")
     main()

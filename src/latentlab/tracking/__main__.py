@@ -2,15 +2,24 @@
 
 import sys
 
-from latentlab.tracking import background, ui
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.fork_client import run_in_fork
 
-if __name__ == "__main__":
+
+def main() -> None:
+    from latentlab.tracking import background, ui
+
     if sys.argv[1:] == ["worker"]:
         background.main()
-        raise SystemExit
+        return
     try:
         ui.main()
     except LatentlabError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["worker"]:
+        run_in_fork("tracking")
+    main()

@@ -5,15 +5,17 @@ imports torchvision, scipy and matplotlib for metrics that no stage computes. Li
 optimizers also import torch's compiler, although nothing is compiled. `import_lightning_lean`
 skips these packages. It changes no number. A skipped package is imported when it is used.
 
-It also sets how OpenMP's threads wait for each other. By default they spin for milliseconds. If
-another program uses one of the cores, the thread that they wait for does not run meanwhile, and
-training is about ten times slower (bench/busy.py).
+It also sets how OpenMP's threads wait for each other. By default they spin for milliseconds, which
+is fastest on idle cores. If another program uses one of the cores, the thread that they wait for
+does not run meanwhile, and training is many times slower (bench/busy.py). So the threads spin only
+shortly if there are fewer idle cores than threads when the process starts.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -21,12 +23,15 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
+from pathlib import Path
+from statistics import median_low
 from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
 SKIPPED = ("torchvision", "scipy", "matplotlib")
-SPIN_COUNT = "1000"  # tens of microseconds; the default of GNU's OpenMP is 300,000
+SHORT_SPIN = "1000"  # tens of microseconds; the default of GNU's OpenMP is 300,000
+LOAD_SAMPLES, LOAD_INTERVAL = 5, 0.004  # seconds
 
 
 def import_lightning_lean() -> None:
@@ -36,14 +41,34 @@ def import_lightning_lean() -> None:
     """
     if COMPILER in sys.modules or "torchmetrics" in sys.modules:
         return
-    if (
-        "OMP_WAIT_POLICY" not in os.environ
-    ):  # a setting of the user wins; OpenMP reads it when torch loads
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ)  # by the user
+    if not chosen and cores_are_busy():
+        os.environ["GOMP_SPINCOUNT"] = SHORT_SPIN  # OpenMP reads it when torch loads
     _LazyCompiler.install()
     with _hidden(SKIPPED):
         import_module("torchmetrics")
     import_module("lightning")
+
+
+def cores_are_busy(load: Path = Path("/proc/loadavg")) -> bool:
+    """Return True if there are fewer idle cores than OpenMP will use threads, at this moment.
+
+    The fourth number of /proc/loadavg counts the threads that run or could run, with this one.
+    Without that file (macOS), return False. With one thread, nothing waits.
+    """
+    cores = os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    wanted = int(threads) if threads.isdecimal() else cores
+    if wanted < 2:
+        return False
+    counts = []
+    try:
+        for _ in range(LOAD_SAMPLES):
+            counts.append(int(load.read_text().split()[3].partition("/")[0]) - 1)
+            time.sleep(LOAD_INTERVAL)
+    except (OSError, ValueError, IndexError):
+        return False
+    return cores - median_low(counts) < wanted
 
 
 @contextmanager

@@ -1,0 +1,280 @@
+"""A process that has imported what stages need, and forks a child for each of them.
+
+The server imports torch, Lightning, MLflow and all stages once. It starts no thread and does not
+touch a GPU, so a forked child is in the state of a process that has imported the same modules.
+A child gets the arguments, the working directory, the environment and the standard streams of the
+process that asked for it (utils.fork_client), and a session of its own.
+
+If a client is killed, the server kills its child. If the server is killed, the clients kill their
+children. After SIGTERM, or when the process that started it exits, the server forks no more, and
+exits when all children have exited.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from latentlab.pipeline.job import environment
+from latentlab.pipeline.scheduler import threads
+from latentlab.tracking.store import ENVIRONMENT
+from latentlab.utils.fork_client import ADDRESS, PACKAGE, SIGNALS, THREADS
+
+COMMANDS = {"stages": "latentlab.stages.__main__", "tracking": "latentlab.tracking.__main__"}
+PRELOADED = (  # nothing that DVC watches: each stage has to read latentlab's own files
+    *("PIL.Image", "PIL.PngImagePlugin", "jsonargparse", "omegaconf", "attrs", "ruamel.yaml"),
+    *("mlflow", "mlflow.pyfunc", "mlflow.models", "mlflow.types", "mlflow.tracking.client"),
+    *("mlflow.store.tracking.sqlalchemy_store", "sqlalchemy.dialects.sqlite", "alembic.command"),
+    *("sklearn.manifold", "sklearn.decomposition", "sklearn.datasets", "scipy.optimize"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg"),
+)
+NO_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow would start one
+MAX_REQUEST = 2**20
+WAKE, PARENT = -1, -2  # marks of the pipe into which signals write, and of stdin
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command of a client. `path`: its sys.path. `package`: the folder of its latentlab.
+
+    `streams`: its standard streams, as open files of this process.
+    """
+
+    command: str
+    argv: list[str]
+    folder: str
+    path: list[str]
+    package: str
+    environment: dict[str, str]
+    streams: list[int]
+
+    def fits(self) -> bool:
+        """True if a child of this process can run the command as the client would."""
+        same_threads = self.environment.get(THREADS) == os.environ.get(THREADS)
+        return same_threads and self.package == PACKAGE and self.command in COMMANDS
+
+
+@contextlib.contextmanager
+def job_variables(*, gpus: bool) -> Iterator[dict[str, str]]:
+    """Start a fork server; return the environment variables of the jobs that may use it.
+
+    Without fork (Windows), where fork is not safe (macOS), and with GPUs there is no server: each
+    stage is then a process of its own.
+    """
+    variables = threads()
+    if gpus or sys.platform != "linux":
+        yield variables
+        return
+    with TemporaryDirectory(prefix="latentlab-") as folder:  # only this user may enter it
+        address = str(Path(folder) / "socket")
+        with _start(address, variables) as server:  # the block ends with server.wait()
+            try:
+                yield {**variables, ADDRESS: address}
+            finally:
+                server.terminate()
+
+
+def _start(address: str, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)  # clients wait here while the server imports
+        number = listener.fileno()
+        return subprocess.Popen(
+            [sys.executable, "-m", "latentlab.pipeline.fork_server", str(number)],
+            env=environment({**ENVIRONMENT, **NO_THREAD, **variables}),
+            stdin=subprocess.PIPE,  # it is closed when this process exits, also if it is killed
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[number],
+        )
+
+
+def main() -> None:
+    """Serve on the socket whose number is the only argument."""
+    from latentlab.utils.imports import import_lightning_lean
+
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    import_lightning_lean()
+    request = Server(listener, list(PRELOADED)).serve()
+    if request is not None:  # this is a forked child
+        _run(request)
+    os._exit(0)
+
+
+class Server:
+    """`to_import`: modules to import while no client waits.
+
+    `children`: pid → the connection to its client.
+    """
+
+    def __init__(self, listener: socket.socket, to_import: list[str]) -> None:
+        self.listener, self.to_import = listener, to_import
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(listener, selectors.EVENT_READ)
+        self.children: dict[int, socket.socket] = {}
+        self.stopping = False
+
+    def serve(self) -> Request | None:
+        """Return None when the server has to stop and all children have exited.
+
+        In a forked child, return its request at once.
+        """
+        self._handle_signals()
+        while self.children or not self.stopping:
+            events = self.selector.select(0 if self.to_import and not self.stopping else None)
+            if not events and self.to_import:
+                import_module(self.to_import.pop(0))
+            for key, _ in events:
+                if key.data is None:
+                    if not self.stopping and (request := self._accept()):
+                        return request
+                elif key.data == WAKE:
+                    os.read(key.fd, 1000)
+                elif key.data == PARENT:
+                    self.stopping = True
+                    self.selector.unregister(key.fd)
+                else:
+                    self._client_exited(key.data)
+            self._collect()
+        return None
+
+    def _handle_signals(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        wake_read, wake_write = os.pipe()  # a signal writes a byte into it and ends select()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self.selector.register(wake_read, selectors.EVENT_READ, data=WAKE)
+        self.selector.register(0, selectors.EVENT_READ, data=PARENT)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _accept(self) -> Request | None:
+        """Fork a child for a request. Return the request in the child, None in the server."""
+        connection, _ = self.listener.accept()
+        request = _receive(connection)
+        if request is None:
+            connection.close()
+            return None
+        fits = request.fits()
+        gc.collect()
+        gc.freeze()  # the garbage collection of a child does not copy the server's memory
+        pid = os.fork() if fits else -1
+        if pid == 0:
+            for other in [self.listener, connection, *self.children.values()]:
+                other.close()
+            return request
+        for stream in request.streams:
+            os.close(stream)
+        if fits:
+            self.children[pid] = connection
+            self.selector.register(connection, selectors.EVENT_READ, data=pid)
+        _message(connection, {"pid": max(pid, 0)})
+        return None
+
+    def _client_exited(self, pid: int) -> None:
+        """Kill a child whose client was killed."""
+        if pid in self.children:
+            self.selector.unregister(self.children[pid])
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _collect(self) -> None:
+        """Send the exit codes of the children that have exited."""
+        for pid, connection in list(self.children.items()):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                del self.children[pid]
+                with contextlib.suppress(KeyError, ValueError):
+                    self.selector.unregister(connection)
+                _message(connection, {"status": os.waitstatus_to_exitcode(status)})
+                connection.close()
+
+
+def _receive(connection: socket.socket) -> Request | None:
+    """Read a request: one line of JSON, and three open files. None if it is incomplete."""
+    content, streams, _, _ = socket.recv_fds(connection, MAX_REQUEST, 3)
+    while content and not content.endswith(b"\n"):
+        more = connection.recv(MAX_REQUEST)
+        content = content + more if more else b""
+    if len(streams) != 3 or not content:
+        for stream in streams:
+            os.close(stream)
+        return None
+    return Request(**json.loads(content), streams=list(streams))
+
+
+def _message(connection: socket.socket, message: dict[str, int]) -> None:
+    with contextlib.suppress(OSError):  # the client has exited
+        connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _run(request: Request) -> None:
+    """In a forked child: run the command of a request, and exit as a process of its own does."""
+    code = 1
+    try:
+        _become_client(request)
+        code = _exit_code(import_module(COMMANDS[request.command]).main)
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for the command's threads
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)  # unloading torch would take a tenth of a second
+
+
+def _become_client(request: Request) -> None:
+    """Take over the streams, the environment, the folder and the arguments of the client."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for name in (*SIGNALS, "SIGCHLD"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, stream in enumerate(request.streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    os.chdir(request.folder)
+    sys.argv, sys.path = request.argv, request.path
+
+
+def _exit_code(command: Callable[[], None]) -> int:
+    try:
+        command()
+    except SystemExit as exit_:
+        if isinstance(exit_.code, str):
+            print(exit_.code, file=sys.stderr)
+            return 1
+        return int(exit_.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    main()
