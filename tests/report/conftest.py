@@ -5,13 +5,15 @@ import math
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from latentlab.evaluation.results import Result, write_result
+from latentlab.evaluation.results import Figure, Result, write_result
 from latentlab.report.comparison import read_comparison
 from latentlab.stages import report
+from latentlab.utils.files import write_arrays
 from latentlab.visualization import charts, grids
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -92,6 +94,69 @@ def write_model(folder, name, digits, labels, generator):
     (folder / "history.csv").write_text("\n".join(lines) + "\n")
 
 
+def images_npz(pixels, generator, *, plane=False):
+    """All arrays of results/<name>/images.npz, of digits (N, H, W, 1) with some noise."""
+    noise = generator.integers(0, 25, pixels.shape)
+    copies = np.clip(pixels.astype(int) - noise, 0, 255).astype(np.uint8)
+    steps = np.linspace(0, 1, 10)[:, None, None, None]
+    first, last = copies[:6, None], copies[6:12, None]
+    arrays = {
+        "samples": copies[100:164],
+        "reconstructions": copies[:200],
+        "interpolations": (first * (1 - steps) + last * steps).astype(np.uint8),
+        "map": generator.normal(size=(300, 2)).astype(np.float32),
+        "training_samples": np.stack([copies[:16] // (10 - t) for t in range(10)]),
+        "training_images": np.arange(10) * 1000,
+    }
+    if plane:
+        axis = np.linspace(-2, 2, 21, dtype=np.float32)
+        tiles = copies[np.arange(441) % 200].reshape(21, 21, *copies.shape[1:])
+        arrays |= {"plane": tiles, "plane_x": axis, "plane_y": axis, "map_is_code": np.array(1)}
+    return arrays
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """A project of 14 models with images of 28 × 28 pixels, and 3 tasks. Do not change it."""
+    root = tmp_path_factory.mktemp("many")
+    data = load_digits()
+    pixels = np.zeros((360, 28, 28, 1), np.uint8)
+    pixels[:, 2:26, 2:26, 0] = np.kron(data.images[:360] * 15.9, np.ones((3, 3))).astype(np.uint8)
+    digits = torch.tensor(pixels).permute(0, 3, 1, 2) / 255
+    labels, torch_generator = torch.tensor(data.target[:360]), torch.Generator().manual_seed(0)
+    generator, titles = np.random.default_rng(0), list(MODELS)
+    for index in range(14):
+        folder = root / "results" / f"model_{index}"
+        write_model(folder, titles[index % 4], digits, labels, torch_generator)
+        write_arrays(folder / "images.npz", images_npz(pixels, generator, plane=index == 3))
+        figures = [("chart", charts_of), ("grid", grid_of(digits))]
+        result = Result(
+            "A diagnostic",
+            "What was measured. " * 12,
+            metrics={"test_sse": 3.0 + index},
+            table={"test images": {"sse": 1.5}, "noise": {"sse": 2.5}},
+            figures=[Figure(name, "A figure", save) for name, save in figures],
+        )
+        write_result(result, folder / "diagnostics" / "identity_mapping")
+        for task in TASKS if index == 0 else ():
+            write_result(result, root / "results" / "tasks" / task / "result")
+    write_reference(root, digits)
+    arrays = {"originals": pixels[:200], "labels": data.target[:300].astype(np.int64)}
+    write_arrays(root / "results" / "reference" / "images.npz", arrays)
+    return root
+
+
+TASKS = ("anomaly_detection", "classification", "retrieval")
+
+
+def charts_of(path):
+    charts.save_curves([charts.Curve("a", [0, 1, 2], [1.0, 3.0, 2.0])], path, x="x", y="y")
+
+
+def grid_of(digits):
+    return lambda path: grids.save_grid(digits[:64], path, columns=8)
+
+
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     """A project with four evaluated models. Do not change it."""
@@ -102,6 +167,11 @@ def evaluated(tmp_path_factory):
     generator = torch.Generator().manual_seed(0)
     for name in MODELS:
         write_model(root / "results" / name, name, digits, labels, generator)
+    write_reference(root, digits)
+    return root
+
+
+def write_reference(root, digits):
     reference = root / "results" / "reference"
     real = {"fid": 1.31, "kid": -0.0002, "precision": 0.74, "recall": 0.75, "density": 1.01}
     measured = {
@@ -115,7 +185,7 @@ def evaluated(tmp_path_factory):
         "data": "digits",
         "counts": {"train": 1293, "val": 144, "test": 360},
         "classes": [HOSTILE, *"123456789"],
-        "image_shape": [1, 8, 8],
+        "image_shape": list(digits.shape[1:]),
         "features": "classifier",
         "num_samples": 360,
         "split_seed": 0,
@@ -123,7 +193,6 @@ def evaluated(tmp_path_factory):
     }
     write_json(reference / "card.json", card)
     grids.save_grid(digits[:64], reference / "originals.png", columns=8)
-    return root
 
 
 @pytest.fixture
@@ -136,16 +205,22 @@ def root(evaluated, tmp_path):
 def project_of():
     """Make a project, as far as the page reads it, from its root folder."""
 
-    def make(root):
+    def make(root, models=MODELS, tasks=()):
         return SimpleNamespace(
             root=root,
             seed=7,
             data=SimpleNamespace(name="digits"),
-            models=dict.fromkeys(MODELS, "x"),
-            tasks={},
+            models=dict.fromkeys(models, "x"),
+            tasks={name: {} for name in tasks},
         )
 
     return make
+
+
+@pytest.fixture
+def compared(many, project_of):
+    """The comparison of the project with 14 models and 3 tasks."""
+    return read_comparison(project_of(many, [f"model_{i}" for i in range(14)], TASKS))
 
 
 @pytest.fixture

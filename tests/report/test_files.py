@@ -16,7 +16,7 @@ def test_models_without_results_are_named_and_left_out(root, project_of) -> None
     assert [model.row.name for model in comparison.models] == rest
     page = write_reports(comparison, root)
     assert page == root / "reports" / "index.html"
-    assert f"Without results so far: {first}, {second}." in page.read_text()
+    assert f"<code>{first}</code>, <code>{second}</code>" in page.read_text()
     assert len((root / "reports" / "results.csv").read_text().splitlines()) == 1 + len(
         comparison.rows
     )
@@ -32,7 +32,7 @@ def test_a_page_of_no_model_at_all_has_the_baselines(root, project_of) -> None:
 def test_a_complete_page_names_nothing_and_a_missing_model_is_an_error(root, project_of) -> None:
     project = project_of(root)
     page = write_reports(read_comparison(project), root).read_text()
-    assert "Without results" not in page
+    assert "Not measured yet" not in page
     (root / "results" / next(iter(project.models)) / "metrics.json").unlink()
     with pytest.raises(LatentlabError, match="is not evaluated yet"):
         read_comparison(project)

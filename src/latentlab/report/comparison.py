@@ -26,7 +26,8 @@ class ModelResults:
     """The content of results/<name>/.
 
     `card`: the model card. `pca`: the PCA baseline with the same size of codes; None without an
-    encoder. `history`: "split/quantity" → [(training images, value)].
+    encoder. `history`: "split/quantity" → [(training images, value)]. `provenance`: when and with
+    what the model was measured, as far as it was stored.
     """
 
     row: Row
@@ -35,6 +36,12 @@ class ModelResults:
     history: dict[str, list[tuple[float, float]]]
     folder: Path
     diagnostics: list[StoredResult] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of all diagnostics, such as “mode collapse: 4 of 10 classes”."""
+        return [text for result in self.diagnostics for text in result.warnings]
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,16 @@ def _read_model(folder: Path, name: str) -> ModelResults:
         pca = _pca_row(pca_values)
     row = Row(name, str(card.get("title") or name), str(card.get("family") or "–"), values)
     history = _read_history(folder / "history.csv")
-    return ModelResults(row, card, pca, history, folder, diagnostics)
+    provenance = cost.get("provenance")
+    return ModelResults(
+        row,
+        card,
+        pca,
+        history,
+        folder,
+        diagnostics,
+        provenance if isinstance(provenance, dict) else {},
+    )
 
 
 def _read_diagnostics(folder: Path) -> list[StoredResult]:

@@ -7,8 +7,6 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from latentlab.report.curves import compact
-
 Values = dict[str, float]  # key of a metric → value
 
 
@@ -188,6 +186,15 @@ def text_of(metric: Metric, value: float | None, decimals: int) -> str:
     if metric.key == "num_parameters":
         return compact(value)
     return f"{value * metric.factor:,.{decimals}f}".replace("-", "−")
+
+
+def compact(value: float) -> str:
+    """A short number: 0.25, 1500, 20k, 3.1M. The minus sign is −."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            unit = 1e3 if letter == "k" else size
+            return f"{value / unit:.3g}{letter}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")
 
 
 def best_of(metric: Metric, rows: Sequence[Row]) -> float | None:

@@ -1,0 +1,55 @@
+"""The objective of each model as MathML, and what one should see (model_notes.yaml)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MODELS = "latentlab.models."
+FUNCTION = r"<mi>(?:log|exp|tanh|dim|det)</mi>"
+NAME = re.compile(r"<mo>((?!min|max|argmin)[A-Za-z]{2,})</mo>")
+THIN_SPACE = '<mspace width="0.167em"/>'
+
+
+@dataclass(frozen=True)
+class Note:
+    """`objective`: one MathML element for each formula. `see`: what one should see; `why`."""
+
+    objective: tuple[str, ...]
+    see: str
+    why: str
+
+
+@cache  # the page is written anew after each evaluation
+def note_of(class_path: str) -> Note | None:
+    """The note of the file in models/ that has the class; None for a class of a user."""
+    if not class_path.startswith(MODELS):
+        return None
+    found = _notes().get(class_path.removeprefix(MODELS).partition(".")[0])
+    if found is None:
+        return None
+    return Note(tuple(mathml(line) for line in found["objective"]), found["see"], found["why"])
+
+
+def mathml(latex: str) -> str:
+    """One formula as a MathML element. Raises ValueError for a command that is not known."""
+    from latex2mathml.converter import convert
+
+    text = convert(latex, display="block")
+    text = text.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")  # \sim is a relation
+    if "\\" in text:
+        raise ValueError(f"{latex!r} has a command that latex2mathml does not know")
+    text = NAME.sub(r"<mi>\1</mi>", text)  # KL(…) and not KL (…)
+    text = re.sub(rf"(</mi>|</msub>)({FUNCTION})", rf"\1{THIN_SPACE}\2", text)
+    return re.sub(rf"({FUNCTION})(?!<mo)", rf"\1{THIN_SPACE}", text)
+
+
+@cache
+def _notes() -> dict[str, Any]:
+    text = (Path(__file__).parent / "model_notes.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)

@@ -1,0 +1,59 @@
+"""What was compared: heading, data, seed, and date, commit and versions of the newest result."""
+
+from __future__ import annotations
+
+from latentlab.report.comparison import Comparison
+
+FAMILIES = {"AE": "autoencoders", "VAE": "VAEs", "GAN": "GANs", "Diffusion": "diffusion models"}
+
+
+def heading_of(comparison: Comparison) -> str:
+    count = len(comparison.models)
+    return f"{count} model{'s' * (count != 1)} on {comparison.data}"
+
+
+def lead_of(comparison: Comparison) -> str:
+    families = [model.row.family for model in comparison.models]
+    parts = [f"{families.count(f)} {FAMILIES.get(f, f)}" for f in families_of(comparison)]
+    listed = ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + "".join(parts[-1:])
+    test = (comparison.dataset.get("counts") or {}).get("test")
+    images = f"the same {test:,} test images" if test else "the same test images"
+    end = f"measured with the same metrics on {images}, beside real images, PCA and noise."
+    return f"{listed}, {end}" if listed else f"Models are {end}"
+
+
+def facts_of(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(name, value, second line)."""
+    card = comparison.dataset
+    counts, classes = card.get("counts") or {}, card.get("classes") or []
+    shape = card.get("image_shape") or []
+    size = f"{shape[1]} × {shape[2]} {'grey' if shape[0] == 1 else 'color'}" if shape else "–"
+    names = ", ".join(map(str, classes[:12])) + (" …" if len(classes) > 12 else "")
+    split = " · ".join(f"{counts[k]:,} {k}" for k in ("train", "val", "test") if k in counts)
+    samples = f"{card['num_samples']:,} generated images" if "num_samples" in card else ""
+    facts = [
+        ("Images", size, f"{len(classes)} classes: {names}" if classes else "no labels"),
+        ("Split", split or "–", f"split seed {card.get('split_seed', '–')}"),
+        ("Seed of the training", str(comparison.seed), f"data {card.get('data_sha256', '–')[:10]}"),
+        ("FID features", str(card.get("features", "–")), samples),
+    ]
+    return facts + _provenance(comparison)
+
+
+def _provenance(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Date of the newest result, commit and versions, as far as they were stored."""
+    stored = [model.provenance for model in comparison.models if model.provenance]
+    if not stored:
+        return []
+    newest = max(stored, key=lambda each: str(each.get("time", "")))
+    versions = newest.get("versions") or {}
+    commits = {str(each["commit"])[:10] for each in stored if each.get("commit")}
+    commit = commits.pop() if len(commits) == 1 else f"{len(commits)} commits" if commits else ""
+    first, *more = [f"{name} {version}" for name, version in versions.items()] or [""]
+    facts = [("Newest result", str(newest.get("time", "–"))[:16].replace("T", " "), "")]
+    facts[0] = (*facts[0][:2], f"commit {commit}" if commit else "")
+    return facts + ([("Versions", first, ", ".join(more))] if first else [])
+
+
+def families_of(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(model.row.family for model in comparison.models))

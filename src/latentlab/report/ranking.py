@@ -1,0 +1,147 @@
+"""Which model is best: intervals, ties, and baselines that a model does not reach."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from latentlab.report.comparison import Comparison, ModelResults
+from latentlab.report.metrics import BY_KEY, Metric, Row, Values, decimals_of, text_of
+
+SAMPLE_KEYS = ("fid", "kid", "precision", "recall", "density", "coverage")
+
+
+def interval_of(values: Values, key: str) -> tuple[float, float] | None:
+    """The interval of a value: `<key>_low` and `<key>_high`, or value ± `<key>_std`; else None."""
+    value = values.get(key, math.nan)
+    low, high = values.get(f"{key}_low", math.nan), values.get(f"{key}_high", math.nan)
+    if math.isfinite(low) and math.isfinite(high):
+        return low, high
+    spread = values.get(f"{key}_std", 0.0)
+    if math.isfinite(value) and math.isfinite(spread) and spread > 0:
+        return value - spread, value + spread
+    return None
+
+
+def better(metric: Metric, first: float, second: float) -> bool:
+    """True if `first` is better than `second`."""
+    return metric.better * (first - second) > 0
+
+
+def beaten_by(model: ModelResults, metric: Metric, comparison: Comparison) -> Row | None:
+    """The weakest baseline that is better than the model in this metric; None if none is.
+
+    Baselines are PCA with codes of the same size (for a model without an encoder: of the nearest
+    smaller size), raw pixels and noise. Real images are a bound and not a baseline. A difference
+    that is not visible in the printed digits does not count.
+    """
+    value = model.row.values.get(metric.key, math.nan)
+    if not metric.better or not math.isfinite(value):
+        return None
+    decimals = decimals_of(metric, comparison.rows)
+    stronger = [
+        row
+        for row in baselines_of(model, comparison)
+        if better(metric, row.values.get(metric.key, math.nan), value)
+        and text_of(metric, row.values[metric.key], decimals) != text_of(metric, value, decimals)
+    ]
+    return min(stronger, key=lambda row: metric.better * row.values[metric.key], default=None)
+
+
+def baselines_of(model: ModelResults, comparison: Comparison) -> list[Row]:
+    """The rows that a model is compared with, without real images."""
+    pca = model.pca.name if model.pca else _nearest_pca(model, comparison)
+    return [row for row in comparison.baselines if row.name in ("pixels", "noise", pca)]
+
+
+def _nearest_pca(model: ModelResults, comparison: Comparison) -> str:
+    """The PCA with the largest codes that are not larger than those of the model; or none."""
+    size = model.row.values.get("latent_dim", 0)
+    sizes = {
+        row.values["latent_dim"]: row.name
+        for row in comparison.baselines
+        if row.name.startswith("PCA") and row.values.get("latent_dim", math.inf) <= size
+    }
+    return sizes[max(sizes)] if sizes else ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The best model of one metric. `others`: models that are equal within digits or intervals."""
+
+    key: str
+    title: str
+    best: ModelResults
+    value: str
+    baseline: str
+    others: list[ModelResults]
+
+
+HEADLINES = (  # metric, title, the row to compare with
+    ("fid", "Best samples", "real"),
+    ("reconstruction_mse", "Best reconstructions", "PCA"),
+    ("probe_accuracy", "Best features", "pixels"),
+)
+
+
+def headlines(comparison: Comparison) -> list[Headline]:
+    """The best models of three metrics.
+
+    A model that a baseline beats is left out. So is a model with a code as large as the image, in
+    reconstruction and features: copying the image is no achievement.
+    """
+    found = []
+    for key, title, reference in HEADLINES:
+        metric = BY_KEY[key]
+        models = [model for model in comparison.models if eligible(model, metric, comparison)]
+        if not models:
+            continue
+        best = min(models, key=lambda model: -metric.better * model.row.values[key])
+        found.append(
+            Headline(
+                key,
+                title,
+                best,
+                formatted(best.row, metric, comparison),
+                _reference(best, metric, comparison, reference),
+                [m for m in models if m is not best and _tie(m.row, best.row, metric, comparison)],
+            )
+        )
+    return found
+
+
+def eligible(model: ModelResults, metric: Metric, comparison: Comparison) -> bool:
+    """True if the model may stand in a headline about this metric."""
+    if not math.isfinite(model.row.values.get(metric.key, math.nan)):
+        return False
+    shape = comparison.dataset.get("image_shape") or [math.inf]
+    copies = model.row.values.get("latent_dim", 0) >= math.prod(shape)
+    if copies and metric.key not in SAMPLE_KEYS:
+        return False
+    return beaten_by(model, metric, comparison) is None
+
+
+def formatted(row: Row, metric: Metric, comparison: Comparison) -> str:
+    """The value of a row in the digits of its column."""
+    return text_of(metric, row.values.get(metric.key), decimals_of(metric, comparison.rows))
+
+
+def _tie(row: Row, best: Row, metric: Metric, comparison: Comparison) -> bool:
+    if formatted(row, metric, comparison) == formatted(best, metric, comparison):
+        return True
+    first, second = interval_of(row.values, metric.key), interval_of(best.values, metric.key)
+    return bool(first and second and first[0] <= second[1] and second[0] <= first[1])
+
+
+def _reference(model: ModelResults, metric: Metric, comparison: Comparison, reference: str) -> str:
+    """The value of a baseline as text, such as “real images 1.6”; empty if it is not measured."""
+    rows = comparison.baselines if reference == "real" else baselines_of(model, comparison)
+    for row in rows:
+        if row.name.startswith(reference) and metric.key in row.values:
+            return f"{lower(row.title)} {formatted(row, metric, comparison)}"
+    return ""
+
+
+def lower(title: str) -> str:
+    """The title of a baseline inside a sentence."""
+    return title if title.startswith("PCA") else title.lower()

@@ -1,0 +1,84 @@
+"""Best models, ties, intervals, and baselines that are better."""
+
+import pytest
+
+from latentlab.report.metrics import BY_KEY
+from latentlab.report.ranking import beaten_by, eligible, headlines, interval_of
+
+
+@pytest.fixture
+def change(root, edit_json):
+    """Change values in metrics.json of a model."""
+
+    def apply(name, **values):
+        edit_json(root / "results" / name / "metrics.json", lambda m: m.update(values))
+
+    return apply
+
+
+def best(comparison, key):
+    (found,) = [each for each in headlines(comparison) if each.key == key]
+    return found
+
+
+def model_of(comparison, name):
+    return next(model for model in comparison.models if model.row.name == name)
+
+
+def test_headlines_leave_out_models_that_a_baseline_beats(root, read):
+    comparison = read(root)
+    assert best(comparison, "fid").best.row.name == "dcgan"
+    # PCA-16 has 0.0119: of the models with an encoder only stacked_ae is better
+    mse = best(comparison, "reconstruction_mse")
+    assert (mse.best.row.name, mse.value, mse.baseline) == ("stacked_ae", "0.0092", "PCA-16 0.0119")
+    probe = best(comparison, "probe_accuracy")
+    assert (probe.best.row.name, probe.baseline) == ("dcgan", "raw pixels 95.7")
+
+
+def test_no_headline_if_a_baseline_beats_every_model(root, read, change):
+    for name in ("linear_ae", "stacked_ae", "vae", "dcgan"):
+        change(name, probe_accuracy=0.5)
+    assert "probe_accuracy" not in [each.key for each in headlines(read(root))]
+
+
+def test_a_code_as_large_as_the_image_is_no_best_reconstruction(root, read, change):
+    change("stacked_ae", latent_dim=64, reconstruction_mse=1e-6)
+    comparison = read(root)
+    stacked = model_of(comparison, "stacked_ae")
+    assert not eligible(stacked, BY_KEY["reconstruction_mse"], comparison)
+    assert eligible(stacked, BY_KEY["fid"], comparison), "samples do not profit from a large code"
+    assert "stacked_ae" not in [each.best.row.name for each in headlines(comparison)]
+
+
+def test_the_weakest_baseline_that_is_better_is_named(root, read, change):
+    change("vae", fid=700.0)
+    comparison = read(root)
+    vae = model_of(comparison, "vae")
+    assert beaten_by(vae, BY_KEY["fid"], comparison).name == "noise"
+    assert beaten_by(vae, BY_KEY["probe_accuracy"], comparison).name == "PCA-16"
+    assert beaten_by(vae, BY_KEY["train_seconds"], comparison) is None
+    linear = model_of(comparison, "linear_ae")
+    assert beaten_by(linear, BY_KEY["fid"], comparison) is None, "real images are no baseline"
+
+
+def test_a_difference_that_is_not_printed_does_not_count(root, read, change):
+    change("vae", reconstruction_mse=0.01191)
+    comparison = read(root)
+    assert beaten_by(model_of(comparison, "vae"), BY_KEY["reconstruction_mse"], comparison) is None
+
+
+def test_models_equal_in_the_printed_digits_or_intervals_are_named_together(root, read, change):
+    change("vae", fid=4.13001)
+    others = [model.row.name for model in best(read(root), "fid").others]
+    assert others == ["vae"]
+    change("vae", fid=4.9, fid_low=4.0, fid_high=5.8)
+    assert best(read(root), "fid").others == [], "one value has no interval"
+    change("dcgan", fid_std=0.2)
+    assert [model.row.name for model in best(read(root), "fid").others] == ["vae"]
+
+
+def test_an_interval_is_given_by_its_ends_or_by_a_standard_deviation():
+    assert interval_of({"fid": 2.0, "fid_low": 1.0, "fid_high": 4.0}, "fid") == (1.0, 4.0)
+    assert interval_of({"fid": 2.0, "fid_std": 0.5}, "fid") == (1.5, 2.5)
+    assert interval_of({"fid": 2.0, "fid_std": 0.0}, "fid") is None
+    assert interval_of({"fid": float("nan"), "fid_std": 1.0}, "fid") is None
