@@ -93,7 +93,7 @@ def validate(folder: Path, name: str, diagnostics: list[str]) -> dict[str, float
     evaluator = replace(evaluator, test=read_split(project.prepared, "val"))
     _, pca = load_reference(project.reference / "reference.pt")
     trained = load_trained(name, project=folder)
-    metrics = evaluate(trained, evaluator, real=evaluator.real_features(), pca=pca)
+    metrics, _ = evaluate(trained, evaluator, real=evaluator.real_features(), pca=pca)
     values = {label: metrics[key] for label, key in COLUMNS.items() if key in metrics}
     for name, result in run_diagnostics(trained, evaluator):
         if name in diagnostics:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentlab.metrics.embedding import tsne
+from latentlab.metrics.embedding import _affinities, tsne
 
 
 @pytest.mark.parametrize("count", [1, 2, 60])
@@ -21,3 +21,47 @@ def test_distant_clusters_stay_separate(count):
 def test_too_few_or_constant_points_give_zeros():
     assert torch.equal(tsne(torch.rand(4, 3)), torch.zeros(4, 2))
     assert torch.equal(tsne(torch.ones(9, 1)), torch.zeros(9, 2))
+
+
+def clusters(count=200):
+    g = torch.Generator().manual_seed(1)
+    centres = 4 * torch.randn(5, 60, generator=g)
+    return centres[torch.arange(count) % 5] + torch.randn(count, 60, generator=g)
+
+
+def divergence(p, y):
+    """KL(p ‖ q) of a map y (N, 2), written out in another way than in the descent."""
+    distances = torch.cdist(y.double(), y.double()).square()
+    q = (1 / (1 + distances)).fill_diagonal_(0)
+    rest = ~torch.eye(len(y), dtype=torch.bool)
+    p, q = p[rest], (q / q.sum())[rest]
+    return float((torch.xlogy(p, p) - p * q.log()).sum())
+
+
+def test_the_map_is_as_good_as_that_of_scikit_learn():
+    from sklearn.manifold import TSNE
+
+    x = clusters()
+    theirs = TSNE(perplexity=30, max_iter=500, init="pca", random_state=0, method="exact")
+    reference = torch.from_numpy(theirs.fit_transform(x.double().numpy()))
+    p = _affinities(x.double(), 30)
+    assert divergence(p, tsne(x)) < 1.05 * divergence(p, reference)
+
+
+def test_each_point_has_the_perplexity():
+    x = clusters().double()
+    p = _affinities(x, 30)
+    assert float(p.sum()) == pytest.approx(1, abs=1e-9)
+    assert torch.equal(p, p.T)
+    from sklearn.manifold import _t_sne
+
+    distances = torch.cdist(x, x).square().float().numpy()
+    theirs = torch.from_numpy(_t_sne._joint_probabilities(distances, 30, 0))
+    rows, columns = torch.triu_indices(200, 200, 1)
+    torch.testing.assert_close(2 * p[rows, columns], 2 * theirs, rtol=2e-3, atol=1e-7)
+
+
+def test_the_same_map_each_time_and_equal_points_are_no_error():
+    assert torch.equal(tsne(clusters()), tsne(clusters()))
+    many = torch.cat([torch.zeros(50, 8), clusters(50)[:, :8]])  # more than the perplexity
+    assert tsne(many).isfinite().all()

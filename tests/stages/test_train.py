@@ -13,7 +13,7 @@ def test_incomplete_tracking_is_exit_code_3_and_nothing_is_trained_twice(small, 
     small.stage("prepare")
     with monkeypatch.context() as patch:
         patch.setattr(Run, "log_final", lambda self, metrics: self.flush())  # lost on the way
-        patch.setattr(Run, "finish", lambda self, status: False)
+        patch.setattr(Run, "finish", lambda self, status, **_: False)
         with pytest.raises(SystemExit) as stopped:
             small.stage("train", "vae")
     assert stopped.value.code == 3

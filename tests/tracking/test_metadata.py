@@ -27,6 +27,9 @@ def test_git_state(tmp_path: Path) -> None:
     git("commit", "-m", "x")
     clean = {"git.commit": git("rev-parse", "HEAD"), "git.dirty": "false"}
     assert tracking.run_tags(project) == clean
+    source = {"mlflow.source.name": "latentlab repro train@vae", "mlflow.source.type": "LOCAL"}
+    commit = {"mlflow.source.git.commit": clean["git.commit"]}
+    assert tracking.run_tags(project, "latentlab repro train@vae") == {**clean, **source, **commit}
     (project / "dvc.lock").write_text("2")
     (project / "results" / "metrics.json").write_text("2")
     assert tracking.run_tags(project) == clean
@@ -38,3 +41,4 @@ def test_git_state(tmp_path: Path) -> None:
 def test_without_the_git_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert tracking.run_tags(tmp_path) == {"git.commit": "none"}
+    assert "mlflow.source.git.commit" not in tracking.run_tags(tmp_path, "latentlab repro")

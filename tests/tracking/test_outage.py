@@ -33,7 +33,7 @@ def server(root: Path, port: int) -> Iterator[None]:
         *("--backend-store-uri", f"sqlite:///{root}/mlruns/mlflow.db", "--workers", "1"),
         *("--artifacts-destination", str(root / "served")),
     ]
-    env = {**os.environ, **tracking.store._ENVIRONMENT}
+    env = {**os.environ, **tracking.store.ENVIRONMENT}
     env.pop("MLFLOW_TRACKING_URI", None)
     process = subprocess.Popen(command, env=env, cwd=root, start_new_session=True)
     try:

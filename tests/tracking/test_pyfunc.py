@@ -20,10 +20,17 @@ SHAPE = (1, 4, 4)
 
 
 class FormulaModel:
-    """Reconstruction 1 − x, code = row sums, feature = mean."""
+    """Reconstruction 1 − x, code = row sums, feature = mean. Samples are all `seed` / 10."""
+
+    image_shape = SHAPE
 
     def __init__(self, folder: str) -> None:
         self.name = (Path(folder) / "weights.pt").read_text()
+
+    def sample(self, count: int, *, seed: int, classes: str | None) -> torch.Tensor:
+        if classes == "none":
+            raise LatentlabError("no such class")
+        return torch.full((count, *SHAPE), seed / 10)
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         return 1 - x
@@ -111,7 +118,9 @@ def test_requirements_are_pinned_and_on_pypi(logged) -> None:
 
 
 def test_other_image_size_raises(loaded, x: np.ndarray) -> None:
-    with pytest.raises(Exception, match=r"Shape of input \(3, 1, 3, 4\) does not match"):
+    with pytest.raises(
+        LatentlabError, match=r"images have shape \(3, 1, 3, 4\): pass \(N, 1, 4, 4\)"
+    ):
         loaded.predict(x[:, :, :3])
 
 
@@ -146,11 +155,44 @@ def test_bad_images_raise_without_the_check_of_mlflow(loaded, x: np.ndarray) -> 
         model.predict(None, x.tolist())
 
 
-def test_unknown_task_raises(loaded, x: np.ndarray) -> None:
-    with pytest.raises(
-        LatentlabError, match=r"task is 'dream': use one of reconstruct, encode, features"
-    ):
-        loaded.predict(x, params={"task": "dream"})
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"task": "dream"}, r"task is 'dream': use one of reconstruct, encode, features, sample"),
+        ({"task": "smaple"}, r"task is 'smaple' \(did you mean 'sample'\?\): use one of"),
+        ({"tsak": "encode"}, r"no param 'tsak' \(did you mean 'task'\?\): use one of task, num_"),
+        ({"task": "sample", "class": "none"}, "no such class"),
+        ({"task": "sample", "num_images": 10**9}, "num_images is 1,000,000,000: ask for at most"),
+    ],
+)
+def test_an_unknown_task_or_param_raises(loaded, x: np.ndarray, params, message: str) -> None:
+    with pytest.raises(LatentlabError, match=message) as raised:
+        loaded.predict(x, params=params)
+    assert raised.value.error_code == "INVALID_PARAMETER_VALUE", "MLflow's server sends the text"
+
+
+def test_params_of_other_models_are_dropped_as_before(loaded) -> None:
+    """The check of params is for these models only: MLflow's own rule stays for others."""
+    import mlflow
+    from mlflow.types import ParamSchema, ParamSpec
+
+    other = ParamSchema([ParamSpec("k", "long", 1)])
+    assert mlflow.pyfunc._enforce_params_schema({"nope": 2}, other) == {"k": 1}
+
+
+def test_samples_need_no_images(loaded) -> None:
+    images = loaded.predict([], params={"task": "sample", "num_images": 3, "seed": 7})
+    assert images.shape == (3, *SHAPE)
+    np.testing.assert_allclose(images, 0.7, rtol=1e-6)
+    assert len(loaded.predict([], params={"task": "sample"})) == 16
+
+
+def test_json_numbers_without_a_point_are_images(loaded) -> None:
+    """A black and white image in JSON has the numbers 0 and 1."""
+    x = np.eye(4, dtype=np.int64)[None, None]
+    np.testing.assert_array_equal(loaded.predict(x), 1 - x)
+    with pytest.raises(LatentlabError, match="range from 0 to 255"):
+        loaded.predict(255 * x)
 
 
 def test_input_array_does_not_change(loaded, x: np.ndarray) -> None:

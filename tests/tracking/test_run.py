@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,39 @@ def test_deleted_experiment_is_restored(store) -> None:
     run = store.open_run()
     assert store.client.get_run(run.id).info.experiment_id == id_
     assert store.client.get_experiment(id_).lifecycle_stage == "active"
+
+
+def test_data_set_of_a_run(store) -> None:
+    counts = {"train": 3600, "val": 400, "test": 1000}
+    dataset = {"name": "mnist_5k", "digest": "ab" * 32, "source": "mnist_5k", "counts": counts}
+    run = store.open_run(dataset=dataset)
+    (logged,) = store.client.get_run(run.id).inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("mnist_5k", "ab" * 18)
+    assert json.loads(logged.dataset.profile) == counts
+    assert json.loads(logged.dataset.source) == {"name": "mnist_5k"}
+    assert {tag.key: tag.value for tag in logged.tags} == {"mlflow.data.context": "training"}
+
+
+def test_the_duration_can_be_given(store) -> None:
+    run = store.open_run()
+    assert run.finish(seconds=12.3456)
+    assert duration(store, run) == 12.346
+    continued = store.continue_run(run.id)
+    assert continued.finish(seconds=12.5), "the time between is not counted"
+    assert duration(store, run) == 12.5
+
+
+def test_a_run_can_be_opened_after_its_work(store) -> None:
+    before = time.time()
+    run = store.open_run(seconds=100.0)
+    assert -1 <= store.client.get_run(run.id).info.start_time / 1000 - (before - 100) < 60
+    assert run.finish(seconds=100.0)
+    assert duration(store, run) == 100
+
+
+def duration(store, run) -> float:
+    info = store.client.get_run(run.id).info
+    return (info.end_time - info.start_time) / 1000
 
 
 def test_invalid_names_raise_in_log_missing(store) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -28,7 +29,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
 )
 FAMILIES = ("linear_ae", "vae", "dcgan")
-METRICS = ("fid", "reconstruction_mse", "probe_accuracy", "train/loss")
+METRICS = ("fid", "kid", "reconstruction_mse", "probe_accuracy", "train/loss")
 # MLflow's page asks for the current user; a server without accounts answers 404
 IGNORED = "/ajax-api/2.0/mlflow/users/current"
 
@@ -84,14 +85,18 @@ def runs(tmp_path: Path) -> dict[str, str]:
     """The ids, by name, of three finished runs with the same metrics in the project `tmp_path`."""
     (tmp_path / "params.yaml").touch()
     Image.new("L", (48, 16), 200).save(tmp_path / "x.png")
+    (tmp_path / "samples").mkdir()
+    for percent in (50, 100):
+        np.save(tmp_path / "samples" / f"{percent}.npy", np.full((16, 8, 8, 1), percent, np.uint8))
     ids = {}
     for number, name in enumerate(FAMILIES):
         arguments = {"params": {"model": {"latent_dim": 8 + number}}, "tags": {}}
         run = tracking.open_run(tmp_path, experiment="digits", name=name, **arguments)
         for step in range(4):
             run.log({"train/loss": 1 / (1 + step + number)}, step)
-        run.log_final(dict.fromkeys(METRICS[:3], number + 0.25))
+        run.log_final(dict.fromkeys(METRICS[:4], number + 0.25))
         run.log_artifact(tmp_path / "x.png", "report")
+        run.log_images(tmp_path / "samples", key="samples")
         assert run.finish()
         ids[name] = run.id
     return ids
@@ -114,7 +119,7 @@ def address(runs: dict[str, str], tmp_path: Path) -> Iterator[str]:
         url = server.stdout.readline().split()[1]
         for _ in range(240):
             try:
-                urllib.request.urlopen(url + "/health", timeout=2).close()
+                urllib.request.urlopen(url.partition("#")[0] + "health", timeout=2).close()
                 break
             except OSError:
                 time.sleep(0.25)
@@ -143,7 +148,9 @@ def test_page_compares_three_runs(address: str, runs: dict[str, str], tmp_path: 
                 else None
             ),
         )
-        page.route(lambda url: not url.startswith((address, "data:", "blob:")), stop)
+        page.route(
+            lambda url: not url.startswith((address.partition("#")[0], "data:", "blob:")), stop
+        )
 
     def stop(route: Route, request: Request) -> None:
         requests_outside.append(request.url)
@@ -157,14 +164,26 @@ def test_page_compares_three_runs(address: str, runs: dict[str, str], tmp_path: 
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
         watch(page)
-        page.goto(f"{address}/#/compare-runs?{chosen}")
+        page.goto(address)  # the printed link
+        for name in METRICS[:4]:
+            expect(page.locator(f"[role=columnheader][col-id='metrics.`{name}`']")).to_be_visible()
+        links = [page.get_by_role("link", name=name, exact=True) for name in FAMILIES]
+        for link in links:
+            expect(link).to_be_visible()
+        tops = [box["y"] for link in links if (box := link.bounding_box())]
+        assert tops == sorted(tops), "the lowest FID first"
+        page.goto(f"{address}&compareRunsMode=CHART")
+        expect(page.get_by_text("samples during training")).to_be_visible()
+        expect(page.locator("img[src*='samples%2Bstep%2B100']").first).to_be_visible()
+        server = address.partition("/#")[0]
+        page.goto(f"{server}/#/compare-runs?{chosen}")
         expect(page.get_by_text("Comparing 3 Runs from 1 Experiment")).to_be_visible()
         for name in FAMILIES:
             expect(page.get_by_role("cell", name=name, exact=True)).to_be_visible()
         for name in METRICS:
             expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
         expect(page.get_by_text("2.25", exact=True).first).to_be_visible()  # a metric of dcgan
-        page.goto(f"{address}/#/experiments/{experiment}/runs/{runs['vae']}/artifacts/report/x.png")
+        page.goto(f"{server}/#/experiments/{experiment}/runs/{runs['vae']}/artifacts/report/x.png")
         figure = page.get_by_role("img", name="x.png")
         expect(figure).to_be_visible()
         assert figure.evaluate("image => image.naturalWidth") == 48

@@ -13,7 +13,9 @@ from torch import Tensor
 from latentlab.config.run_folder import load_weights
 from latentlab.contracts import LinearDecoder, Split, weighted_means
 from latentlab.evaluation.evaluator import Evaluator, subset_size
+from latentlab.evaluation.outputs import NUM_POINTS, Outputs, Reconstruct, make_outputs
 from latentlab.inference.trained import TrainedModel
+from latentlab.metrics.fid.features import extract
 from latentlab.metrics.pca import PCA, principal_angles
 
 BATCH = 500
@@ -21,8 +23,10 @@ BATCH = 500
 
 def evaluate(
     trained: TrainedModel, evaluator: Evaluator, *, real: Tensor, pca: PCA
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Outputs]:
     """Return all metrics of a model by name, nested where a second thing is measured.
+
+    The second value has the samples, reconstructions, codes and features for the figures.
 
     `real`: features (N, F) of the real test images. `pca`: the PCA of the training images, the
     baseline of models with an encoder. A model without an encoder is reconstructed by latent
@@ -33,10 +37,13 @@ def evaluate(
     if not trained.has_encoder:
         x = x.first(subset_size(len(x), most=settings.inversion_num_images, divisor=5))
     samples = trained.sample(evaluator.num_samples, seed=settings.seed)
+    reconstruct, features = Reconstruct(trained), trained.replicas.method("features")
+    test = evaluator.test if evaluator.has_probe else evaluator.test.first(NUM_POINTS)
+    test_features = extract(features, test)
     metrics: dict[str, Any] = {
         **evaluator.score_samples(samples, real),
-        **evaluator.score_reconstructions(x, trained.reconstruct),
-        **evaluator.score_features(trained.replicas.method("features")),
+        **evaluator.score_reconstructions(x, reconstruct),
+        **evaluator.score_features(features, test_features),
         "num_samples": evaluator.num_samples,
         "num_reconstructed": len(x),
         "latent_dim": trained.module.latent_dim,
@@ -49,7 +56,10 @@ def evaluate(
         metrics["pca"] = evaluator.score_pca(pca, code_size, real)
     if isinstance(trained.module, LinearDecoder):
         metrics |= _principal_angles(trained.module, pca)
-    return metrics
+    outputs = make_outputs(
+        trained, evaluator, samples=samples, reconstruct=reconstruct, features=test_features
+    )
+    return metrics, outputs
 
 
 @torch.no_grad()

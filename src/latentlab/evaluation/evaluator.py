@@ -110,18 +110,29 @@ class Evaluator:
             scores["classifier_accuracy"] = correct.double().mean().item()
         return scores
 
-    def score_features(self, features: Function) -> dict[str, float]:
-        """Test accuracy of a linear probe on frozen features; empty for data without labels."""
-        if self.classifier is None or self.train.labels is None or self.test.labels is None:
+    @property
+    def has_probe(self) -> bool:
+        """True if the data have labels for a linear probe."""
+        labels = (self.train.labels, self.test.labels)
+        return self.classifier is not None and all(split is not None for split in labels)
+
+    def score_features(self, features: Function, test: Tensor | None = None) -> dict[str, float]:
+        """Test accuracy of a linear probe on frozen features; empty for data without labels.
+
+        `test`: the features (N, F) of the test images, if they were computed already.
+        """
+        if not self.has_probe:
             return {}
-        width = extract(features, self.test.first(1)).shape[1]
+        assert self.test.labels is not None
+        test = extract(features, self.test) if test is None else test
+        width = test.shape[1]
         max_images = min(self.settings.probe_max_images, max(MAX_PROBE_VALUES // width, 2))
         train = self.train.some(max_images, seed=self.settings.seed)
         assert train.labels is not None
         return probe_accuracy(
             extract(features, train),
             train.labels,
-            extract(features, self.test),
+            test,
             self.test.labels,
             l2=self.settings.probe_l2,
         )

@@ -1,44 +1,40 @@
-"""The figures that every model gets: samples, reconstructions, interpolations and a t-SNE map."""
+"""The figures that every model gets: samples, reconstructions, interpolations and a map."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from latentlab.contracts import LatentInterpolation
-from latentlab.evaluation.evaluator import Evaluator
-from latentlab.inference.trained import TrainedModel
-from latentlab.metrics.embedding import tsne
+from latentlab.contracts import to_float
+from latentlab.evaluation.outputs import Outputs
 from latentlab.visualization.charts import save_scatter
 from latentlab.visualization.grids import save_grid, save_pairs, save_rows
 
-NUM_SAMPLES, NUM_PAIRS, NUM_ENDPOINTS, NUM_POINTS = 64, 16, 12, 500
+NUM_PAIRS = 16
 
 
-def save_figures(trained: TrainedModel, evaluator: Evaluator, folder: Path) -> None:
-    """Write samples, reconstructions, interpolations and map (.png) into `folder`."""
-    seed = evaluator.settings.seed
-    save_grid(trained.sample(NUM_SAMPLES, seed=seed), folder / "samples.png", columns=8)
-    x = next(evaluator.test.first(NUM_PAIRS).batches())
-    z = trained.encode(x)
-    save_pairs(x, trained.decode(z), folder / "reconstructions.png")
-    save_rows(interpolate(trained, z[:NUM_ENDPOINTS]), folder / "interpolations.png")
-    some = evaluator.test.first(NUM_POINTS)
-    points = tsne(trained.features(torch.cat(list(some.batches()))), seed=seed)
-    save_scatter(points, some.labels, evaluator.dataset.classes, folder / "map.png")
+def save_figures(
+    images: Mapping[str, np.ndarray],
+    outputs: Outputs,
+    folder: Path,
+    *,
+    classes: Sequence[str] | None,
+) -> None:
+    """Write samples, reconstructions, interpolations and map (.png) into `folder`.
 
-
-def interpolate(trained: TrainedModel, z: Tensor, *, steps: int = 10) -> Tensor:
-    """Interpolate between codes 2i and 2i + 1 of z (N, D).
-
-    Return images (N // 2, steps, C, H, W). Codes are interpolated linearly, unless the model is a
-    contracts.LatentInterpolation.
+    `images`: the arrays of images.npz. `classes`: names of the labels.
     """
-    count = len(z) // 2 * 2
-    start, end = z[0:count:2], z[1:count:2]  # (N // 2, D)
-    model = trained.module
-    mix = model.interpolate if isinstance(model, LatentInterpolation) else torch.lerp
-    codes = [mix(start, end, fraction) for fraction in torch.linspace(0, 1, steps).tolist()]
-    return trained.decode(torch.cat(codes)).unflatten(0, (steps, -1)).transpose(0, 1)
+    x, x_hat = outputs.originals[:NUM_PAIRS], outputs.reconstructions[:NUM_PAIRS]
+    save_grid(outputs.samples, folder / "samples.png", columns=8)
+    save_pairs(x, x_hat, folder / "reconstructions.png")
+    save_rows(_floats(images["interpolations"]), folder / "interpolations.png")
+    save_scatter(torch.from_numpy(images["map"]), outputs.labels, classes, folder / "map.png")
+
+
+def _floats(pixels: np.ndarray) -> Tensor:
+    """uint8 images (…, H, W, C) → float32 (…, C, H, W) in [0, 1]."""
+    return to_float(torch.from_numpy(pixels)).movedim(-1, -3)

@@ -11,28 +11,35 @@ from typing import Any
 
 from latentlab.evaluation.evaluator import Evaluator
 from latentlab.evaluation.figures import save_figures
+from latentlab.evaluation.images import model_images
 from latentlab.evaluation.model_card import model_card
+from latentlab.evaluation.outputs import Outputs
+from latentlab.evaluation.provenance import provenance
 from latentlab.evaluation.results import Result, write_result
 from latentlab.inference.trained import TrainedModel
-from latentlab.utils.files import fresh_folder, write_json
+from latentlab.utils.files import fresh_folder, write_arrays, write_json
 
 
 def save_evaluation(
     folder: Path,
     trained: TrainedModel,
     evaluator: Evaluator,
+    outputs: Outputs,
     *,
     metrics: Mapping[str, Any],
     results: Mapping[str, Result],
     start: float,
+    commit: str = "",
 ) -> None:
-    """Write all files of an evaluation, or none: figures, metrics, diagnostics, card and cost.
+    """Write all files of an evaluation, or none: images, metrics, diagnostics, card and cost.
 
     `results`: name of the diagnostic → its result. `start`: `time.perf_counter()` when the
-    evaluation started; the cost includes writing the figures.
+    evaluation started; the cost includes writing the figures. `commit`: the git commit of the code.
     """
     with fresh_folder(folder) as fresh:
-        save_figures(trained, evaluator, fresh)
+        images = model_images(trained, evaluator, outputs)
+        write_arrays(fresh / "images.npz", images)
+        save_figures(images, outputs, fresh, classes=evaluator.dataset.classes)
         (fresh / "diagnostics").mkdir()
         for name, result in results.items():
             write_result(result, fresh / "diagnostics" / name)
@@ -40,5 +47,6 @@ def save_evaluation(
         write_json(fresh / "card.json", model_card(trained, evaluator))
         cost = json.loads((trained.folder / "cost.json").read_text())
         cost["evaluate_seconds"] = round(time.perf_counter() - start, 2)
+        cost["provenance"] = provenance(trained.folder, commit)
         write_json(fresh / "cost.json", cost)
         shutil.copyfile(trained.folder / "history.csv", fresh / "history.csv")

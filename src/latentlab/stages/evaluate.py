@@ -21,12 +21,22 @@ def main(argv: list[str]) -> None:
     tracking.check_store(project.root)
     trained, evaluator = load(project, name)
     real, pca = load_reference(project.reference / "reference.pt")
-    metrics = evaluate(trained, evaluator, real=real, pca=pca)
+    metrics, outputs = evaluate(trained, evaluator, real=real, pca=pca)
     trained = replace(trained, module=trained.module.cpu(), device="cpu")
     results = dict(run_diagnostics(trained, evaluator))
     metrics |= {key: dict(result.metrics) for key, result in results.items() if result.metrics}
     folder = project.root / "results" / name
-    save_evaluation(folder, trained, evaluator, metrics=metrics, results=results, start=start)
+    commit = tracking.run_tags(project.root)["git.commit"].removeprefix("none")
+    save_evaluation(
+        folder,
+        trained,
+        evaluator,
+        outputs,
+        metrics=metrics,
+        results=results,
+        start=start,
+        commit=commit,
+    )
     add_evaluation(project, trained, metrics, results, folder)
 
 

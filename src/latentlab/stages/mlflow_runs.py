@@ -1,50 +1,74 @@
-"""The MLflow runs of the stages: one run for each model and each task.
+"""The MLflow runs of the stages: one run for each model, and one below it for each of its tasks.
 
 Stage train opens the run of a model, stage evaluate continues it. Nothing here changes a result.
 """
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from latentlab import tracking
 from latentlab.config import Experiment, Project
-from latentlab.data.prepared import DatasetInfo
+from latentlab.data.prepared import DatasetInfo, read_meta
 from latentlab.evaluation.results import Result
+from latentlab.inference.description import describe
 from latentlab.inference.trained import TrainedModel
 from latentlab.stages import UNTRACKED
 from latentlab.training import FitResult
 from latentlab.training.resume import ResumePoint
+from latentlab.training.training_samples import frames_folder
+
+PAGE = "reports/index.html"
+LOOK_AT = {  # at first, by family
+    "AE": "`reconstruction_mse` of test images; `probe_accuracy`, the use of the code",
+    "VAE": "`val/loss`, the negative ELBO; `fid` of samples of the prior",
+    "GAN": "`fid` and `recall` of samples; `gan_training/…`, the balance of the two networks",
+    "Diffusion": "`fid` of samples, with the number of sampling steps of its config",
+}
 
 
 def open_training(
     experiment: Experiment, dataset: DatasetInfo, resume: ResumePoint | None
 ) -> tracking.AnyRun:
     """Open a run, or continue that of the checkpoint and send what it lacks."""
-    root, family = experiment.project.root, str(experiment.model.family)
+    project, family = experiment.project, str(experiment.model.family)
+    text = _describe_model(experiment.name, experiment.model, experiment.resolved)
     arguments: dict[str, Any] = {
-        "experiment": f"latentlab-{dataset.name}",
+        "experiment": _experiment(project),
         "name": experiment.name,
         "params": experiment.resolved,
-        "tags": {**tracking.run_tags(root), "data.sha256": dataset.sha256, "family": family},
+        "tags": {
+            **tracking.run_tags(project.root, f"latentlab repro train@{experiment.name}"),
+            "data.sha256": dataset.sha256,
+            "family": family,
+            "mlflow.note.content": text,
+        },
+        "dataset": _dataset(project, dataset),
     }
     if resume is None:
-        return tracking.open_run(root, **arguments)
-    run = tracking.continue_run(root, resume.run_id, **arguments)
+        return tracking.open_run(project.root, **arguments)
+    run = tracking.continue_run(project.root, resume.run_id, **arguments)
     run.log_missing(resume.rows, experiment.trainer.batch_size)
     return run
 
 
 def finish_training(
-    run: tracking.AnyRun, folder: Path, fitted: FitResult, dataset: DatasetInfo
+    run: tracking.AnyRun, folder: Path, fitted: FitResult, dataset: DatasetInfo, work: Path
 ) -> None:
-    """Add the cost and the trained model. Exit with code 3 if MLflow did not store all of it."""
+    """Add the cost and the trained model. Exit with code 3 if MLflow did not store all of it.
+
+    `work`: the work folder of the training, for the images that were not sent during it.
+    """
+    run.log_images(frames_folder(work), key="samples")
     run.log_final(fitted.cost)
     run.set_tags({"device": fitted.device})
     run.log_artifact(folder / "weights.pt")
     run.log_model(folder, image_shape=dataset.image_shape)
-    _finish(run)
+    _finish(run, fitted.cost["train_seconds"])
 
 
 def add_evaluation(
@@ -54,39 +78,96 @@ def add_evaluation(
     results: dict[str, Result],
     folder: Path,
 ) -> None:
-    """Add metrics, warnings and files to the run of a model. Exit code 3 as `finish_training`."""
+    """Add metrics, warnings and files to the run of a model. Exit code 3 as `finish_training`.
+
+    The duration of the run stays that of the training.
+    """
+    text = _describe_model(trained.name, trained.module, trained.metadata["resolved"])
     run = tracking.continue_run(
         project.root,
-        (trained.folder / "mlflow_run_id").read_text().strip(),
-        experiment=f"latentlab-{project.data.name}",
+        _run_id(trained.folder),
+        experiment=_experiment(project),
         name=trained.name,
         params=trained.metadata["resolved"],
-        tags={**tracking.run_tags(project.root), "data.sha256": trained.metadata["data_sha256"]},
+        tags={
+            **tracking.run_tags(project.root, f"latentlab repro evaluate@{trained.name}"),
+            "data.sha256": trained.metadata["data_sha256"],
+            "mlflow.note.content": text,
+        },
+        dataset=_dataset(project, read_meta(project.prepared)),
     )
     run.log_final(metrics)
     warnings = [warning for result in results.values() for warning in result.warnings]
     run.set_tags({"warnings": "; ".join(warnings) or "none"})
     run.log_artifact(folder, "report")
-    _finish(run)
+    cost = json.loads((trained.folder / "cost.json").read_text())
+    _finish(run, cost["train_seconds"])
 
 
 def log_task(
     project: Project, name: str, settings: dict[str, Any], result: Result, seconds: float
 ) -> None:
-    """Log the run of a task. Exit code 3 as `finish_training`."""
+    """Log the run of a task, below that of its model. Exit code 3 as `finish_training`."""
+    tags = {
+        **tracking.run_tags(project.root, f"latentlab repro tasks@{name}"),
+        "family": "task",
+        "mlflow.note.content": _note([f"**{result.title}.** {result.summary}"]),
+    }
+    if parent := _run_id(project.root / "runs" / settings["model"]):
+        tags["mlflow.parentRunId"] = parent
     run = tracking.open_run(
         project.root,
-        experiment=f"latentlab-{project.data.name}",
+        experiment=_experiment(project),
         name=name,
         params=settings,
-        tags={**tracking.run_tags(project.root), "family": "task"},
+        tags=tags,
+        dataset=_dataset(project, read_meta(project.prepared)),
+        seconds=seconds,
     )
     run.log_final({"task": dict(result.metrics), "task_seconds": seconds})
     run.set_tags({"warnings": "; ".join(result.warnings) or "none"})
     run.log_artifact(project.root / "results" / "tasks" / name, "report")
-    _finish(run)
+    _finish(run, seconds)
 
 
-def _finish(run: tracking.AnyRun) -> None:
-    if not run.finish("FINISHED"):
+def _finish(run: tracking.AnyRun, seconds: float) -> None:
+    if not run.finish("FINISHED", seconds=seconds):
         raise SystemExit(UNTRACKED)
+
+
+def _experiment(project: Project) -> str:
+    return f"latentlab-{project.data.name}"
+
+
+def _run_id(folder: Path) -> str:
+    """The MLflow run of a run folder; empty if it has none."""
+    path = folder / "mlflow_run_id"
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def _dataset(project: Project, dataset: DatasetInfo) -> dict[str, Any]:
+    source = project.data.folder if dataset.name == "image_folder" else dataset.name
+    return {
+        "name": dataset.name,
+        "digest": dataset.sha256,
+        "source": str(source),
+        "counts": dict(dataset.counts),
+    }
+
+
+def _describe_model(name: str, model: Any, resolved: dict[str, Any]) -> str:
+    """The description of a run: what the model is, its papers, what to look at, how to load it."""
+    described = describe(sys.modules[type(model).__module__].__doc__)
+    title = resolved.get("title", described.title or name)
+    summary = resolved.get("summary", described.summary)
+    parts = [f"**{title}**: {summary}" if summary else f"**{title}**"]
+    if described.objective:
+        parts.append(f"```\n{described.objective}\n```")
+    parts += ["\n".join(f"- {paper}" for paper in described.papers)] if described.papers else []
+    if model.family in LOOK_AT:
+        parts.append(f"Look at {LOOK_AT[model.family]}.")
+    return _note([*parts, f'`latentlab.load("{name}")` loads it in Python.'])
+
+
+def _note(parts: Iterable[str]) -> str:
+    return "\n\n".join([*parts, f"The comparison of all models is in `{PAGE}` of the project."])

@@ -54,6 +54,6 @@ def train(experiment: Experiment, data: ImageDataModule, work: Path) -> None:
         return
     fit_sampler(experiment, train_split)
     folder = write_run(experiment, data.dataset, fitted, run_id=run.id)
-    finish_training(run, folder, fitted, data.dataset)
+    finish_training(run, folder, fitted, data.dataset, work)
     # after finish_training: if MLflow lacks something, the next call sends it without training
     remove_work_folder(work)

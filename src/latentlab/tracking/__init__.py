@@ -7,10 +7,13 @@ error before a training starts. After that it is a warning, and the metrics are 
 background   the run in a background process, so that a training never waits for MLflow
 run          open or continue a run, log to it, finish it
 delivery     retries, points that the store has already, and the file of unsent metrics
+naming       the name of a run: what differs from an earlier run
+images       images at several steps of a run
 metadata     params, tags and metric names that MLflow accepts; the git state of the code
 model        log the trained model of a run
 pyfunc       the code of that model, which only MLflow imports
 store        address of the store, a check of the server, a client, one batch of metrics
+view         columns, order and charts of an experiment in MLflow's web page
 sqlite       create the project's database; update its paths after the project was moved
 ui           `python -m latentlab.tracking ui`
 

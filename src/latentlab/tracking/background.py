@@ -28,8 +28,8 @@ from latentlab.tracking.run import Run, Status
 from latentlab.tracking.store import store_errors
 from latentlab.utils.errors import LatentlabError
 
-PATH_ARGUMENTS = ("root", "path", "run_folder")
-NO_REPLY = ("log", "flush", "log_missing")
+PATH_ARGUMENTS = ("root", "path", "run_folder", "image_folder")
+NO_REPLY = ("log", "flush", "log_missing", "log_images")
 
 _worker: WorkerProcess | None = None
 
@@ -149,6 +149,10 @@ class BackgroundRun:
     def log_missing(self, rows: Iterable[tuple[str, str, int, float]], batch_size: int) -> None:
         self._worker.send("log_missing", rows=list(rows), batch_size=batch_size)
 
+    def log_images(self, image_folder: Path, key: str) -> bool:
+        self._worker.send("log_images", image_folder=str(image_folder), key=key)
+        return True
+
     def log_final(self, metrics: Mapping[str, Any]) -> bool:
         return self._call("log_final", metrics=metrics)
 
@@ -161,8 +165,8 @@ class BackgroundRun:
     def log_model(self, run_folder: Path, *, image_shape: Sequence[int]) -> bool:
         return self._call("log_model", run_folder=str(run_folder), image_shape=list(image_shape))
 
-    def finish(self, status: Status = "FINISHED") -> bool:
-        done = self._call("finish", status=status)
+    def finish(self, status: Status = "FINISHED", *, seconds: float | None = None) -> bool:
+        done = self._call("finish", status=status, seconds=seconds)
         self._worker.close()
         return done
 
@@ -209,13 +213,13 @@ class Worker:
     def execute(self, request: str, arguments: dict[str, Any]) -> tuple[str, Any] | None:
         """Execute one request. Return its reply; None for a request without reply.
 
-        `log`, `flush` and `log_missing` do nothing if the run could not be opened.
+        Requests without reply do nothing if the run could not be opened.
         """
         try:
             if request not in NO_REPLY:
                 return getattr(self, request)(**_with_paths(arguments))
             if self.run is not None:
-                getattr(self.run, request)(**arguments)
+                getattr(self.run, request)(**_with_paths(arguments))
         except LatentlabError as error:
             return "error", str(error)
         return None

@@ -15,11 +15,21 @@ _PARAM_CHARS, _TAG_CHARS = 6000, 5000  # MLflow's limits; for tags, that of its 
 _NAME = re.compile(r"(?=.{1,250}$)\w[\w .:-]*(/\w[\w .:-]*)*")
 
 
-def run_tags(root: Path) -> dict[str, str]:
+def run_tags(root: Path, source: str = "") -> dict[str, str]:
     """Return `git.commit` ("none" if `root` is not under git) and `git.dirty` ("true", "false").
 
     Changes of dvc.lock, results and reports do not count, because the pipeline writes these files.
+    `source`: the command of the run. MLflow's web page shows it, with the commit.
     """
+    tags = _git_tags(root)
+    if source:
+        tags |= {"mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+        if tags["git.commit"] != "none":
+            tags["mlflow.source.git.commit"] = tags["git.commit"]
+    return tags
+
+
+def _git_tags(root: Path) -> dict[str, str]:
 
     def git(*command: str) -> str:
         call = ["git", "-C", str(root), *command]
@@ -43,10 +53,7 @@ def log_params_and_tags(
 ) -> None:
     """Log params and tags. A param that has another value already is logged as a tag."""
     logged = run.data.params
-    flat = {
-        re.sub(r"[^\w.\- ]", "_", key)[:250]: _truncate(str(value), _PARAM_CHARS)
-        for key, value in flatten(params, ".")
-    }
+    flat = flat_params(params)
     changed = {f"changed.{k}"[:250]: v for k, v in flat.items() if k in logged and logged[k] != v}
     new_params = [item for item in flat.items() if item[0] not in logged]
     new_tags = list(valid_tags({**tags, **changed}).items())
@@ -54,6 +61,14 @@ def log_params_and_tags(
         run_id = run.info.run_id
         log_batch(client, run_id, params=new_params[:MAX_PARAMS], tags=new_tags[:MAX_TAGS])
         del new_params[:MAX_PARAMS], new_tags[:MAX_TAGS]
+
+
+def flat_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested params with dotted keys and values that MLflow accepts."""
+    return {
+        re.sub(r"[^\w.\- ]", "_", key)[:250]: _truncate(str(value), _PARAM_CHARS)
+        for key, value in flatten(params, ".")
+    }
 
 
 def valid_tags(tags: Mapping[str, str]) -> dict[str, str]:

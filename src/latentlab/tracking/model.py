@@ -44,8 +44,6 @@ def upload_model(client: Any, run_id: str, run_folder: Path, image_shape: Sequen
 def _save(
     path: str, run_id: str, logged: Any, run_folder: Path, image_shape: Sequence[int]
 ) -> None:
-    import numpy as np
-
     with warnings.catch_warnings():
         # The first warning is about MLflow's own annotations. The second asks for an example
         # input, which MLflow would store and run to infer the signature. It is given below.
@@ -54,16 +52,24 @@ def _save(
 
         from mlflow import pyfunc
         from mlflow.models import Model, ModelSignature
-        from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+        from mlflow.types import DataType, ParamSchema, ParamSpec
 
-        images = TensorSpec(np.dtype(np.float32), (-1, *image_shape))
-        task = ParamSpec("task", DataType.string, "reconstruct")
+        # No schema of the input: pyfunc.py checks it, and the task `sample` has none.
+        params = ParamSchema(
+            [
+                ParamSpec("task", DataType.string, "reconstruct"),
+                ParamSpec("num_images", DataType.long, 16),
+                ParamSpec("seed", DataType.long, 0),
+                ParamSpec("class", DataType.string, ""),
+            ]
+        )
         location, model_id = logged.artifact_location, logged.model_id
         pyfunc.save_model(
             path,
             python_model=Path(__file__).with_name("pyfunc.py"),
             artifacts={"run": str(run_folder.resolve())},
-            signature=ModelSignature(inputs=Schema([images]), params=ParamSchema([task])),
+            signature=ModelSignature(params=params),
+            metadata={"input": f"images {('N', *image_shape)}, float in [0, 1]".replace("'", "")},
             pip_requirements=list(_requirements()),
             mlflow_model=Model(artifact_path=location, run_id=run_id, model_id=model_id),
         )

@@ -17,14 +17,17 @@ from latentlab.tracking.delivery import (
     read_pending,
     write_pending,
 )
+from latentlab.tracking.images import LoggedImages
 from latentlab.tracking.metadata import flatten, log_params_and_tags, metric_value, valid_tags
 from latentlab.tracking.model import upload_model
+from latentlab.tracking.naming import run_name
 from latentlab.tracking.store import (
     MAX_METRICS,
     MAX_TAGS,
     experiment_id,
     find_run,
     log_batch,
+    log_dataset,
     open_store,
     short_message,
     store_folder,
@@ -41,16 +44,25 @@ def open_run(
     name: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    dataset: Mapping[str, Any] | None = None,
+    seconds: float = 0.0,
 ) -> Run:
-    """Start a run with this name. Nested `params` get dotted keys; values are cut at 6000 letters.
+    """Start a run. Nested `params` get dotted keys; values are cut at 6000 letters.
+
+    Its name is `name`, and what differs from an earlier run (naming.py). `dataset`: see
+    `store.log_dataset`. `seconds`: how long ago its work began.
 
     An experiment that was deleted in MLflow is restored. Raises LatentlabError if the store does
     not work.
     """
     with open_store(root) as client:
-        run = client.create_run(experiment_id(client, root, experiment), run_name=name)
-        opened = Run(client, run.info.run_id, store_folder(root))
+        id_ = experiment_id(client, root, experiment)
+        start = time.time_ns() // 1_000_000 - round(1000 * seconds)
+        run = client.create_run(id_, start, run_name=run_name(client, id_, name, params))
+        opened = Run(client, run.info.run_id, store_folder(root), start_time=start)
         log_params_and_tags(client, run, params, tags)
+        if dataset is not None:
+            log_dataset(client, opened.id, dataset)
     return opened
 
 
@@ -62,6 +74,7 @@ def continue_run(
     name: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    dataset: Mapping[str, Any] | None = None,
 ) -> Run:
     """Continue a run, and send the metrics that an earlier process could not send.
 
@@ -79,11 +92,19 @@ def continue_run(
             client.update_run(run_id, status="RUNNING")
             log_params_and_tags(client, run, params, tags)
     if run is None:
-        opened = open_run(root, experiment=experiment, name=name, params=params, tags=tags)
+        new: dict[str, Any] = {"name": name, "params": params, "tags": tags, "dataset": dataset}
+        opened = open_run(root, experiment=experiment, **new)
         print(f"{name}: no run {run_id or '(none)'} in this MLflow store; opened {opened.id}")
         return opened
     steps = partial(_stored_steps, client, run_id)
-    continued = Run(client, run_id, store_folder(root), stored_steps=steps)
+    continued = Run(
+        client,
+        run_id,
+        store_folder(root),
+        start_time=run.info.start_time,
+        is_new=False,
+        stored_steps=steps,
+    )
     continued._send_pending()
     return continued
 
@@ -92,8 +113,9 @@ class Run:
     """One MLflow run. Metrics are buffered in memory until `flush`.
 
     If the store fails, no method raises: the next flush sends the metrics again. Metrics that are
-    unsent at `finish` are written to `pending_file`. `stored_steps(key)` returns the steps of a
-    metric that the store has; a new run has none.
+    unsent at `finish` are written to `pending_file`. `start_time`: ms since 1970. `is_new`: False
+    for a run of an earlier process. `stored_steps(key)` returns the steps of a metric that the
+    store has; a new run has none.
     """
 
     def __init__(
@@ -102,11 +124,14 @@ class Run:
         run_id: str,
         folder: Path,
         *,
+        start_time: int,
+        is_new: bool = True,
         stored_steps: Callable[[str], Iterable[int]] = lambda key: (),
     ) -> None:
         self.id = run_id
         self.pending_file = folder / f"pending-{run_id}.jsonl"
-        self._client = client
+        self._client, self._start_time = client, start_time
+        self._images = LoggedImages(client, run_id, is_new=is_new)
         self._logged_steps = LoggedSteps(stored_steps)
         self._metrics: list[Point] = []
         self._tags: dict[str, str] = {}
@@ -174,6 +199,14 @@ class Run:
         upload = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         return self._upload(path.name, lambda: upload(self.id, str(path), folder))
 
+    def log_images(self, image_folder: Path, key: str) -> bool:
+        """Log the images in the files <step>.npy of a folder, uint8 (N, H, W, C), under a name.
+
+        Images that the store has are not sent again. If the store fails, `finish` sends them.
+        """
+        self._images.add(image_folder, key)
+        return self._breaker.call("images", self._images.send, "they are sent later")
+
     def log_model(self, run_folder: Path, *, image_shape: Sequence[int]) -> bool:
         """Log the folder that stage train wrote as an MLflow model, with the code in pyfunc.py.
 
@@ -186,9 +219,10 @@ class Run:
         upload = partial(upload_model, self._client, self.id, run_folder, image_shape)
         return self._upload(f"model {run_folder.name}", upload)
 
-    def finish(self, status: Status = "FINISHED") -> bool:
+    def finish(self, status: Status = "FINISHED", *, seconds: float | None = None) -> bool:
         """Close the run. Return False, after a warning, if MLflow does not have all of it.
 
+        `seconds`: its duration on MLflow's web page; None for the time since it was opened.
         Unsent metrics are written to `pending_file`. `continue_run` sends them.
         """
         self._breaker.reset()
@@ -197,7 +231,11 @@ class Run:
             self.pending_file.unlink(missing_ok=True)
         else:
             missing.append(f"metrics ({self._write_pending()})")
-        close = partial(self._client.set_terminated, self.id, status)
+        send = self._images.send
+        if self._images.folders and not self._breaker.call("images", send, "they are not stored"):
+            missing.append("images")
+        end = None if seconds is None else self._start_time + round(1000 * seconds)
+        close = partial(self._client.set_terminated, self.id, status, end)
         if not self._breaker.call(f"status {status}", close, "it is not stored"):
             missing.append(f"status {status}")
         if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from latentlab.tracking import sqlite
+from latentlab.tracking.view import view_tag
 from latentlab.utils.errors import LatentlabError
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -32,6 +34,7 @@ _ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # takes 3/4 of the start time of `mlflow ui`
 }
 _PROBE_SECONDS = 5
+_DIGEST_CHARS = 36  # MLflow's limit
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100  # MLflow's limits for one request
 
 
@@ -86,19 +89,25 @@ def open_store(root: Path) -> Iterator[Any]:
 
 
 def experiment_id(client: Any, root: Path, name: str) -> str:
-    """Return the id of an experiment. A missing one is created, a deleted one restored."""
+    """Return the id of an experiment. A missing one is created, a deleted one restored.
+
+    Its tag with the view of the web page is set.
+    """
     found = client.get_experiment_by_name(name)
     if found is None:
         # a server chooses the folder; for a local store, MLflow's default is the working directory
         location = None if is_server(tracking_uri(root)) else artifacts_uri(root)
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, artifact_location=location, tags=view_tag())
         except _mlflow().exceptions.MlflowException:
             found = client.get_experiment_by_name(name)  # created by another process just now?
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    for key, value in view_tag().items():
+        if found.tags.get(key) != value:
+            client.set_experiment_tag(found.experiment_id, key, value)
     return found.experiment_id
 
 
@@ -133,6 +142,21 @@ def log_batch(
         params=[Param(*param) for param in params],
         tags=[RunTag(*tag) for tag in tags],
     )
+
+
+def log_dataset(client: Any, run_id: str, dataset: Mapping[str, Any]) -> None:
+    """Log the data set of a run: `name`, `digest`, `source`, and `counts` of images by split."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    logged = Dataset(
+        name=dataset["name"],
+        digest=dataset["digest"][:_DIGEST_CHARS],
+        source_type="latentlab",
+        source=json.dumps({"name": dataset["source"]}),
+        profile=json.dumps(dataset["counts"]),
+    )
+    context = InputTag("mlflow.data.context", "training")
+    client.log_inputs(run_id, [DatasetInput(logged, [context])])
 
 
 def store_folder(root: Path) -> Path:
@@ -209,7 +233,7 @@ def _probe(uri: str) -> Iterator[str]:
 
 
 def _mlflow() -> Any:
-    for key, value in _ENVIRONMENT.items():
+    for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     with gc_paused():
         import mlflow

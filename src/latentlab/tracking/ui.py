@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from latentlab.tracking.store import (
     artifacts_uri,
@@ -15,6 +16,7 @@ from latentlab.tracking.store import (
     tracking_uri,
     without_password,
 )
+from latentlab.tracking.view import TAG, view_address
 from latentlab.utils.errors import LatentlabError
 
 
@@ -48,11 +50,20 @@ def main(argv: list[str] | None = None) -> None:
     if is_server(uri):
         print(f"the runs are on the server of MLFLOW_TRACKING_URI: {without_password(uri)}")
         return
-    with open_store(root):  # creates the database under the lock; `mlflow ui` has no lock
-        pass
+    with open_store(root) as client:  # creates the database under the lock; `mlflow ui` has none
+        experiments = newest_experiment(client)
     port = free_port(5000)
-    print(f"MLflow: http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
+    address = f"http://127.0.0.1:{port}"
+    for experiment in experiments:
+        address = view_address(address, experiment)
+    print(f"MLflow: {address} (Ctrl-C stops it)", flush=True)
     os.execv(sys.executable, ui_command(root, port))
+
+
+def newest_experiment(client: Any) -> list[str]:
+    """Return the id of the experiment that changed last, of those with the view; else nothing."""
+    found = client.search_experiments(order_by=["last_update_time DESC"])
+    return [experiment.experiment_id for experiment in found if TAG in experiment.tags][:1]
 
 
 def free_port(first: int) -> int:

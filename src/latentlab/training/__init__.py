@@ -5,6 +5,7 @@ trainer           Lightning's Trainer, exit codes
 callbacks         a seed for each batch, curves, weight averaging, progress bar
 checkpoints       write checkpoints, verify them, keep the newest two
 best_checkpoint   keep the weights with the lowest FID on validation images
+training_samples  images from the same codes at several times of a training
 resume            find the checkpoint to resume from; one training in a folder at a time
 distributed       devices, processes, and how they end together
 fit_sampler       fit the latent sampler of an experiment

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning import Callback
+from torch import Tensor
 
 from latentlab.config import Experiment, TrainerSettings
 from latentlab.data.datamodule import ImageDataModule
@@ -25,6 +28,12 @@ from latentlab.training.checkpoints import PeriodicCheckpoint
 from latentlab.training.distributed import DistributedSync, peak_memory_mb
 from latentlab.training.resume import ResumePoint, Row
 from latentlab.training.trainer import exit_codes, make_trainer, quiet_lightning
+from latentlab.training.training_samples import (
+    TrainingSamples,
+    frames_folder,
+    training_samples,
+    write_frame,
+)
 
 if TYPE_CHECKING:
     from latentlab.tracking import AnyRun
@@ -60,7 +69,7 @@ class FitResult:
 
     cost: train_seconds, images_per_second, peak_memory_mb. images: number of images trained on,
     counted once for each epoch. device: "cpu", "cuda:0", …. best: the best weights, if a score was
-    given.
+    given. samples: images at several times of the training, if the model decodes codes.
     """
 
     history: History
@@ -69,6 +78,7 @@ class FitResult:
     device: str
     is_main_process: bool
     best: BestCheckpoint | None = None
+    samples: TrainingSamples | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,18 @@ def fit(
         return {"run_id": run.id if run else "", "rows": history.rows, "seconds": seconds}
 
     quiet_lightning()
-    callbacks = _callbacks(experiment, schedule, history, best, work, extra_state)
+    samples = training_samples(
+        experiment,
+        data.split("val"),
+        num_validations=schedule.epochs // schedule.validate_every,
+        on_frame=partial(
+            _track_frame, frames_folder(work), run, schedule.steps * settings.batch_size
+        ),
+    )
+    at_validations: list[Callback] = [
+        callback for callback in (best, samples) if callback is not None
+    ]
+    callbacks = _callbacks(experiment, schedule, history, at_validations, work, extra_state)
     trainer = make_trainer(experiment, schedule, callbacks, work)
     with exit_codes(settings):
         checkpoint = resume.path if resume else None
@@ -149,14 +170,28 @@ def fit(
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     device = str(trainer.strategy.root_device)
-    return FitResult(history, cost, images, device, trainer.is_global_zero, best)
+    return FitResult(history, cost, images, device, trainer.is_global_zero, best, samples)
+
+
+def _track_frame(
+    folder: Path, run: AnyRun | None, total_images: int, images: int, frame: Tensor
+) -> None:
+    """Send a frame of TrainingSamples to `run`. The file is for the process of the run.
+
+    Its step is the percentage of the training, so the frames of several runs can be compared.
+    """
+    if run is None:
+        return
+    with suppress(OSError):  # a full disk must not stop a training
+        write_frame(folder, round(100 * images / total_images), frame)
+        run.log_images(folder, key="samples")
 
 
 def _callbacks(
     experiment: Experiment,
     schedule: Schedule,
     history: History,
-    best: BestCheckpoint | None,
+    at_validations: list[Callback],
     work: Path,
     extra_state: Callable[[], dict[str, Any]],
 ) -> list[Callback]:
@@ -172,7 +207,7 @@ def _callbacks(
     interval = experiment.project.hardware.checkpoint_interval_seconds
     return [
         SeedEachBatch(experiment.project.seed),
-        *([best] if best else []),
+        *at_validations,
         *_optional_callbacks(settings),
         curves,
         PeriodicCheckpoint(work, extra_state, curves, every_seconds=interval),

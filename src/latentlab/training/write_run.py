@@ -9,6 +9,7 @@ import torch
 from latentlab.config import Experiment
 from latentlab.data.prepared import DatasetInfo
 from latentlab.training.loop import FitResult
+from latentlab.training.training_samples import write_training_samples
 from latentlab.utils.files import fresh_folder, write_json
 
 
@@ -25,6 +26,7 @@ def write_run(
         "name": experiment.name,
         "data_spec": spec,
         "data_sha256": dataset.sha256,
+        "classes": list(dataset.classes) if dataset.classes else None,
         "resolved": experiment.resolved,
         "device": fitted.device,
         "images_seen": fitted.images,
@@ -40,6 +42,7 @@ def write_run(
             _save(experiment.sampler, fresh / "sampler.pt")
         write_json(fresh / "experiment.json", description)
         write_json(fresh / "cost.json", fitted.cost)
+        write_training_samples(fresh / "training_samples.npz", fitted.samples)
         (fresh / "history.csv").write_text(fitted.history.csv())
         (fresh / "mlflow_run_id").write_text(run_id + "\n")
     return folder
