@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import yaml
 
 from latentlab.config import load_project
-from latentlab.config.template import write_project
+from latentlab.config.template import require_version, write_project
+from latentlab.config.yaml_edit import set_values
 from latentlab.utils.errors import LatentlabError
 
 BUILT = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
@@ -25,7 +28,7 @@ def check_project(root, repo):
     for name in [*ours, *COPIED]:
         assert (root / name).read_bytes() == (repo / name).read_bytes(), name
     assert (root / "requirements.txt").read_text() == "latentlab==0.1.0\n"
-    assert (root / "data" / "images").is_dir()
+    assert (root / "data" / "images" / ".gitkeep").is_file()
     listed = {name: yaml.safe_load((path / "params.yaml").read_text()) for name, path in
               (("ours", repo), ("theirs", root))}  # fmt: skip
     assert list(listed["theirs"]["models"]) == list(listed["ours"]["models"])
@@ -73,45 +76,130 @@ def test_nothing_is_overwritten(tmp_path, name):
 
 @pytest.fixture(scope="module")
 def installed(repo, tmp_path_factory):
-    """A folder with the wheel of this checkout installed, for PYTHONPATH."""
+    """The folder `bin` of a fresh environment with the wheel of this checkout.
+
+    Its other packages are those of the running environment, so nothing is downloaded.
+    """
     if not all(map(find_spec, ("pip", "setuptools"))):
         pytest.skip("this environment cannot build a wheel")
-    source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    source, home = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("fresh")
     (source / ".dvc").mkdir()
     for name in (*BUILT, *COPIED, "params.yaml", "dvc.yaml"):
         shutil.copy(repo / name, source / name)
-    for name in ("configs", "src"):
+    for name in ("configs", "src", "tests"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(repo / name, source / name, ignore=ignored)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", site]
-    subprocess.run([*pip, *options, "."], cwd=source, check=True, capture_output=True, timeout=300)
-    return site
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    built = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", "dist"]
+    run([*pip, "wheel", *built, "."], source)
+    run([sys.executable, "-m", "venv", "--without-pip", home], source)
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (wheel,) = (source / "dist").glob("latentlab-*.whl")
+    fresh = ["--python", home / "bin" / "python", "install", "--quiet", "--no-deps", "--no-index"]
+    run([*pip, *fresh, wheel], source)
+    return home / "bin"
+
+
+def run(command, folder, code=0) -> str:
+    """Run a command in a folder. Return what it prints."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {"DVC_NO_ANALYTICS": "true", "COLUMNS": "100"}
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_a_project_of_the_installed_package_runs(installed, repo, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+def test_the_wheel_has_all_files_of_the_package_and_the_template(installed, repo):
+    code = "import latentlab, pathlib; print(pathlib.Path(latentlab.__file__).parent)"
+    folder = Path(run([installed / "python", "-c", code], installed).strip())
+    assert folder.is_relative_to(installed.parent)
 
-    def python(*argv, cwd):
-        command = [sys.executable, *argv]
-        process = subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert process.returncode == 0, process.stderr
-        return process.stdout
+    def files(top):
+        return {
+            path.relative_to(top).as_posix()
+            for path in top.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
 
-    where = python("-c", "import latentlab; print(latentlab.__file__)", cwd=tmp_path)
-    assert where.strip() == str(installed / "latentlab" / "__init__.py")
-    said = python("-m", "latentlab.cli", "init", "project", cwd=tmp_path)
-    assert "latentlab repro" in said
-    root = tmp_path / "project"
+    template = {f"template/{name}" for name in ("params.yaml", "dvc.yaml", *COPIED)}
+    configs = {f"template/configs/{name}" for name in files(repo / "configs")}
+    assert files(folder) == files(repo / "src" / "latentlab") | template | configs
+    (site,) = installed.parent.glob("lib/python*/site-packages")
+    assert not (site / "tests").exists()
+
+
+OWN_MODEL = """from latentlab.models.linear_ae import LinearAE
+
+
+class MyAE(LinearAE):
+    pass
+"""
+TINY = {
+    "num_samples": 20,
+    "inversion_num_images": 5,
+    "inversion_num_starts": 5,
+    "inversion_steps": 1,
+    "probe_max_images": 100,
+}
+
+
+def make_small(root):
+    """Digits, two epochs, short evaluations, and a model of the user in a file of the project."""
+    (root / "my_models.py").write_text(OWN_MODEL)
+    config = yaml.safe_load((root / "configs" / "linear_ae.yaml").read_text())
+    config["model"]["class_path"] = "my_models.MyAE"
+    config["trainer"]["max_epochs"] = 2
+    (root / "configs" / "my_ae.yaml").write_text(yaml.safe_dump(config))
+    set_values(root / "configs" / "vae.yaml", {"trainer.max_epochs": 2})
+    set_values(root / "configs" / "classifier.yaml", {"trainer.max_epochs": 2})
+    values = {f"evaluation.{key}": value for key, value in TINY.items()}
+    values |= {"data.name": "digits", "data.test_fraction": 0.05, "trainer.num_validations": 1}
+    values |= {"hardware.accelerator": "cpu", "allow": ["my_models"]}
+    set_values(root / "params.yaml", values)
+
+
+@pytest.mark.slow
+def test_the_tour_of_the_installed_package(installed, repo, tmp_path):
+    latentlab, root = installed / "latentlab", tmp_path / "project"
+    assert "0.1.0" in run([latentlab, "--version"], tmp_path)
+    assert "latentlab repro" in run([latentlab, "init", "project"], tmp_path)
     check_project(root, repo)
-    said = python("-m", "latentlab.stages", "prepare", cwd=root)
-    assert "prepared mnist_5k: 3500 train, 500 val, 1000 test" in said
-    status = python("-m", "dvc", "status", "--json", cwd=root)
-    assert "train@vae" in status
-    assert "changed deps" in status
-    said = python("-m", "latentlab.cli", "select", "vae", "gan_1d", cwd=root)
-    assert said == "models: vae\ntasks: gan_1d\n"
-    assert load_project(root).models == {"vae": "configs/vae.yaml"}
+    make_small(root)
+    assert run([latentlab, "select", "vae", "my_ae"], root) == "models: vae, my_ae\ntasks: none\n"
+    assert load_project(root).models == {"vae": "configs/vae.yaml", "my_ae": "my_models.py"}
+    run([latentlab, "repro"], root)
+    assert "my_ae" in (root / "reports" / "index.html").read_text()
+    assert "my_ae" in run([latentlab, "results"], root)
+    assert run([installed / "python", "-m", "dvc", "status", "--json"], root) == "{}\n"
+    assert "all stages are up to date" in run([latentlab, "repro"], root)
+    (root / "requirements.txt").write_text("latentlab==9.9\n")
+    said = run([latentlab, "repro"], root, code=2)
+    assert "says latentlab 9.9, but 0.1.0 is installed" in said
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "latentlab\n", "latentlab==0.1.0\n", "numpy==2.0\nlatentlab == 0.1.0\n"]
+)
+def test_the_installed_version_may_be_that_of_the_project(tmp_path, content):
+    if content is not None:
+        (tmp_path / "requirements.txt").write_text(content)
+    require_version(tmp_path, "0.1.0")
+
+
+def test_another_version_than_that_of_the_project_is_refused(project, monkeypatch):
+    root = project.root
+    (root / "requirements.txt").write_text("latentlab==9.9\n")
+    with pytest.raises(LatentlabError, match=r"says latentlab 9.9, but 0.1.0 is installed"):
+        require_version(root, "0.1.0")
+    process = subprocess.run(
+        [sys.executable, "-m", "latentlab.stages", "prepare"],
+        cwd=root, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert "write latentlab==0.1.0 into requirements.txt" in process.stderr
+    assert not (root / "data" / "prepared").exists()

@@ -26,11 +26,12 @@ from latentlab.config.project import (
 from latentlab.config.selection import CLASSIFIER, code_of, model_names, task_names
 from latentlab.config.settings import TrainerSettings
 from latentlab.config.yaml_files import read_yaml
-from latentlab.contracts import Task
 from latentlab.utils.errors import LatentlabError
 
 if TYPE_CHECKING:
     from lightning import LightningModule
+
+    from latentlab.contracts import Task
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,21 @@ def load_experiment(
     """
     root = find_root(root)
     shared, allow = read_shared(root)
+    return experiment_of(name, data_spec, root, shared=shared, allow=allow)
+
+
+def experiment_of(
+    name: str,
+    data_spec: Mapping[str, Any],
+    root: Path,
+    *,
+    shared: Mapping[str, Any],
+    allow: Sequence[str],
+) -> Experiment:
+    """Do what `load_experiment` does, with the content of params.yaml and its `allow` as given."""
     own = read_sections(_config(root, name, shared))
     _check_listed(root, name, own, shared)
-    merged = _merge(shared, own, f"configs/{name}.yaml")
+    merged = _merge(dict(shared), own, f"configs/{name}.yaml")
     files = f"params.yaml + configs/{name}.yaml"
     return build(name, merged, data_spec, root=root, files=files, allow=allow)
 
@@ -73,12 +86,19 @@ def load_task(name: str, root: Path | None = None) -> tuple[Task, dict[str, Any]
     Raise LatentlabError as `load_experiment`.
     """
     root = find_root(root)
+    shared, allow = read_shared(root)
+    return task_of(name, root, shared=shared, allow=allow)
+
+
+def task_of(
+    name: str, root: Path, *, shared: Mapping[str, Any], allow: Sequence[str]
+) -> tuple[Task, dict[str, Any]]:
+    """Do what `load_task` does, with the content of params.yaml and its `allow` as given."""
     file = f"configs/tasks/{name}.yaml"
     if not (root / file).is_file():
         raise LatentlabError(_no_config(name, "task", task_names(root)))
     content = read_yaml(root / file)
     require_known(content, ("model", "task"), file)
-    shared, allow = read_shared(root)
     _check_listed_task(root, name, content, shared)
     return assemble_task(content.get("task"), files=file, allow=allow)
 

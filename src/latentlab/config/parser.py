@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from latentlab.config.allowed import PACKAGES, check_class_paths, not_allowed
 from latentlab.config.keys import check_arguments, nearest
 from latentlab.config.model_size import check_size
-from latentlab.contracts import LatentSampler, Task
 from latentlab.utils.errors import LatentlabError
 
 if TYPE_CHECKING:
     from lightning import LightningModule
+
+    from latentlab.contracts import Task
 
 UNBUILDABLE = (ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError)
 
@@ -69,6 +70,8 @@ def assemble_task(
     """
     import yaml
     from jsonargparse import ArgumentParser
+
+    from latentlab.contracts import Task
 
     packages = (*PACKAGES, *allow)
     check_class_paths(spec, packages, files, "task")
@@ -124,6 +127,8 @@ def _recipe(
     from jsonargparse import ArgumentParser
     from lightning import LightningModule
     from torch.nn import Module
+
+    from latentlab.contracts import LatentSampler
 
     parser = ArgumentParser(exit_on_error=False)
     reserved = {*data_spec, "prior"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from latentlab.config.allowed import packages
+from latentlab.config.goals import GOALS
 from latentlab.config.keys import require_known
 from latentlab.config.parser import parse_settings
 from latentlab.config.settings import EvaluationSettings, HardwareSettings, TrainerSettings
@@ -23,8 +24,8 @@ SETTINGS = {
     "evaluation": EvaluationSettings,
     "hardware": HardwareSettings,
 }
-SECTIONS = ("seed", *SETTINGS, "models", "tasks", "model", "sampler", "title", "summary")
-SCALARS = ("seed", "allow", "title", "summary")  # every other section is a mapping
+SECTIONS = ("seed", "goal", *SETTINGS, "models", "tasks", "model", "sampler", "title", "summary")
+SCALARS = ("seed", "goal", "allow", "title", "summary")  # every other section is a mapping
 RESERVED = ("classifier", "reference", "tasks")  # folders of runs/ and results/ with these names
 
 
@@ -33,6 +34,7 @@ class Project:
     """params.yaml, parsed.
 
     `models`: name → path of its code. `tasks`: name → {"code": path, "model": name of the model}.
+    `goal`: a key of goals.GOALS, whose columns the report page shows first; None without one.
     """
 
     root: Path
@@ -43,6 +45,7 @@ class Project:
     hardware: HardwareSettings
     models: dict[str, str]
     tasks: dict[str, dict[str, str]]
+    goal: str | None = None
 
     @property
     def prepared(self) -> Path:
@@ -136,8 +139,11 @@ def parse_project(root: Path, content: Mapping[str, Any], files: str) -> Project
     models, tasks = dict(parsed.models), dict(parsed.tasks)
     _check_models(models, files)
     _check_tasks(tasks, models, files)
+    goal = content.get("goal")
+    if goal is not None and goal not in GOALS:
+        raise LatentlabError(f"{files}: goal is {goal!r}; choose one of: {', '.join(GOALS)}, null")
     values = {section: getattr(parsed, section) for section in SETTINGS}
-    return Project(root, parsed.seed, models=models, tasks=tasks, **values)
+    return Project(root, parsed.seed, models=models, tasks=tasks, goal=goal, **values)
 
 
 def _check_section(given: Any, section: str, settings: type, files: str) -> None:
@@ -145,6 +151,9 @@ def _check_section(given: Any, section: str, settings: type, files: str) -> None
         return  # the parser reports it
     types = {field.name: str(field.type) for field in fields(settings)}
     require_known(given, types, f"{files}: {section}")
+    for field in fields(settings):  # a section in a section, such as hardware.cluster
+        if isinstance(factory := field.default_factory, type) and is_dataclass(factory):
+            _check_section(given.get(field.name, {}), f"{section}.{field.name}", factory, files)
     for key, value in given.items():  # jsonargparse accepts null for every type
         if value is None and "None" not in types[key]:
             raise LatentlabError(

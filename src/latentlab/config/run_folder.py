@@ -4,6 +4,9 @@ It holds weights.pt and sampler.pt (state_dicts, read with `weights_only=True`),
 (all that is needed to build the model again), history.csv, cost.json and mlflow_run_id. With
 `checkpoint: best` also weights_last.pt and best_checkpoint.json. The folder is complete: it can be
 copied to any place, and `latentlab.load` takes its path.
+
+A folder of `latentlab export --format safetensors` is read in the same way: config.json has the
+content of experiment.json, and model.safetensors and sampler.safetensors are the weights.
 """
 
 from __future__ import annotations
@@ -16,11 +19,21 @@ from typing import Any
 
 import torch
 
+from latentlab.config import safetensors
 from latentlab.config.experiment import Experiment, build
 from latentlab.config.keys import nearest
 from latentlab.config.selection import CLASSIFIER, model_names
 from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
+
+FILES = ("weights.pt", "sampler.pt")
+DESCRIPTIONS = ("experiment.json", "config.json")  # of stage train, of `latentlab export`
+
+
+def is_run_folder(folder: Path) -> bool:
+    """True for a folder of stage train, and for one with exported weights."""
+    exported = (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+    return (folder / "experiment.json").is_file() or exported
 
 
 def find_run(name: str, root: Path) -> Path:
@@ -48,8 +61,11 @@ def rebuild(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Experiment, dic
     `allow`: packages whose classes the run may name. Raise LatentlabError for an incomplete or
     damaged folder.
     """
+    exported = not (folder / "experiment.json").is_file() and is_run_folder(folder)
+    description = DESCRIPTIONS[exported]
+    weights = ("model.safetensors", "sampler.safetensors") if exported else FILES
     try:
-        stored = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+        stored = json.loads((folder / description).read_text(encoding="utf-8"))
         data_spec = dict(stored["data_spec"])
         data_spec["image_shape"] = tuple(data_spec["image_shape"])
         experiment = build(
@@ -57,12 +73,12 @@ def rebuild(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Experiment, dic
             dict(stored["resolved"]),
             data_spec,
             root=folder,
-            files=f"{folder}/experiment.json",
+            files=f"{folder}/{description}",
             allow=allow,
         )
-        load_weights(experiment.model, folder / "weights.pt")
+        load_weights(experiment.model, folder / weights[0])
         if experiment.sampler is not None:
-            load_weights(experiment.sampler, folder / "sampler.pt")
+            load_weights(experiment.sampler, folder / weights[1])
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise LatentlabError(
             f"{folder} is not a complete run folder ({error}): run `dvc repro"
@@ -88,6 +104,8 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
 
 def _read_weights(path: Path) -> Any:
     """Read the file of torch.save. Raise ValueError for a small file that claims large tensors."""
+    if path.suffix == ".safetensors":
+        return safetensors.read(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:

@@ -10,15 +10,14 @@ over. The path of a model or a task is the file whose change runs it again:
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from latentlab.config.keys import nearest
+from latentlab.config.yaml_edit import replace_sections
 from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.files import write_atomic
 
 CLASSIFIER = "classifier"  # has a config and a stage of its own
 
@@ -50,7 +49,7 @@ def select(root: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
     tasks = {name: task_entry(root, name) for name in wanted if name in known_tasks}
     wanted += [entry["model"] for entry in tasks.values()]
     models = {name: model_entry(root, name) for name in wanted if name in known_models}
-    _rewrite(root / "params.yaml", {"models": models, "tasks": tasks})
+    replace_sections(root / "params.yaml", {"models": models, "tasks": tasks})
     return list(models), list(tasks)
 
 
@@ -79,55 +78,6 @@ def code_of(root: Path, spec: Any) -> str | None:
     for path in (f"src/{module}.py", f"{module}.py"):
         if module and (root / path).is_file():
             return path
-    return None
-
-
-def _rewrite(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
-    """Replace sections of a YAML file and keep the rest, comments included."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.comments import CommentedMap
-
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 2**16, True
-    yaml.representer.add_representer(  # else null is written as nothing
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    read_yaml(path)  # strict: raises for what ruamel accepts, such as a file that is no mapping
-    content = yaml.load(path.read_text(encoding="utf-8")) or CommentedMap()
-    for section, entries in sections.items():
-        fresh = CommentedMap({key: _inline(value) for key, value in entries.items()})
-        after = _comment_after(content.get(section))
-        if after is not None and fresh:
-            fresh.ca.items[list(fresh)[-1]] = [None, None, after, None]
-        elif after is not None:
-            content.ca.items[section] = [None, None, after, None]
-        content[section] = fresh
-    text = io.StringIO()
-    yaml.dump(content, text)
-    write_atomic(path, text.getvalue().encode())
-
-
-def _inline(value: Any) -> Any:
-    """A mapping as one line of YAML: {code: …, model: …}."""
-    if not isinstance(value, Mapping):
-        return value
-    from ruamel.yaml.comments import CommentedMap
-
-    mapping = CommentedMap(value)
-    mapping.fa.set_flow_style()
-    return mapping
-
-
-def _comment_after(section: Any) -> Any:
-    """The comment between a section and the next one. ruamel keeps it with the last key."""
-    while isinstance(section, dict) and section:
-        last, comments = list(section)[-1], getattr(section, "ca", None)
-        if comments and (attached := comments.items.get(last)) and attached[2] is not None:
-            comment = attached[2]
-            _, newline, rest = comment.value.partition("\n")  # drop the comment of the last line
-            comment.value = newline + rest
-            return comment
-        section = section[last]
     return None
 
 

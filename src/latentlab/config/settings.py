@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from latentlab.utils.errors import LatentlabError
@@ -94,13 +94,38 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
+class ClusterSettings:
+    """What one stage gets on a cluster: `latentlab repro --executor slurm`.
+
+    `cpus` is also the number of threads: with 1, results are those of `latentlab repro` on any
+    other machine. `minutes`: SLURM ends a stage that takes longer. `jobs`: stages in the queue at a
+    time. `partition`, `account`: as for sbatch; None for the default of the cluster.
+    """
+
+    cpus: int = 1
+    gpus: int = 0
+    memory_gb: int = 16
+    minutes: int = 240
+    jobs: int = 50
+    partition: str | None = None
+    account: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, least in {"cpus": 1, "gpus": 0, "memory_gb": 1, "minutes": 1, "jobs": 1}.items():
+            if not least <= getattr(self, key) < 2**31:
+                raise LatentlabError(
+                    f"hardware.cluster.{key} is {getattr(self, key)}; it must be ≥ {least}"
+                )
+
+
+@dataclass(frozen=True)
 class HardwareSettings:
     """Where the stages run. Results do not depend on it, except for rounding.
 
     One exception: with several devices, models that draw noise draw it on each device.
     `num_workers`: threads that read ahead of a streamed training; 0 for none.
     `checkpoint_interval_seconds`: a crash loses at most this much training; 0 saves a checkpoint at
-    every `log_every_n_steps`.
+    every `log_every_n_steps`. `cluster`: the resources of a stage on a cluster.
     """
 
     accelerator: str = "auto"
@@ -109,6 +134,7 @@ class HardwareSettings:
     loader: Literal["auto", "memory", "stream"] = "auto"
     num_workers: int = 1
     checkpoint_interval_seconds: float = 60.0
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
     @property
     def scoring(self) -> str:

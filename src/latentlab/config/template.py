@@ -29,11 +29,11 @@ def write_project(folder: Path, *, version: str) -> None:
     root of a git repository. Raise LatentlabError if a file of the project is there already.
     """
     source = _template()
-    for name in (*COPIED, "dvc.yaml", "configs", REQUIREMENTS):
-        if (folder / name).exists():
-            raise LatentlabError(f"{folder / name} exists already: choose another folder")
+    require_free(folder)
     for name in ("data/images", ".dvc"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    # git keeps no empty folder, and DVC runs queued experiments in a copy that git makes
+    (folder / "data" / "images" / ".gitkeep").touch()
     for name in COPIED:
         shutil.copyfile(source / name, folder / name)
     shutil.copytree(source / "configs", folder / "configs")
@@ -43,6 +43,35 @@ def write_project(folder: Path, *, version: str) -> None:
     write_atomic(folder / "dvc.yaml", pipeline(source / "dvc.yaml").encode())
     listed = read_yaml(source / "params.yaml")
     select(folder, [*listed["models"], *listed["tasks"]])
+
+
+def require_free(folder: Path) -> None:
+    """Raise LatentlabError if `folder` is a file, or has files of a project already."""
+    if folder.exists() and not folder.is_dir():
+        raise LatentlabError(f"{folder} is a file: choose another name for the project's folder")
+    for name in (*COPIED, "dvc.yaml", "configs", REQUIREMENTS):
+        if (folder / name).exists():
+            raise LatentlabError(f"{folder / name} exists already: choose another folder")
+
+
+def require_version(root: Path, installed: str) -> None:
+    """Raise LatentlabError if requirements.txt of a project asks for another latentlab.
+
+    DVC watches this file in place of the code, so the installed code must be that version. In a
+    checkout of latentlab, which has no such file, DVC watches the code itself.
+    """
+    path = root / REQUIREMENTS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        name, pinned, version = line.partition("==")
+        if pinned and name.strip() == "latentlab" and version.strip() != installed:
+            wanted = version.strip()
+            raise LatentlabError(
+                f"{REQUIREMENTS} of this project says latentlab {wanted}, but {installed} is"
+                f" installed. To keep the results: pip install latentlab=={wanted}. To run"
+                f" everything again with {installed}: write latentlab=={installed} into"
+                f" {REQUIREMENTS}"
+            )
 
 
 def _template() -> Path:

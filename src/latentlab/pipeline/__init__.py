@@ -3,5 +3,6 @@
 graph      the stages, what each one needs, what has changed (asked of the command `dvc`)
 scheduler  starts a stage when all stages that it needs have ended
 job        one stage: a process `dvc repro --single-item STAGE`
+cluster    one stage: a job of SLURM, through submitit
 progress   what is printed meanwhile
 """

@@ -26,18 +26,23 @@ DATA_VARIABLE = "LATENTLAB_DATA"
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """`module` of this folder loads the source. `needs_size`: its images have no common size."""
+    """`module` of this folder loads the source. `needs_size`: its images have no common size.
+
+    `image_shape` (C, H, W) and `num_classes`: those of the images, where they are always the same.
+    """
 
     module: str
     needs_size: bool = False
+    image_shape: tuple[int, int, int] | None = None
+    num_classes: int = 0
 
 
 SOURCES = {
-    "mnist_5k": SourceEntry("mnist_5k"),
-    "digits": SourceEntry("digits"),
-    "mnist": SourceEntry("idx"),
-    "fashion_mnist": SourceEntry("idx"),
-    "cifar10": SourceEntry("cifar"),
+    "mnist_5k": SourceEntry("mnist_5k", image_shape=(1, 28, 28), num_classes=10),
+    "digits": SourceEntry("digits", image_shape=(1, 8, 8), num_classes=10),
+    "mnist": SourceEntry("idx", image_shape=(1, 28, 28), num_classes=10),
+    "fashion_mnist": SourceEntry("idx", image_shape=(1, 28, 28), num_classes=10),
+    "cifar10": SourceEntry("cifar", image_shape=(3, 32, 32), num_classes=10),
     "image_folder": SourceEntry("folder", needs_size=True),
     "shards": SourceEntry("shards", needs_size=True),
 }

@@ -1,0 +1,196 @@
+"""`latentlab init`: a new project for images, a goal and some minutes."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentlab.config import load_project
+from latentlab.config.selection import CLASSIFIER, select
+from latentlab.config.template import write_project
+from latentlab.config.yaml_edit import set_values
+from latentlab.data.prepared import read_meta
+from latentlab.data.sources import load_source
+from latentlab.data.splits import split_indices
+from latentlab.planning.plan import Plan, Wish, make_plan, plan_table
+from latentlab.planning.probe import write_sample
+from latentlab.planning.request import Request
+from latentlab.planning.survey import Survey, survey, useful_size
+from latentlab.utils.errors import LatentlabError
+from latentlab.utils.files import write_atomic
+
+DURATIONS = ".checkpoints/repro/seconds.json"  # `latentlab repro` estimates the time left from it
+SMALL = 32  # pixels: used if larger images leave too little time
+SAMPLED = 500  # images of a built-in data set for the measurement
+
+
+def make_project(
+    folder: Path,
+    request: Request,
+    *,
+    version: str,
+    jobs: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> str:
+    """Write a project into `folder`. Return what the user should read.
+
+    With options, models are measured first, in a temporary project: if that fails, nothing is
+    written. `version`: of latentlab. `jobs`: stages that will run at a time.
+
+    Raises:
+        LatentlabError: an option is not allowed, `folder` has a project, or nothing fits.
+    """
+    request.check(folder)
+    draft = _draft(folder, request, version, jobs, say)
+    if request.can_shrink and draft.size > SMALL and (draft.plan is None or draft.plan.is_crowded):
+        draft = _draft(folder, replace(request, size=SMALL), version, jobs, say)
+    if draft.plan is None:
+        raise LatentlabError(draft.problem)
+    write_project(folder, version=version)
+    _apply(folder, draft.plan, draft.data | ({"goal": request.goal} if request.goal else {}))
+    lines = _found_lines(request, draft)
+    return "\n".join([*lines, "", plan_table(draft.plan, request.minutes)])
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A plan, or the problem that there is none. `data`: values of params.yaml."""
+
+    found: Survey | None
+    data: dict[str, Any]
+    size: int
+    plan: Plan | None
+    problem: str = ""
+
+
+def _draft(
+    folder: Path, request: Request, version: str, jobs: int, say: Callable[[str], None]
+) -> _Draft:
+    """Measure and plan in a temporary project."""
+    found = _survey(request)
+    wish = Wish(request.goal, request.minutes, jobs)
+    data = _data_values(request, found, folder)
+    with tempfile.TemporaryDirectory() as temporary, _one_thread():
+        project, sample = Path(temporary) / "project", Path(temporary) / "prepared"
+        write_project(project, version=version)
+        set_values(project / "params.yaml", data)
+        counts, classes = _sample(project, found, sample)
+        shape = read_meta(sample).image_shape
+        try:
+            plan = make_plan(
+                project,
+                sample,
+                wish,
+                counts=counts,
+                num_classes=classes,
+                values=math.prod(shape),
+                say=say,
+            )
+        except LatentlabError as error:
+            return _Draft(found, data, shape[-1], None, str(error))
+    return _Draft(found, data, shape[-1], plan)
+
+
+def _survey(request: Request) -> Survey | None:
+    if request.images is None:
+        return None
+    return survey(request.images, size=request.size, channels=request.channels)
+
+
+def _data_values(request: Request, found: Survey | None, folder: Path) -> dict[str, Any]:
+    """The values of the section `data` in params.yaml."""
+    if request.images is None or found is None:
+        given = {"data.size": request.size, "data.channels": request.channels}
+        return {key: value for key, value in given.items() if value is not None}
+    images, root = request.images.resolve(), folder.resolve()
+    inside = images.is_relative_to(root)
+    return {
+        "data.name": "image_folder",
+        "data.folder": images.relative_to(root).as_posix() if inside else str(images),
+        "data.size": int(found.pixels.shape[-1]),
+        "data.channels": int(found.pixels.shape[1]),
+    }
+
+
+def _sample(draft: Path, found: Survey | None, sample: Path) -> tuple[dict[str, int], int]:
+    """Write the images for the measurement. Return images per split, and the classes."""
+    project = load_project(draft)
+    if found is not None:
+        write_sample(found.pixels, found.classes, project.data, sample)
+        return _split_counts(found.count, project.data), found.classes
+    source = load_source(project.data, draft)
+    classes = len(source.classes or ())
+    settings = replace(project.data, name=source.name)
+    pixels = np.asarray(source.train.pixels[:SAMPLED])
+    write_sample(pixels, classes, settings, sample)
+    return _split_counts(len(source.train.pixels), settings), classes
+
+
+def _split_counts(count: int, settings: Any) -> dict[str, int]:
+    import torch
+
+    rows = split_indices(
+        count,
+        None,
+        val_fraction=settings.val_fraction,
+        test_fraction=settings.test_fraction,
+        generator=torch.Generator(),
+    )
+    return {split: len(part) for split, part in rows.items()}
+
+
+def _apply(folder: Path, plan: Plan, values: dict[str, Any]) -> None:
+    """Write the choices into params.yaml and configs/, and the times for `latentlab repro`."""
+    set_values(folder / "params.yaml", values)
+    select(folder, [*plan.models, *plan.tasks])
+    for name in [*plan.models, *([CLASSIFIER] if CLASSIFIER in plan.costs else [])]:
+        set_values(folder / "configs" / f"{name}.yaml", plan.config_values(name))
+    content = {stage: round(seconds, 1) for stage, seconds in plan.budget.seconds.items()}
+    write_atomic(folder / DURATIONS, json.dumps(content).encode())
+
+
+def _found_lines(request: Request, draft: _Draft) -> list[str]:
+    found = draft.found
+    if found is None:
+        return ["data: mnist_5k, 5,000 handwritten digits"]
+    size, channels = draft.size, draft.data["data.channels"]
+    labels = f"{found.classes} classes" if found.classes else "no class folders, so no labels"
+    colour = "grey" if channels == 1 else "colour"
+    lines = [
+        f"{found.count:,} images in {request.images}, {labels}; the shorter side has"
+        f" {found.shorter} pixels (median of {found.sampled} images).",
+        f"The project uses them as {size}×{size} pixels, {colour}. The files are not copied.",
+    ]
+    if request.size is None and size < (usual := useful_size(found.shorter)):
+        lines.append(
+            f"With {usual} pixels, most models do not fit into {request.minutes:g} minutes; --size"
+            f" {usual} uses them all the same."
+        )
+    if found.unreadable:
+        first, why = next(iter(found.unreadable.items()))
+        lines.append(
+            f"{len(found.unreadable)} of {found.sampled} opened files cannot be read, such as"
+            f" {first!r} ({why}). Remove them, or set data.on_unreadable: skip in params.yaml."
+        )
+    return lines
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one CPU thread, as each stage of `latentlab repro` does."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

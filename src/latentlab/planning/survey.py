@@ -1,0 +1,116 @@
+"""Look at a folder of images before a project uses it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from latentlab.data.decoding import format_files, reason, strict_pillow
+from latentlab.data.preprocessing import preprocess_image
+from latentlab.data.sources.folder import folder_classes, list_images, refuse_mixed_folder
+from latentlab.utils.errors import LatentlabError
+
+SAMPLE = 200  # files that are opened
+SIZES = (8, 16, 24, 28, 32, 48, 64)  # pixels; multiples of 4, which suit convolutions
+MIN_IMAGES = 30  # then the test split has six images, which precision and recall need
+GREY = 2  # largest difference of the channels of a grey image, in levels of 0…255
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder contains.
+
+    Attributes:
+        count: number of files, without those that are refused, such as links out of the folder.
+        classes: number of class folders; 0 without labels.
+        shorter: median of the shorter side of the sampled images, pixels.
+        grey: True if all sampled images are grey.
+        sampled: number of files that were opened.
+        unreadable: {file: reason} of sampled files that cannot be read.
+        pixels: uint8 (n, C, size, size), sampled images, as the project will have them.
+    """
+
+    count: int
+    classes: int
+    shorter: int
+    grey: bool
+    sampled: int
+    unreadable: dict[str, str]
+    pixels: np.ndarray
+
+
+def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
+    """Open a sample of the images. None: the size and the channels that suit the sample.
+
+    Raises:
+        LatentlabError: no folder, no images, too few images, images beside class folders.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "missing"
+        raise LatentlabError(
+            f"--images {folder} is {found}. Give a folder of images; sub-folders are classes"
+        )
+    names, _ = list_images(folder)
+    refuse_mixed_folder(folder, names)
+    chosen = names[:: max(1, -(-len(names) // SAMPLE))]
+    sides, greys, problems = _look(folder, chosen)
+    if not sides:
+        first = f" ({format_files(problems)})" if problems else ""
+        raise LatentlabError(
+            f"--images {folder} has no image that can be read{first}. Give a folder of images, such"
+            " as PNG or JPEG files; sub-folders are classes"
+        )
+    readable = round(len(names) * len(sides) / len(chosen))
+    if readable < MIN_IMAGES:
+        first = f" ({len(problems)} cannot be read: {format_files(problems)})" if problems else ""
+        raise LatentlabError(
+            f"--images {folder} has {readable} images{first}. At least {MIN_IMAGES} are needed: a"
+            " fifth of them is the test split. Add images"
+        )
+    shorter, grey = int(statistics.median(sides)), all(greys)
+    size, channels = size or useful_size(shorter), channels or (1 if grey else 3)
+    good = [name for name in chosen if name not in problems]
+    pixels = _read(folder, good, size, channels)
+    _, classes = folder_classes(names)
+    return Survey(
+        len(names), len(classes or ()), shorter, grey, len(chosen), problems, pixels=pixels
+    )
+
+
+def useful_size(shorter: int) -> int:
+    """Return the largest of SIZES that is not above `shorter` pixels; the smallest if all are."""
+    return max((size for size in SIZES if size <= shorter), default=SIZES[0])
+
+
+def _look(folder: Path, names: Sequence[str]) -> tuple[list[int], list[bool], dict[str, str]]:
+    """Return the shorter sides, which images are grey, and {file: reason} of unreadable ones."""
+    from PIL import Image
+
+    sides, greys, problems = [], [], {}
+    with strict_pillow():
+        for name in names:
+            try:
+                with Image.open(folder / name) as image:
+                    side = min(image.size)
+                    colour = preprocess_image(image, min(side, 64), 3).astype(int)
+            except Exception as error:  # Pillow's plugins raise any exception for damaged files
+                problems[name] = reason(error)
+                continue
+            sides.append(side)
+            greys.append(int((colour.max(0) - colour.min(0)).max()) <= GREY)
+    return sides, greys, problems
+
+
+def _read(folder: Path, names: Sequence[str], size: int, channels: int) -> np.ndarray:
+    from PIL import Image
+
+    pixels = np.empty((len(names), channels, size, size), np.uint8)
+    with strict_pillow():
+        for row, name in enumerate(names):
+            with Image.open(folder / name) as image:
+                pixels[row] = preprocess_image(image, size, channels)
+    return pixels

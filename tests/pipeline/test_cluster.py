@@ -1,0 +1,159 @@
+"""Stages as jobs of submitit. Its local executor takes the place of SLURM."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latentlab.config.settings import ClusterSettings
+from latentlab.pipeline.cluster import Cluster, run_stage
+from latentlab.pipeline.graph import changed_stages, read_graph
+from latentlab.pipeline.progress import Progress
+from latentlab.pipeline.scheduler import Scheduler
+from latentlab.utils.errors import LatentlabError
+
+SLOW = "trap 'echo yes > stopped; exit 1' TERM; echo 1 > on; sleep 60 & wait"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Write a pipeline {stage: (command, needed stages)}. A stage writes a file of its name."""
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
+
+    def write(stages):
+        (tmp_path / ".dvc").mkdir()
+        (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+        content = {
+            name: {"cmd": command, "deps": needs, "outs": [name]}
+            for name, (command, needs) in stages.items()
+        }
+        (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": content}))
+        return tmp_path
+
+    return write
+
+
+def wait_for(path) -> None:
+    for _ in range(600):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} does not appear")
+
+
+def processes(text: str) -> list[int]:
+    """The numbers of the processes whose command line contains `text`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text in path.read_bytes().decode(errors="replace"):
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def job(root, stage="a"):
+    cluster = Cluster("local", root / "cluster", minutes=5)
+    return cluster.make_job(stage, root, root / "logs" / f"{stage}.log", {})
+
+
+def ended(job) -> int:
+    for _ in range(600):
+        if (code := job.poll()) is not None:
+            return code
+        time.sleep(0.1)
+    raise AssertionError(job.log.read_text())
+
+
+def test_a_pipeline_runs_as_jobs_in_the_order_of_its_needs(project) -> None:
+    root = project({"a": ("echo 1 > a", []), "b": ("cat a a > b", ["a"]), "c": ("exit 3", ["a"])})
+    graph = read_graph(root)
+    cluster = Cluster("local", root / "cluster")
+    outcome = Scheduler(
+        graph,
+        graph.with_all_users(changed_stages(root)),
+        root=root,
+        jobs=3,
+        devices=[],
+        progress=Progress(3),
+        make_job=cluster.make_job,
+    ).run()
+    assert outcome.ended == ["a", "b"]
+    assert list(outcome.failed) == ["c"]
+    assert (root / "b").read_text() == "1\n1\n"
+    assert changed_stages(root) == {"c"}
+
+
+def test_a_stage_sees_its_threads_but_no_launcher(project, monkeypatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    root = project({"a": ('echo "$OMP_NUM_THREADS $SLURM_NTASKS." > a', [])})
+    cluster = Cluster("local", root / "cluster", cpus=3)
+    running = cluster.make_job("a", root, root / "a.log", {})
+    assert ended(running) == 0
+    assert (root / "a").read_text() == "3 .\n"
+    assert running.has_run()
+    assert not running.is_waiting
+
+
+def test_a_cancelled_job_ends_its_stage(project) -> None:
+    root = project({"a": (SLOW, [])})
+    running = job(root)
+    wait_for(root / "on")
+    running.stop(signal.SIGINT)
+    assert ended(running) == 128 + signal.SIGTERM
+    wait_for(root / "stopped")
+
+
+def test_a_job_that_disappears_is_a_failed_stage_with_a_sentence(project) -> None:
+    root = project({"a": ("echo 1 > on; sleep 60", [])})
+    running = job(root)
+    wait_for(root / "on")
+    for number in processes(str(root / "cluster")):  # as if the machine had failed
+        os.kill(number, signal.SIGKILL)
+    assert ended(running) == 1
+    assert "has ended without a result" in running.tail()
+    assert not running.try_again()
+
+
+def test_a_stage_that_is_asked_to_stop_passes_it_on(project) -> None:
+    root = project({"a": (SLOW, [])})
+    code = f"""
+import sys
+from pathlib import Path
+from latentlab.pipeline.cluster import run_stage
+root = Path({str(root)!r})
+sys.exit(run_stage("a", root, root / "a.log", {{}}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    wait_for(root / "on")
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert (root / "stopped").exists()
+
+
+def test_the_environment_of_the_launcher_is_back_afterwards(project, monkeypatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    root = project({"a": ("echo 1 > a", [])})
+    assert run_stage("a", root, root / "a.log", {}) == 0
+    assert os.environ["SLURM_JOB_ID"] == "7"
+
+
+def test_no_slurm_and_no_submitit_are_errors_in_words(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(LatentlabError, match="finds no `srun`"):
+        Cluster("slurm", tmp_path)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(LatentlabError, match=r"pip install 'latentlab\[cluster\]'"):
+        Cluster("local", tmp_path)
+
+
+@pytest.mark.parametrize("key", ["cpus", "memory_gb", "minutes", "jobs"])
+def test_resources_are_checked(key) -> None:
+    with pytest.raises(LatentlabError, match=rf"hardware.cluster.{key} is 0; it must be ≥ 1"):
+        ClusterSettings(**{key: 0})
