@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import shutil
 import signal
@@ -178,6 +179,35 @@ def tiny(tmp_path_factory) -> ProjectFolder:
             project.stage("evaluate", name)
         project.stage("report")
     return project
+
+
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory) -> Path:
+    """The run folder of a conditional VAE that was not trained: classes are 0 to 9."""
+    from latentlab.config import load_experiment
+    from latentlab.contracts import ClassSampler
+
+    project = ProjectFolder(tmp_path_factory.mktemp("conditional"))
+    spec = {"image_shape": [1, 8, 8], "num_classes": 10}
+    given = {"image_shape": (1, 8, 8), "num_classes": 10}
+    experiment = load_experiment("conditional_vae", given, project.root)
+    assert isinstance(experiment.sampler, ClassSampler)
+    experiment.sampler.fit_classes(torch.arange(100) % 10)
+    folder = project.root / "runs" / "conditional_vae"
+    folder.mkdir(parents=True)
+    torch.save(experiment.model.state_dict(), folder / "weights.pt")
+    torch.save(experiment.sampler.state_dict(), folder / "sampler.pt")
+    description = {
+        "name": "conditional_vae",
+        "data_spec": spec,
+        "data_sha256": "",
+        "classes": [str(digit) for digit in range(10)],
+        "resolved": experiment.resolved,
+        "device": "cpu",
+        "images_seen": 0,
+    }
+    (folder / "experiment.json").write_text(json.dumps(description))
+    return folder
 
 
 @pytest.fixture

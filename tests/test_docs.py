@@ -8,16 +8,23 @@ cluster.
 
 import argparse
 import contextlib
+import json
 import re
 import shutil
+import socket
+import time
 import tomllib
+import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import latentlab
 from latentlab.cli.arguments import parser
 from latentlab.config.project import SECTIONS, load_project
 from latentlab.evaluation.model_card import describe
@@ -108,6 +115,62 @@ def test_the_commands_and_programs_run(clone, capsys):
     assert "beta_vae" in output["latentlab select all"]
     assert "beta_vae" not in (clone.root / "params.yaml").read_text(), "git restored the file"
     assert "torch.Size([16, " in capsys.readouterr().out
+
+
+SERVING = REPO / "docs" / "serving.md"
+
+
+@pytest.fixture
+def server(fork):
+    """`latentlab serve` of the page, on a free port: its process, and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (line,) = (block for block in blocks(SERVING, "bash") if "serve" in block)
+    process = fork.start("bash", "-c", f"exec {line.replace('5001', str(port))}")
+    try:
+        for _ in range(240):
+            assert process.poll() is None, process.stdout.read()
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
+                break
+            time.sleep(0.5)
+        yield process, port
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+@pytest.mark.docs
+def test_the_requests_of_the_page_about_serving_are_answered(server, fork):
+    _, port = server
+    sample, encode, misspelt = (
+        json.loads(
+            re.sub(r"^.*?(?=\{\")", "", run(fork, block.replace("5001", str(port))), flags=re.S)
+        )
+        for block in blocks(SERVING, "bash")
+        if "curl" in block
+    )
+    images = np.array(sample["predictions"])
+    assert images.shape == (4, 1, 8, 8)
+    vae = latentlab.load("vae", project=fork.root)
+    np.testing.assert_allclose(images, vae.sample(4, seed=1).numpy(), atol=1e-5)
+    codes = vae.encode(vae.sample(2)).numpy()
+    np.testing.assert_allclose(np.array(encode["predictions"]), codes, atol=1e-4)
+    assert "no param 'tsak' (did you mean 'task'?)" in misspelt["message"]
+    assert not (fork.root / "mlflow.db").exists(), "MLflow's default store"
+
+
+@pytest.mark.docs
+def test_the_exports_of_the_page_about_serving_are_loaded(fork):
+    for block in blocks(SERVING, "bash"):
+        if "export" in block:
+            run(fork, block)
+    here = latentlab.load("vae", project=fork.root)
+    there = latentlab.load(fork.root / "exported")
+    assert torch.equal(there.sample(2), here.sample(2))
+    assert (fork.root / "exported_programs" / "decode.pt2").is_file()
 
 
 def test_lines_that_are_not_executed_run_in_ci():

@@ -14,8 +14,9 @@ config         YAML or a run folder → an experiment   tracking    the MLflow r
 training       fit one experiment                     inference   use a trained model
 evaluation     measure a trained model
 diagnostics    measurements of some models only       tasks       uses of trained models
-report         the comparison page
-stages         the stages of dvc.yaml                 cli         the `latentlab` command
+report         the comparison page                    export      weights and programs for others
+stages         the stages of dvc.yaml                 pipeline    run the stages side by side
+cli            the `latentlab` command
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from typing import TYPE_CHECKING
 from latentlab.utils.errors import LatentlabError
 
 if TYPE_CHECKING:
+    from latentlab.inference.catalogue import ModelList
     from latentlab.inference.trained import TrainedModel
 
-__all__ = ["LatentlabError", "load"]
+__all__ = ["LatentlabError", "load", "models"]
 __version__ = "0.1.0"
 
 
@@ -44,3 +46,17 @@ def load(
     from latentlab.inference.trained import load_trained
 
     return load_trained(name, project=project, device=device)
+
+
+if TYPE_CHECKING:
+
+    def models(project: str | Path | None = None) -> ModelList:
+        """List the models of a project: every config, with its family, title, and if it is trained.
+
+        The list prints as a table. `project`: as in `load`. Raise LatentlabError outside of a
+        project. (`latentlab.models` is also the package of the model classes.)
+        """
+        ...
+
+else:
+    from latentlab import models

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -403,8 +403,11 @@ class LayerwiseTraining(Protocol):
 class Task(ABC):
     """A downstream task. `tasks/` has one file for each, as dataclasses.
 
-    The fields are the settings, read from configs/tasks/<name>.yaml.
+    The fields are the settings, read from configs/tasks/<name>.yaml. `needs_labels`: the task reads
+    classes; `latentlab init` leaves it out for images without.
     """
+
+    needs_labels: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, context: Any) -> Any:

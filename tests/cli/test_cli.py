@@ -1,5 +1,6 @@
 """The `latentlab` command on trained models: files, seeds, messages and exit codes."""
 
+import os
 import subprocess
 import sys
 
@@ -114,9 +115,17 @@ def test_the_project_and_run_folders_can_be_named(tiny, tmp_path, monkeypatch, c
         ),
         (["sample", "classifier"], "error: classifier has no latent sampler"),
         (["sample", "vae", "--device", "warp"], "error: The device 'warp' cannot be used"),
-        (["sample", "vae", "-o", "runs"], "error: "),
-        (["sample", "vae", "-n", "0"], "must be ≥ 1, got 0"),
-        (["sample", "vae", "--seed", str(2**63)], "--seed: must be in 0 … 2^63 - 1, got 9223372"),
+        (["sample", "vae", "-o", "runs"], "-o/--output: must end in .png, got 'runs'"),
+        (["sample", "vae", "-o", "x.txt"], "-o/--output: must end in .png, got 'x.txt'"),
+        (["encode", "vae", "a.png", "-o", "x.csv"], "must end in .npz, got 'x.csv'"),
+        (["sample", "vae", "-n", "0"], "must be a whole number ≥ 1, got '0'"),
+        (["sample", "vae", "-n", "abc"], "must be a whole number ≥ 1, got 'abc'"),
+        (["sample", "vae", "--seed", str(2**63)], "must be a whole number, 0 to 2^63 - 1, got '92"),
+        (["sample", "vae", "--class", "3"], "error: vae is not class-conditional, so no class can"),
+        (["compress", "vae", "x", "--step", "a"], "--step: must be a number > 0, got 'a'"),
+        (["serve", "vae", "--port", "0"], "--port: must be a port, 1 to 65535, got '0'"),
+        (["init", "params.yaml"], "'params.yaml' is a file: give the name of a folder"),
+        (["smaple", "vae"], "error: unknown command 'smaple': did you mean 'sample'? commands are"),
         (["sample", "vae", "--cout", "3"], "unrecognized arguments: --cout"),
         (["encode", "vae", "absent.png"], "absent.png"),
         (["encode", "vae", "params.yaml"], "params.yaml"),
@@ -149,18 +158,25 @@ def test_a_pickle_in_place_of_weights_is_not_executed(fork, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["init"], ["select"], ["sample"], ["encode"], ["compress"], ["decompress"]]
+    "command", [[], ["init"], ["select"], ["sample"], ["compare"], ["export"], ["serve"], ["check"]]
 )
 def test_help_needs_no_slow_import(repo, command):
+    slow = {"torch", "lightning", "mlflow", "numpy", "matplotlib"}
+    out, modules = in_new_process(repo, [*command, "--help"])
+    assert not slow & modules
+    assert out.startswith("usage: latentlab")
+
+
+def in_new_process(repo, argv):
+    """What a command prints, and the modules that it has imported."""
     code = (
         "import sys\n"
         "from latentlab.cli import main\n"
         "try:\n"
-        f"    main({[*command, '--help']!r})\n"
+        f"    main({[str(a) for a in argv]!r})\n"
         "except SystemExit as stop:\n"
-        "    assert stop.code == 0\n"
-        "slow = {'torch', 'lightning', 'mlflow', 'numpy', 'matplotlib'} & set(sys.modules)\n"
-        "assert not slow, slow\n"
+        "    assert not stop.code, stop.code\n"
+        "print('MODULES', *sys.modules)\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code],
@@ -170,7 +186,93 @@ def test_help_needs_no_slow_import(repo, command):
         timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("usage: latentlab")
+    out, _, modules = ran.stdout.rpartition("MODULES ")
+    return out, set(modules.split())
+
+
+@pytest.mark.parametrize(
+    ("argv", "start"),
+    [
+        (["results"], "model "),
+        (["results", "--json"], "{"),
+        (["results", "--sort", "kid", "--csv"], "model,type,family"),
+        (["select", "vae"], "models: vae"),
+        (["completion", "bash"], "# AUTOMAT"),
+        (["--version"], f"latentlab {latentlab.__version__}"),
+    ],
+)
+def test_commands_that_need_no_torch_do_not_import_it(fork, repo, argv, start):
+    project = ["--project", fork.root] if argv[0] in ("results", "select") else []
+    out, modules = in_new_process(repo, [*argv, *project])
+    assert out.startswith(start)
+    assert not {"torch", "lightning", "mlflow"} & modules
+
+
+def test_the_package_is_the_command(repo):
+    ran = subprocess.run(
+        [sys.executable, "-m", "latentlab", "--version"],
+        env={"PYTHONPATH": str(repo / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout == f"latentlab {latentlab.__version__}\n"
+
+
+def test_a_closed_pipe_is_no_traceback(tiny):
+    """The reader of a pipe leaves before the table is printed, as in `latentlab results | head`."""
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run(
+        [sys.executable, "-m", "latentlab", "results"],
+        cwd=tiny.root,
+        env=tiny.environment(),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
+def test_an_image_of_a_class_that_does_not_exist(run, capsys, conditional):
+    error = fails(run, capsys, "sample", conditional, "--class", "10")
+    assert "The model has no class '10'. Classes are 0 to 9 (0, 1, 2, 3" in error
+
+
+def test_sample_of_classes_has_one_column_for_each(run, conditional, tmp_path):
+    one, two, every = (tmp_path / f"{name}.png" for name in ("one", "two", "every"))
+    run("sample", conditional, "--class", "3", "-n", 4, "-o", one)
+    run("sample", conditional, "--class", "3", "--class", "7", "-n", 6, "-o", two)
+    run("sample", conditional, "--class", "all", "-n", 10, "-o", every)
+    sizes = []
+    for path in (one, two, every):
+        with Image.open(path) as picture:
+            sizes.append(picture.size)
+    assert sizes[0][0] == sizes[0][1], "2 × 2 images"
+    assert sizes[1][0] < sizes[1][1], "2 columns, 3 rows"
+    assert sizes[2][0] > 8 * sizes[2][1], "10 columns, 1 row"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_commands_and_names_of_models(shell, capsys):
+    main(["completion", shell])
+    script = capsys.readouterr().out
+    assert "decompress" in script
+    assert ("configs/*.yaml" in script) == (shell != "tcsh")
+
+
+def test_bash_completes_the_name_of_a_model(run, tmp_path, capsys):
+    run("completion", "bash")
+    (tmp_path / "complete.sh").write_text(capsys.readouterr().out)
+    ran = subprocess.run(
+        ["bash", "-c", f". {tmp_path}/complete.sh; _latentlab_models bet"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout == "beta_vae\n"
 
 
 def test_anomalies_are_sorted_and_compared_with_the_training_images(
@@ -265,7 +367,7 @@ def test_a_damaged_file_and_a_file_of_other_weights_are_errors(fork, tmp_path, d
     call(str(file))
     assert "exists already" in fails(call, capsys, str(file))
     for argv, message in (
-        (["compress", "vae", str(digits[0]), "--step", "0"], "must be > 0, got 0"),
+        (["compress", "vae", str(digits[0]), "--step", "0"], "must be a number > 0, got '0'"),
         (["decompress", str(tmp_path / "absent")], "absent"),
         (["decompress", "/dev/zero"], "/dev/zero is not a regular file"),
     ):

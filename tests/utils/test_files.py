@@ -8,12 +8,19 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from latentlab.utils import files
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.files import disk_errors_reported, fresh_folder, write_atomic, write_json
+from latentlab.utils.files import (
+    disk_errors_reported,
+    fresh_folder,
+    write_arrays,
+    write_atomic,
+    write_json,
+)
 
 
 def contents(folder):
@@ -186,3 +193,16 @@ def test_killed_writer_keeps_the_old_folder_and_leaves_no_lock(project):
     with fresh_folder(project.root / "runs" / "vae") as fresh:
         (fresh / "a").write_text("new")
     assert contents(project.root / "runs") == {"vae/a": b"new"}
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    arrays = {"b": rng.integers(0, 9, (20, 8, 8, 1), np.uint8), "a": np.ones(3, np.float32)}
+    write_arrays(tmp_path / "one.npz", arrays)
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(2e9))
+    write_arrays(tmp_path / "two.npz", dict(reversed(arrays.items())))
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    with np.load(tmp_path / "two.npz", allow_pickle=False) as again:
+        assert set(again) == set(arrays)
+        assert all((again[name] == arrays[name]).all() for name in arrays)

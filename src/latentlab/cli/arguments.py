@@ -6,7 +6,14 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from latentlab.cli import commands
+from latentlab import __version__
+from latentlab.cli import commands, compare, export, images, project, results, values
+
+# for the completion of shells: what shtab calls FILE and DIRECTORY, and a function of completion.py
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
+MODELS = {"bash": "_latentlab_models", "zsh": "_latentlab_models"}
+FAMILIES = ("AE", "VAE", "GAN", "Diffusion")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         " `latentlab repro` trains them.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"latentlab {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(function: Callable[[argparse.Namespace], None], help_: str) -> argparse.ArgumentParser:
@@ -28,72 +36,178 @@ def parser() -> argparse.ArgumentParser:
 
     _add_init(add(commands.init, "write the files of a new project"))
     _add_select(add(commands.select, "choose the models and tasks that `dvc repro` runs"))
+    _add_check(add(project.check, "find what cannot work in the settings, without training"))
     _add_repro(add(commands.repro, "run the stages that changed, side by side"))
-    _add_sample(add(commands.sample, "generate images"))
-    _add_images(add(commands.reconstruct, "encode and decode images"), "reconstructions.png")
-    _add_images(add(commands.encode, "write the codes of images"), "codes.npz")
-    _add_anomalies(add(commands.anomalies, "rank images by reconstruction error"))
-    _add_compress(add(commands.compress, "compress images into one file"))
-    _add_decompress(add(commands.decompress, "read the images of such a file"))
-    _add_project(add(commands.results, "print the table of results"))
+    _add_results(add(results.results, "print the table of results"))
+    _add_compare(add(compare.compare, "print the metrics of some models and their differences"))
+    _add_sample(add(images.sample, "generate images"))
+    _add_images(add(images.reconstruct, "encode and decode images"), "reconstructions.png")
+    _add_images(add(images.encode, "write the codes of images"), "codes.npz")
+    _add_anomalies(add(images.anomalies, "rank images by reconstruction error"))
+    _add_compress(add(images.compress, "compress images into one file"))
+    _add_decompress(add(images.decompress, "read the images of such a file"))
+    _add_export(add(export.export, "write weights or programs, and a model card"))
+    _add_serve(add(project.serve, "answer requests for a model over HTTP"))
     _add_shard(add(commands.shard, "pack a folder of images into tar files"))
+    _add_completion(add(project.completion, "print a completion script for a shell"))
     return parser
 
 
 def _add_init(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("folder", type=Path, metavar="DIR", help="folder of the project")
+    _completed(
+        sub.add_argument(
+            "folder", type=values.folder, metavar="DIR", nargs="?", help="folder of the project"
+        ),
+        FOLDERS,
+    )
+    _completed(
+        sub.add_argument("--images", type=Path, metavar="FOLDER", help="your images; not copied"),
+        FOLDERS,
+    )
+    sub.add_argument("--goal", help="what for; chooses models, tasks and columns (see --list)")
+    sub.add_argument(
+        "--minutes", type=float, metavar="M", help="time for everything; shortens trainings"
+    )
+    sub.add_argument("--size", type=int, metavar="PIXELS", help="of the images (default: theirs)")
+    sub.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour")
+    sub.add_argument("--list", action="store_true", help="print the goals and their models")
 
 
 def _add_select(sub: argparse.ArgumentParser) -> None:
     _add_project(sub)
-    sub.add_argument("names", nargs="+", metavar="NAME", help="models and tasks, or `all`")
+    _completed(
+        sub.add_argument("names", nargs="+", metavar="NAME", help="models and tasks, or `all`"),
+        MODELS,
+    )
+
+
+def _add_check(sub: argparse.ArgumentParser) -> None:
+    _add_project(sub)
+    _completed(
+        sub.add_argument(
+            "names", nargs="*", metavar="NAME", help="models and tasks (default: the listed ones)"
+        ),
+        MODELS,
+    )
 
 
 def _add_repro(sub: argparse.ArgumentParser) -> None:
     _add_project(sub)
     sub.add_argument("targets", nargs="*", metavar="STAGE", help="stages, such as evaluate@vae")
     sub.add_argument(
-        "-j", "--jobs", type=_positive, help="stages at a time (default: GPUs, else CPU cores)"
+        "-j",
+        "--jobs",
+        type=values.positive,
+        help="stages at a time (default: GPUs, else CPU cores)",
     )
+    sub.add_argument(
+        "--executor",
+        choices=("slurm", "local"),
+        help="submit each stage as a job of SLURM; `local` tries this out on one machine",
+    )
+
+
+def _add_results(sub: argparse.ArgumentParser) -> None:
+    _add_project(sub)
+    sub.add_argument("--sort", metavar="KEY", help="a metric, such as fid, or name: the best first")
+    sub.add_argument("--family", choices=FAMILIES, help="only the models of this family")
+    _add_formats(sub, "json", "markdown", "csv")
+
+
+def _add_compare(sub: argparse.ArgumentParser) -> None:
+    _add_project(sub)
+    _completed(
+        sub.add_argument("names", nargs="+", metavar="MODEL", help="two models or more"), MODELS
+    )
+    _add_formats(sub, "json", "markdown", "latex")
+    sub.add_argument(
+        "--no-intervals",
+        action="store_true",
+        help="do not reconstruct the test images: differences without intervals",
+    )
+    _add_device(sub)
 
 
 def _add_sample(sub: argparse.ArgumentParser) -> None:
     _add_model(sub, "samples.png")
-    sub.add_argument("-n", "--count", type=_positive, default=64, help="number of images (64)")
-    sub.add_argument("--columns", type=_positive, help="columns of the grid (default: a square)")
-    sub.add_argument("--seed", type=_seed, default=0, help="seed, 0 to 2^63 - 1 (0)")
+    sub.add_argument(
+        "-n", "--count", type=values.positive, default=64, help="number of images (64)"
+    )
+    sub.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        metavar="CLASS",
+        help="name or index of a class, for class-conditional models; repeat it for several",
+    )
+    sub.add_argument(
+        "--columns", type=values.positive, help="columns of the grid (default: a square)"
+    )
+    sub.add_argument("--seed", type=values.seed, default=0, help="seed, 0 to 2^63 - 1 (0)")
 
 
 def _add_images(sub: argparse.ArgumentParser, output: str) -> None:
     _add_model(sub, output)
-    sub.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
+    _completed(
+        sub.add_argument("images", nargs="+", type=Path, help="image files, or folders of them"),
+        FILES,
+    )
 
 
 def _add_anomalies(sub: argparse.ArgumentParser) -> None:
     _add_images(sub, "anomalies.png")
-    sub.add_argument("-n", "--count", type=_positive, default=16, help="images in the grid (16)")
+    sub.add_argument(
+        "-n", "--count", type=values.positive, default=16, help="images in the grid (16)"
+    )
 
 
 def _add_compress(sub: argparse.ArgumentParser) -> None:
     _add_images(sub, "images.latentz")
     sub.add_argument(
-        "--step", type=_step, help="rounding step of the codes (default: adds 10 %% to the error)"
+        "--step",
+        type=values.step,
+        help="rounding step of the codes (default: adds 10 %% to the error)",
     )
 
 
 def _add_decompress(sub: argparse.ArgumentParser) -> None:
     _add_project(sub)
-    sub.add_argument("file", type=Path, help="file of `latentlab compress`")
+    _completed(sub.add_argument("file", type=Path, help="file of `latentlab compress`"), FILES)
     sub.add_argument("--model", help="path of a run folder (default: the project's, by name)")
     sub.add_argument("-o", "--output", type=Path, default=Path("images"), help="new folder")
     _add_device(sub)
 
 
+def _add_export(sub: argparse.ArgumentParser) -> None:
+    _add_project(sub)
+    _add_name(sub)
+    sub.add_argument(
+        "--format",
+        choices=export.FORMATS,
+        default=export.FORMATS[0],
+        help=f"what to write ({export.FORMATS[0]})",
+    )
+    _completed(
+        sub.add_argument("-o", "--output", type=Path, help="new folder (default: export/MODEL)"),
+        FOLDERS,
+    )
+
+
+def _add_serve(sub: argparse.ArgumentParser) -> None:
+    _add_project(sub)
+    _add_name(sub)
+    sub.add_argument("--port", type=values.port, default=5001, help="port on 127.0.0.1 (5001)")
+
+
 def _add_shard(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("folder", type=Path, help="folder of images; sub-folders are classes")
     sub.add_argument("out", type=Path, help="new folder for the tar files and manifest.json")
-    sub.add_argument("--size", type=_positive, help="resize to SIZE pixels (default: unchanged)")
-    sub.add_argument("--per-shard", type=_positive, default=10_000, help="images per tar (10000)")
+    sub.add_argument(
+        "--size", type=values.positive, help="resize to SIZE pixels (default: unchanged)"
+    )
+    sub.add_argument(
+        "--per-shard", type=values.positive, default=10_000, help="images per tar (10000)"
+    )
     sub.add_argument(
         "--on-unreadable",
         choices=("error", "skip"),
@@ -102,37 +216,50 @@ def _add_shard(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_completion(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+
 def _add_model(sub: argparse.ArgumentParser, output: str) -> None:
     _add_project(sub)
-    sub.add_argument("model", help="name of a config, or path of a run folder")
-    sub.add_argument("-o", "--output", type=Path, default=Path(output), help=f"file ({output})")
+    _add_name(sub)
+    suffix = Path(output).suffix
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=values.output(suffix),
+        default=Path(output),
+        help=f"{suffix} file ({output})",
+    )
     _add_device(sub)
 
 
+def _add_name(sub: argparse.ArgumentParser) -> None:
+    _completed(sub.add_argument("model", help="name of a config, or path of a run folder"), MODELS)
+
+
+def _add_formats(sub: argparse.ArgumentParser, *names: str) -> None:
+    group = sub.add_mutually_exclusive_group()
+    for name in names:
+        group.add_argument(
+            f"--{name}", dest="form", action="store_const", const=name, help=f"print {name}"
+        )
+    sub.set_defaults(form="text")
+
+
 def _add_project(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--project", type=Path, help="folder of params.yaml (default: the nearest)")
+    _completed(
+        sub.add_argument(
+            "--project", type=Path, help="folder of params.yaml (default: the nearest)"
+        ),
+        FOLDERS,
+    )
 
 
 def _add_device(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
 
 
-def _step(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be > 0, got {text}")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"must be in 0 … 2^63 - 1, got {number}")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be ≥ 1, got {number}")
-    return number
+def _completed(action: argparse.Action, how: dict[str, str]) -> None:
+    """Tell shtab how a shell completes the values of an option."""
+    action.complete = how  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +13,20 @@ import torch
 from torch import Tensor
 
 from latentlab.config import EvaluationSettings, allowed_packages, find_root
-from latentlab.config.run_folder import find_run, rebuild
-from latentlab.contracts import Encoder, ImageShape, Model
+from latentlab.config.run_folder import find_run, is_run_folder, rebuild
+from latentlab.contracts import ClassConditionalModel, Encoder, ImageShape, Model
+from latentlab.inference.classes import Classes, class_indices, cycled
+from latentlab.inference.images import ImageInput, as_images
 from latentlab.inference.replicas import Replicas, resolve_devices
 from latentlab.utils.errors import LatentlabError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedModel:
     """One trained model. Images are float32 (N, C, H, W) in [0, 1], codes are (N, D).
 
-    All methods return tensors on the CPU, without gradients.
+    All methods return tensors on the CPU, without gradients. Images can be given as a tensor, a
+    NumPy array, Pillow images or paths: see `latentlab.inference.images.as_images`.
 
     Attributes:
         name: name of the model's config.
@@ -32,6 +37,7 @@ class TrainedModel:
         evaluation: the evaluation settings; latent inversion uses its budget.
         metadata: the content of experiment.json.
         device: cpu, cuda, cuda:1, … or auto for every GPU.
+        classes: classes[label] is the name of a class; None if the names are not known.
     """
 
     name: str
@@ -42,6 +48,18 @@ class TrainedModel:
     evaluation: EvaluationSettings
     metadata: dict[str, Any]
     device: str = "cpu"
+    classes: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        from latentlab.inference.display import one_line
+
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook: title, objective, samples, and the main metrics if measured."""
+        from latentlab.inference.display import html_card
+
+        return html_card(self)
 
     @cached_property
     def replicas(self) -> Replicas:
@@ -52,7 +70,12 @@ class TrainedModel:
     def has_encoder(self) -> bool:
         return isinstance(self.module, Encoder)
 
-    def encode(self, x: Tensor) -> Tensor:
+    @property
+    def is_conditional(self) -> bool:
+        """True if images of a requested class can be sampled."""
+        return isinstance(self.module, ClassConditionalModel) and self.sampler is not None
+
+    def encode(self, x: ImageInput) -> Tensor:
         """Images (N, C, H, W) → codes (N, D).
 
         Without an encoder, codes are found by latent inversion (metrics.inversion) with the budget
@@ -61,7 +84,7 @@ class TrainedModel:
         Raises:
             LatentlabError: images of another shape or range, or a model without codes.
         """
-        x = self._checked(x)
+        x = self.as_images(x)
         if self.has_encoder:
             return self._batched("encode", x)
         from latentlab.metrics.inversion import invert
@@ -92,23 +115,30 @@ class TrainedModel:
             )
         return self._batched("decode", z.to(torch.float32))
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: ImageInput) -> Tensor:
         """Images (N, C, H, W) → features (N, F), the input of the linear probe.
 
         Raises:
             LatentlabError: images of another shape or range.
         """
-        return self._batched("features", self._checked(x))
+        return self._batched("features", self.as_images(x))
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: ImageInput) -> Tensor:
         """Images (N, C, H, W) → decode(encode(x)), (N, C, H, W)."""
         return self.decode(self.encode(x))
 
-    def sample_latents(self, count: int, *, seed: int = 0) -> Tensor:
+    def sample_latents(
+        self, count: int, *, seed: int = 0, classes: Classes | None = None
+    ) -> Tensor:
         """Sample codes (count, D) from the latent sampler. The same seed gives the same codes.
 
+        `classes`: a class or a list of them, by name or index, for a class-conditional model. A
+        list is used in turn: code i gets the class classes[i % len(classes)]. The rest of the codes
+        is the same with other classes. None: classes as frequent as in the training data.
+
         Raises:
-            LatentlabError: `count` < 1, or the model has no sampler.
+            LatentlabError: `count` < 1, the model has no sampler, a class that it does not have, or
+                classes for a model that is not class-conditional.
         """
         if self.sampler is None:
             raise LatentlabError(
@@ -117,30 +147,33 @@ class TrainedModel:
             )
         if count < 1:
             raise LatentlabError(f"The number of codes is {count}. It must be 1 or more.")
+        indices = None if classes is None else self._class_indices(classes)
         generator = torch.Generator().manual_seed(seed)
-        return self.sampler.sample((count, self.module.latent_dim), generator)
+        z = self.sampler.sample((count, self.module.latent_dim), generator)
+        return z if indices is None else self.module.condition(z, cycled(indices, count))
 
-    def sample(self, count: int, *, seed: int = 0) -> Tensor:
+    def sample(self, count: int, *, seed: int = 0, classes: Classes | None = None) -> Tensor:
         """Sample new images (count, C, H, W): decode(sample_latents(count))."""
-        return self.decode(self.sample_latents(count, seed=seed))
+        return self.decode(self.sample_latents(count, seed=seed, classes=classes))
 
-    def _checked(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or tuple(x.shape[1:]) != self.image_shape:
-            raise LatentlabError(
-                f"Images have shape {tuple(x.shape)}. {self.name} needs"
-                f" (N, {', '.join(map(str, self.image_shape))}). Resize the images, or give one"
-                " image as x[None]."
-            )
-        if not x.is_floating_point():
-            raise LatentlabError(
-                f"Images are {x.dtype}. They must be float in [0, 1]. Divide uint8 images by 255."
-            )
-        # so written, NaN fails as well
-        if x.numel() and not (x.min() >= 0 and x.max() <= 1):
-            raise LatentlabError(
-                f"Images have values from {x.min():g} to {x.max():g}. They must be in [0, 1]."
-            )
-        return x.to(torch.float32)
+    def as_images(self, x: ImageInput) -> Tensor:
+        """Return `x` as images (N, C, H, W) of this model.
+
+        Raises:
+            LatentlabError: images of another type, shape or range.
+        """
+        return as_images(x, self.image_shape, name=self.name)
+
+    def _class_indices(self, classes: Classes) -> list[int]:
+        if self.is_conditional:
+            return class_indices(classes, self.module.num_classes, self.classes)
+        from latentlab.inference.catalogue import conditional_models
+
+        listed = ", ".join(conditional_models(self.folder.resolve().parents[1]))
+        raise LatentlabError(
+            f"{self.name} is not class-conditional, so no class can be requested. Leave the class"
+            f" out, or use a class-conditional model{f': {listed}' if listed else ''}."
+        )
 
     def _batched(self, method: str, inputs: Tensor, size: int = 500) -> Tensor:
         return torch.cat(list(self.replicas.map(method, inputs.split(size))))
@@ -151,7 +184,7 @@ def load_trained(
 ) -> TrainedModel:
     """See `latentlab.load`."""
     folder = Path(name)
-    if not (folder / "experiment.json").is_file():
+    if not is_run_folder(folder):
         folder = find_run(str(name), find_root(Path(project) if project else None))
     allow = allowed_packages(Path(project) if project else None)
     experiment, metadata = rebuild(folder, allow=allow)
@@ -172,4 +205,18 @@ def load_trained(
         experiment.project.evaluation,
         metadata,
         device,
+        _class_names(folder, metadata),
     )
+
+
+def _class_names(folder: Path, metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The names of the classes: of experiment.json, else of the prepared data of the project."""
+    if "classes" in metadata:
+        return tuple(metadata["classes"]) if metadata["classes"] else None
+    try:
+        path = folder.resolve().parents[1] / "data" / "prepared" / "meta.json"
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, IndexError):
+        return None
+    same = meta.get("sha256") == metadata.get("data_sha256")
+    return tuple(meta["classes"]) if same and meta.get("classes") else None

@@ -51,6 +51,8 @@ class AnomalyDetection(Task):
     smaller.
     """
 
+    needs_labels = True
+
     hidden: int = 256
     latent_dim: int | None = None
     steps: int = 400

@@ -49,6 +49,8 @@ class Classification(Task):
     falls from `lr` to 0. Each PCA has `pca_components` components, or P / 4 if P / 4 is smaller.
     """
 
+    needs_labels = True
+
     svm_c: float = 100.0
     mlp_hidden: int = 256
     mlp_steps: int = 2000

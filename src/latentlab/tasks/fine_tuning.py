@@ -41,6 +41,8 @@ class FineTuning(Task):
     `steps_from_scratch` batches, because it needs more.
     """
 
+    needs_labels = True
+
     num_labels: int = 1000
     num_repeats: int = 2
     steps: int = 300

@@ -30,6 +30,8 @@ from latentlab.utils.errors import LatentlabError
 class LinearSVM(Task):
     """At most `max_images` training images, selected by the seed; `svm_c` is C · N of the SVM."""
 
+    needs_labels = True
+
     max_images: int = 20_000
     svm_c: float = 100.0
 

@@ -50,6 +50,8 @@ class Pretraining(Task):
     `batch_size`. Adam's learning rate falls to 0 from 1e-3, and from 5e-3 if f is frozen.
     """
 
+    needs_labels = True
+
     num_labels: tuple[int, ...] = (100, 600, 1000, 3000)
     num_repeats: int = 5
     hidden: int = 500

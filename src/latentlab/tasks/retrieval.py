@@ -75,6 +75,8 @@ class Retrieval(Task):
     `noise_std` by Adam; the learning rate falls from `lr` to 0.
     """
 
+    needs_labels = True
+
     num_queries: int = 1000
     database_size: int = 20000
     num_bits: int = 32

@@ -29,8 +29,13 @@ def save_grid(
     width of an image nearest to 64 px. `pad`: the transparent gap in image pixels. Raises
     LatentlabError for another shape, no images, non-finite values, columns or scale < 1, pad < 0.
     """
+    write_atomic(path, grid_png(images, columns=columns, scale=scale, pad=pad))
+
+
+def grid_png(images: Tensor, *, columns: int, scale: int | None = None, pad: int = 1) -> bytes:
+    """Return the PNG of `save_grid`."""
     rows = _rows(_tiles(images), columns)
-    _save_rows_of_tiles(rows, [pad] * len(rows), path, scale=scale, pad=pad)
+    return _png_of_rows(rows, [pad] * len(rows), scale=scale, pad=pad)
 
 
 def save_pairs(
@@ -54,7 +59,7 @@ def save_pairs(
         )
     above, below = _rows(_tiles(originals), columns), _rows(_tiles(reconstructions), columns)
     rows = [row for pair in zip(above, below, strict=True) for row in pair]
-    _save_rows_of_tiles(rows, [3 * pad, pad] * (len(rows) // 2), path, scale=scale, pad=pad)
+    write_atomic(path, _png_of_rows(rows, [3 * pad, pad] * (len(rows) // 2), scale=scale, pad=pad))
 
 
 def save_rows(rows: Tensor, path: Path, *, scale: int | None = None, pad: int = 1) -> None:
@@ -90,10 +95,8 @@ def _rows(tiles: np.ndarray, columns: int) -> list[np.ndarray]:
     return [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
 
 
-def _save_rows_of_tiles(
-    rows: list[np.ndarray], gaps: list[int], path: Path, *, scale: int | None, pad: int
-) -> None:
-    """Save rows of tiles (k, H, W, C) on a transparent canvas, `gaps[i]` pixels above row i."""
+def _png_of_rows(rows: list[np.ndarray], gaps: list[int], *, scale: int | None, pad: int) -> bytes:
+    """Draw rows of tiles (k, H, W, C) on a transparent canvas, `gaps[i]` pixels above row i."""
     height, width, channels = rows[0].shape[1:]
     if scale is None:
         scale = max(1, round(TILE / width))
@@ -112,7 +115,7 @@ def _save_rows_of_tiles(
             canvas[top : top + height, left : left + width, :channels] = tile
             canvas[top : top + height, left : left + width, channels] = 255
         top += height
-    write_atomic(path, _png(canvas.repeat(scale, 0).repeat(scale, 1)))
+    return _png(canvas.repeat(scale, 0).repeat(scale, 1))
 
 
 def _png(pixels: np.ndarray) -> bytes:

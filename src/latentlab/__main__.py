@@ -1,0 +1,5 @@
+"""`python -m latentlab` is the same as `latentlab`."""
+
+from latentlab.cli import main
+
+main()
