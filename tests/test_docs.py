@@ -142,13 +142,16 @@ def server(fork):
         process.stdout.close()
 
 
+def quiet(block, port):
+    """For the port, without curl's progress, which would stand between the lines of the answer."""
+    return block.replace("curl ", "curl -sS ").replace("5001", str(port))
+
+
 @pytest.mark.docs
 def test_the_requests_of_the_page_about_serving_are_answered(server, fork):
     _, port = server
     sample, encode, misspelt = (
-        json.loads(
-            re.sub(r"^.*?(?=\{\")", "", run(fork, block.replace("5001", str(port))), flags=re.S)
-        )
+        json.loads(re.sub(r"^.*?(?=\{\")", "", run(fork, quiet(block, port)), flags=re.S))
         for block in blocks(SERVING, "bash")
         if "curl" in block
     )

@@ -1,7 +1,8 @@
 """The `latentlab` command: start a project, choose what it trains, use the trained models.
 
 arguments   commands and options                   values    the values that options accept
-commands    init, select, repro, shard             project   check, serve, completion
+commands    init, select, shard                    project   check, serve, completion
+repro       repro, and the page meanwhile          start     the lines after init
 images      sample, reconstruct, encode, …         results   the table of results
 compare     two models or more, side by side       export    weights, programs, a model card
 output      errors in one line

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from latentlab import __version__
-from latentlab.cli import commands, compare, export, images, project, results, values
+from latentlab.cli import commands, compare, export, images, project, repro, results, values
 
 # for the completion of shells: what shtab calls FILE and DIRECTORY, and a function of completion.py
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _add_init(add(commands.init, "write the files of a new project"))
     _add_select(add(commands.select, "choose the models and tasks that `dvc repro` runs"))
     _add_check(add(project.check, "find what cannot work in the settings, without training"))
-    _add_repro(add(commands.repro, "run the stages that changed, side by side"))
+    _add_repro(add(repro.repro, "run the stages that changed, side by side"))
     _add_results(add(results.results, "print the table of results"))
     _add_compare(add(compare.compare, "print the metrics of some models and their differences"))
     _add_sample(add(images.sample, "generate images"))
@@ -100,6 +100,7 @@ def _add_repro(sub: argparse.ArgumentParser) -> None:
         type=values.positive,
         help="stages at a time (default: GPUs, else CPU cores)",
     )
+    sub.add_argument("--open", action="store_true", help="show the page in the browser")
     sub.add_argument(
         "--executor",
         choices=("slurm", "local"),

@@ -41,7 +41,6 @@ PRELOADED = (  # nothing that DVC watches: each stage has to read latentlab's ow
     *("PIL.Image", "PIL.PngImagePlugin", "jsonargparse", "omegaconf", "attrs", "ruamel.yaml"),
     *("mlflow", "mlflow.pyfunc", "mlflow.models", "mlflow.types", "mlflow.tracking.client"),
     *("mlflow.store.tracking.sqlalchemy_store", "sqlalchemy.dialects.sqlite", "alembic.command"),
-    *("sklearn.manifold", "sklearn.decomposition", "sklearn.datasets", "scipy.optimize"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
 NO_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow would start one

@@ -1,0 +1,42 @@
+"""The report page while a pipeline runs."""
+
+import webbrowser
+
+import pytest
+
+from latentlab.cli.repro import Page
+from latentlab.config import load_project
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The addresses that were shown in the browser."""
+    addresses = []
+    monkeypatch.setattr(webbrowser, "open", addresses.append)
+    return addresses
+
+
+def test_the_page_is_opened_once_after_the_first_evaluation(fork, opened) -> None:
+    path = fork.root / "reports" / "index.html"
+    path.unlink()
+    page = Page(load_project(fork.root), to_open=True)
+    page.update("train@linear_ae", set())
+    assert not path.exists()
+    page.update("evaluate@linear_ae", {"evaluate@vae", "evaluate@dcgan", "report"})
+    assert "linear_ae" in path.read_text()
+    page.update("evaluate@vae", {"evaluate@dcgan", "report"})
+    assert opened == [path.as_uri()]
+
+
+def test_the_page_is_not_opened_unless_wanted(fork, opened) -> None:
+    Page(load_project(fork.root), to_open=False).open()
+    assert opened == []
+
+
+def test_results_that_cannot_be_read_leave_the_old_page(fork, opened) -> None:
+    path = fork.root / "reports" / "index.html"
+    before = path.read_bytes()
+    (fork.root / "results" / "vae" / "card.json").write_text("{")
+    Page(load_project(fork.root), to_open=True).update("evaluate@vae", set())
+    assert path.read_bytes() == before
+    assert opened == []
