@@ -108,12 +108,13 @@ def test_read_only_folder(fork, tmpfs, capsys, monkeypatch):
     assert exit_code(lambda: fork.stage("report")) == 2
     assert "results.csv cannot be written (Read-only file system)" in capsys.readouterr().err
     monkeypatch.chdir(fork.root)
-    for command in (["sample", "vae"], ["encode", "vae", str(fork.root / "x.png")]):
+    encode = ["encode", "vae", str(fork.root / "x.png")]
+    for command, name in ((["sample", "vae"], "out.png"), (encode, "out.npz")):
         Image.new("L", (8, 8)).save(fork.root / "x.png")
         with pytest.raises(SystemExit) as stopped:
-            main([*command, "-o", str(reports / "out")])
+            main([*command, "-o", str(reports / name)])
         assert stopped.value.code == 2
-        assert "out cannot be written (Read-only file system)" in capsys.readouterr().err
+        assert f"{name} cannot be written (Read-only file system)" in capsys.readouterr().err
     assert files(reports) == {"index.html": b"old"}
 
 
@@ -341,7 +342,7 @@ def test_ctrl_c_in_the_command_line_exits_with_130(monkeypatch):
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_old_python_is_reported(tmp_path):
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", "install.py"):
         shutil.copy(REPO / name, tmp_path)
     old = tmp_path / "python3"
     old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.1 && exit\nexit 1\n')
