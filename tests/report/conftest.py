@@ -209,6 +209,7 @@ def project_of():
         return SimpleNamespace(
             root=root,
             seed=7,
+            goal=None,
             data=SimpleNamespace(name="digits"),
             models=dict.fromkeys(models, "x"),
             tasks={name: {} for name in tasks},

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -51,6 +52,17 @@ def test_a_goal_has_only_columns_that_the_table_has(root, read, edit_json):
     compress = next(each for each in presets_of(comparison) if each["name"] == "Compress")
     assert "likelihood/elbo_nats" not in compress["keys"]
     assert compress["sort"] == "latent_dim"
+
+
+def test_the_goal_of_the_project_comes_first(root, read):
+    comparison = read(root)
+    usual = [each["name"] for each in presets_of(comparison)]
+    assert usual[0] == "Overview"
+    first, *others = presets_of(replace(comparison, goal="reconstruct"))
+    assert (first["name"], first["keys"][:2]) == ("Reconstruct", ["reconstruction_mse", "psnr_db"])
+    assert [each["name"] for each in others] == [name for name in usual if name != "Reconstruct"]
+    names = [each["name"] for each in presets_of(replace(comparison, goal="anomalies"))]
+    assert names == ["Anomalies", *usual]
 
 
 def test_a_map_keeps_its_positions_and_range(root, read):

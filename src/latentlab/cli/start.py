@@ -12,7 +12,7 @@ from pathlib import Path
 def next_steps(folder: Path) -> str:
     """Return what to type after `latentlab init`."""
     place = shlex.quote(str(folder))
-    return f"To train and compare the models:\n  cd {place}\n  latentlab repro"
+    return f"To train and compare the models:\n  cd {place}\n  latentlab repro --open"
 
 
 @contextmanager

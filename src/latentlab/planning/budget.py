@@ -9,7 +9,7 @@ from latentlab.planning.probe import Cost
 
 LEAST = 1 / 3  # of the budget of a config: a shorter training says little about a model
 LEAST_CLASSIFIER = 0.2  # of the budget of the classifier
-PACKED = 0.85  # of the places of `jobs` that are busy; the last stage runs alone
+PACKED = 0.7  # stages side by side slow each other down, and the last one runs alone
 START = 4.0  # seconds: the start of a stage, DVC included
 MEASURE = 4.0  # seconds: all metrics of 1,000 small images, without the model itself
 TASKS = {"gan_1d": 5.0, "dimensionality_reduction": 16.0, "retrieval": 10.0}  # seconds, mnist_5k

@@ -49,7 +49,7 @@ class Comparison:
     """The content of the page. `dataset`: the dataset card. `folder`: results/.
 
     `rows`: the models in the order of the project, then the baselines. `pending`: models and tasks
-    of the project without results.
+    of the project without results. `goal`: a key of config.goals.GOALS, or None.
     """
 
     models: list[ModelResults]
@@ -60,6 +60,7 @@ class Comparison:
     data: str = ""
     tasks: list[StoredResult] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
+    goal: str | None = None
     rows: list[Row] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ def read_comparison(project: Any, *, outdated: Collection[str] | None = None) ->
             if name not in pending
         ],
         pending=pending,
+        goal=project.goal,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from latentlab.config.goals import GOALS
 from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
 from latentlab.report.pictures import Arrays, Pictures, picture, read_arrays, sprites_of
@@ -59,10 +60,15 @@ def columns_of(comparison: Comparison) -> list[Metric]:
 
 
 def presets_of(comparison: Comparison) -> list[View]:
-    """Goals with their columns, and the column that the table is sorted by."""
+    """Goals with their columns, and the column that the table is sorted by.
+
+    The page starts with the first one: the goal of the project, if it has one.
+    """
     have = {metric.key for metric in columns_of(comparison)}
+    own = comparison.goal
+    first = {own.capitalize(): GOALS[own].columns} if own in GOALS else {}
     presets = []
-    for name, keys in PRESETS.items():
+    for name, keys in {**first, **PRESETS, **first}.items():
         shown = [key for key in keys if key in have]
         presets.append({"name": name, "keys": shown, "sort": "" if name in UNSORTED else shown[0]})
     return presets
