@@ -15,6 +15,7 @@ training       fit one experiment                     inference   use a trained 
 evaluation     measure a trained model
 diagnostics    measurements of some models only       tasks       uses of trained models
 report         the comparison page                    export      weights and programs for others
+planning       what `latentlab init` chooses, from measured costs
 stages         the stages of dvc.yaml                 pipeline    run the stages side by side
 cli            the `latentlab` command
 """

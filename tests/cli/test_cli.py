@@ -379,7 +379,7 @@ def test_init_writes_a_project_and_select_chooses_what_it_runs(tmp_path, monkeyp
     main(["init", "new/project"])
     said = capsys.readouterr().out
     assert said.startswith("new project in new/project. To train")
-    assert said.endswith(":\n  cd new/project\n  latentlab repro\n")
+    assert said.endswith(":\n  cd new/project\n  latentlab repro --open\n")
     project = load_project(tmp_path / "new" / "project")
     assert project.models["vae"] == "configs/vae.yaml"
     assert "exists already" in fails(lambda *a: main(a), capsys, "init", "new/project")

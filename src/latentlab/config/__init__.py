@@ -9,6 +9,8 @@ template     `latentlab init`: the files of a new project
 model_contract   a model without a member of contracts.Model is refused before training
 parser       class names and arguments → objects, by jsonargparse
 allowed, keys, model_size   which classes may be named, which keys exist, what fits into memory
+goals        what a project is for: models, tasks, columns of the page
+yaml_edit    change values of a YAML file and keep its comments
 yaml_files   YAML, read strictly: no key twice, no tags, no aliases
 """
 
