@@ -199,12 +199,17 @@ def test_damaged_experiment_json_raises(tiny, tmp_path, content):
 # --- results and the page ---
 
 
-def results_of(project):
-    models = dict.fromkeys(MODELS, "x")
+def read_listed(root, models):
+    """The comparison of a project at `root` that lists `models`."""
     data = SimpleNamespace(name="digits")
     return read_comparison(
-        SimpleNamespace(root=project.root, seed=0, data=data, models=models, tasks={})
+        SimpleNamespace(root=root, seed=0, goal=None, data=data, models=models, tasks={})
     )
+
+
+def results_of(project):
+    models = dict.fromkeys(MODELS, "x")
+    return read_listed(project.root, models)
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "card.json", "cost.json"])
@@ -263,10 +268,7 @@ def test_names_are_escaped_on_the_page(fork):
     reference |= {"classes": [HTML, "a\nb", 'q"uote', "é🙂"], "data": HTML, "features": None}
     (root / "reference" / "card.json").write_text(json.dumps(reference))
     models = {name: "x", "dcgan": "x"}
-    data = SimpleNamespace(name="digits")
-    shown = render_page(
-        read_comparison(SimpleNamespace(root=fork.root, seed=0, data=data, models=models, tasks={}))
-    )
+    shown = render_page(read_listed(fork.root, models))
     assert "<img src=x" not in shown
     assert shown.count("<script") == 3, "two of them are JSON, which is not run"
     assert shown.count(str(escape(HTML))) > 10
@@ -281,11 +283,8 @@ def test_csv_cells_are_no_formulas(fork):
     (root / "=cmd|' -C calc'!A0" / "card.json").write_text(
         json.dumps(card | {"family": "+1+1", "features": None})
     )
-    data = SimpleNamespace(name="digits")
     models = {"=cmd|' -C calc'!A0": "x"}
-    text = comparison_csv(
-        read_comparison(SimpleNamespace(root=fork.root, seed=0, data=data, models=models, tasks={}))
-    )
+    text = comparison_csv(read_listed(fork.root, models))
     rows = list(csv.DictReader(text.splitlines()))
     assert rows[0]["model"] == "'=cmd|' -C calc'!A0"
     assert rows[0]["family"] == "'+1+1"

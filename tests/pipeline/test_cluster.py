@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from latentlab.config.settings import ClusterSettings
 from latentlab.pipeline.cluster import Cluster, run_stage
@@ -18,24 +17,6 @@ from latentlab.pipeline.scheduler import Scheduler
 from latentlab.utils.errors import LatentlabError
 
 SLOW = "trap 'echo yes > stopped; exit 1' TERM; echo 1 > on; sleep 60 & wait"
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Write a pipeline {stage: (command, needed stages)}. A stage writes a file of its name."""
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "true")
-
-    def write(stages):
-        (tmp_path / ".dvc").mkdir()
-        (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
-        content = {
-            name: {"cmd": command, "deps": needs, "outs": [name]}
-            for name, (command, needs) in stages.items()
-        }
-        (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": content}))
-        return tmp_path
-
-    return write
 
 
 def wait_for(path) -> None:
@@ -71,8 +52,8 @@ def ended(job) -> int:
     raise AssertionError(job.log.read_text())
 
 
-def test_a_pipeline_runs_as_jobs_in_the_order_of_its_needs(project) -> None:
-    root = project({"a": ("echo 1 > a", []), "b": ("cat a a > b", ["a"]), "c": ("exit 3", ["a"])})
+def test_a_pipeline_runs_as_jobs_in_the_order_of_its_needs(pipeline) -> None:
+    root = pipeline({"a": ("echo 1 > a", []), "b": ("cat a a > b", ["a"]), "c": ("exit 3", ["a"])})
     graph = read_graph(root)
     cluster = Cluster("local", root / "cluster")
     outcome = Scheduler(
@@ -90,9 +71,9 @@ def test_a_pipeline_runs_as_jobs_in_the_order_of_its_needs(project) -> None:
     assert changed_stages(root) == {"c"}
 
 
-def test_a_stage_sees_its_threads_but_no_launcher(project, monkeypatch) -> None:
+def test_a_stage_sees_its_threads_but_no_launcher(pipeline, monkeypatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    root = project({"a": ('echo "$OMP_NUM_THREADS $SLURM_NTASKS." > a', [])})
+    root = pipeline({"a": ('echo "$OMP_NUM_THREADS $SLURM_NTASKS." > a', [])})
     cluster = Cluster("local", root / "cluster", cpus=3)
     running = cluster.make_job("a", root, root / "a.log", {})
     assert ended(running) == 0
@@ -101,8 +82,8 @@ def test_a_stage_sees_its_threads_but_no_launcher(project, monkeypatch) -> None:
     assert not running.is_waiting
 
 
-def test_a_cancelled_job_ends_its_stage(project) -> None:
-    root = project({"a": (SLOW, [])})
+def test_a_cancelled_job_ends_its_stage(pipeline) -> None:
+    root = pipeline({"a": (SLOW, [])})
     running = job(root)
     wait_for(root / "on")
     running.stop(signal.SIGINT)
@@ -110,8 +91,8 @@ def test_a_cancelled_job_ends_its_stage(project) -> None:
     wait_for(root / "stopped")
 
 
-def test_a_job_that_disappears_is_a_failed_stage_with_a_sentence(project) -> None:
-    root = project({"a": ("echo 1 > on; sleep 60", [])})
+def test_a_job_that_disappears_is_a_failed_stage_with_a_sentence(pipeline) -> None:
+    root = pipeline({"a": ("echo 1 > on; sleep 60", [])})
     running = job(root)
     wait_for(root / "on")
     for number in processes(str(root / "cluster")):  # as if the machine had failed
@@ -121,8 +102,8 @@ def test_a_job_that_disappears_is_a_failed_stage_with_a_sentence(project) -> Non
     assert not running.try_again()
 
 
-def test_a_stage_that_is_asked_to_stop_passes_it_on(project) -> None:
-    root = project({"a": (SLOW, [])})
+def test_a_stage_that_is_asked_to_stop_passes_it_on(pipeline) -> None:
+    root = pipeline({"a": (SLOW, [])})
     code = f"""
 import sys
 from pathlib import Path
@@ -137,9 +118,9 @@ sys.exit(run_stage("a", root, root / "a.log", {{}}))
     assert (root / "stopped").exists()
 
 
-def test_the_environment_of_the_launcher_is_back_afterwards(project, monkeypatch) -> None:
+def test_the_environment_of_the_launcher_is_back_afterwards(pipeline, monkeypatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    root = project({"a": ("echo 1 > a", [])})
+    root = pipeline({"a": ("echo 1 > a", [])})
     assert run_stage("a", root, root / "a.log", {}) == 0
     assert os.environ["SLURM_JOB_ID"] == "7"
 

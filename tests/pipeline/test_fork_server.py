@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from latentlab.pipeline.fork_server import PRELOADED, job_variables
+from latentlab.pipeline.fork_server import PRELOADED
+from latentlab.pipeline.forking import job_variables
 from latentlab.utils.fork_client import ADDRESS
 
 STARTED: list[subprocess.Popen[str]] = []
@@ -213,6 +214,6 @@ def test_nothing_that_dvc_watches_is_preloaded() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = {name for name in done.stdout.split() if name.startswith("latentlab.")}
     folders = {name.split(".")[1] for name in names - {"latentlab.models"}}  # models() only
-    assert folders <= {"utils", "tracking", "pipeline"}
+    assert folders <= {"utils", "pipeline"}
     watched = (Path(__file__).parents[2] / "dvc.yaml").read_text()
     assert not any(f"src/latentlab/{folder}" in watched for folder in folders)

@@ -74,7 +74,7 @@ def _places(args: argparse.Namespace, project: Project) -> Iterator[dict[str, An
         cluster = Cluster(args.executor, project.root / ".checkpoints" / "cluster", **wanted)
         yield {"jobs": jobs, "devices": [], "variables": {}, "make_job": cluster.make_job}
         return
-    from latentlab.pipeline.fork_server import job_variables
+    from latentlab.pipeline.forking import job_variables
 
     devices = [] if project.hardware.accelerator == "cpu" else gpu_numbers()
     with job_variables(gpus=bool(devices)) as variables:

@@ -3,6 +3,7 @@
 graph      the stages, what each one needs, what has changed (asked of the command `dvc`)
 scheduler  starts a stage when all stages that it needs have ended
 job        one stage: a process `dvc repro --single-item STAGE`
+forking    starts a process that has imported what stages need; fork_server: that process
 cluster    one stage: a job of SLURM, through submitit
 progress   what is printed meanwhile
 """

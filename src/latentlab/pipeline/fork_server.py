@@ -1,9 +1,10 @@
 """A process that has imported what stages need, and forks a child for each of them.
 
-The server imports torch, Lightning, MLflow and all stages once. It starts no thread and does not
-touch a GPU, so a forked child is in the state of a process that has imported the same modules.
-A child gets the arguments, the working directory, the environment and the standard streams of the
-process that asked for it (utils.fork_client), and a session of its own.
+The server imports torch, Lightning, MLflow and other packages once, but nothing that DVC watches.
+It starts no thread and does not touch a GPU, so a forked child is in the state of a process that
+has imported the same modules. A child gets the arguments, the working directory, the environment
+and the standard streams of the process that asked for it (utils.fork_client), and a session of its
+own.
 
 If a client is killed, the server kills its child. If the server is killed, the clients kill their
 children. After SIGTERM, or when the process that started it exits, the server forks no more, and
@@ -20,30 +21,23 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 
-from latentlab.pipeline.job import environment
-from latentlab.pipeline.scheduler import threads
-from latentlab.tracking.store import ENVIRONMENT
-from latentlab.utils.fork_client import ADDRESS, PACKAGE, SIGNALS, THREADS
+from latentlab.utils.fork_client import PACKAGE, SIGNALS, THREADS
 
 COMMANDS = {"stages": "latentlab.stages.__main__", "tracking": "latentlab.tracking.__main__"}
-PRELOADED = (  # nothing that DVC watches: each stage has to read latentlab's own files
+PRELOADED = (  # not latentlab's own files: each stage has to read them anew
     *("PIL.Image", "PIL.PngImagePlugin", "jsonargparse", "omegaconf", "attrs", "ruamel.yaml"),
     *("mlflow", "mlflow.pyfunc", "mlflow.models", "mlflow.types", "mlflow.tracking.client"),
     *("mlflow.store.tracking.sqlalchemy_store", "sqlalchemy.dialects.sqlite", "alembic.command"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg"),
 )
-NO_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow would start one
 MAX_REQUEST = 2**20
 WAKE, PARENT = -1, -2  # marks of the pipe into which signals write, and of stdin
 
@@ -67,41 +61,6 @@ class Request:
         """True if a child of this process can run the command as the client would."""
         same_threads = self.environment.get(THREADS) == os.environ.get(THREADS)
         return same_threads and self.package == PACKAGE and self.command in COMMANDS
-
-
-@contextlib.contextmanager
-def job_variables(*, gpus: bool) -> Iterator[dict[str, str]]:
-    """Start a fork server; return the environment variables of the jobs that may use it.
-
-    Without fork (Windows), where fork is not safe (macOS), and with GPUs there is no server: each
-    stage is then a process of its own.
-    """
-    variables = threads()
-    if gpus or sys.platform != "linux":
-        yield variables
-        return
-    with TemporaryDirectory(prefix="latentlab-") as folder:  # only this user may enter it
-        address = str(Path(folder) / "socket")
-        with _start(address, variables) as server:  # the block ends with server.wait()
-            try:
-                yield {**variables, ADDRESS: address}
-            finally:
-                server.terminate()
-
-
-def _start(address: str, variables: dict[str, str]) -> subprocess.Popen[bytes]:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen(64)  # clients wait here while the server imports
-        number = listener.fileno()
-        return subprocess.Popen(
-            [sys.executable, "-m", "latentlab.pipeline.fork_server", str(number)],
-            env=environment({**ENVIRONMENT, **NO_THREAD, **variables}),
-            stdin=subprocess.PIPE,  # it is closed when this process exits, also if it is killed
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=[number],
-        )
 
 
 def main() -> None:
@@ -138,7 +97,8 @@ class Server:
         while self.children or not self.stopping:
             events = self.selector.select(0 if self.to_import and not self.stopping else None)
             if not events and self.to_import:
-                import_module(self.to_import.pop(0))
+                with contextlib.suppress(ImportError):  # only to save time: a stage reports it
+                    import_module(self.to_import.pop(0))
             for key, _ in events:
                 if key.data is None:
                     if not self.stopping and (request := self._accept()):
