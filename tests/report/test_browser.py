@@ -156,7 +156,7 @@ def test_equal_values_and_overlapping_intervals_are_ties(visit, written, root, r
 
 def test_a_goal_chooses_columns_and_order(visit, small):
     page = visit(small)
-    page.locator('[data-preset="Represent"]').click()
+    page.locator('[data-preset="Features"]').click()
     assert columns(page)[:2] == ["title", "probe_accuracy"]
     assert "fid" not in columns(page)
     assert names(page)[0] == "dcgan"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from latentlab.config.goals import GOALS
 from latentlab.report.pictures import Pictures
 from latentlab.report.view import curves_of, presets_of, view_of
 from latentlab.utils.files import write_arrays
@@ -61,8 +62,12 @@ def test_the_goal_of_the_project_comes_first(root, read):
     first, *others = presets_of(replace(comparison, goal="reconstruct"))
     assert (first["name"], first["keys"][:2]) == ("Reconstruct", ["reconstruction_mse", "psnr_db"])
     assert [each["name"] for each in others] == [name for name in usual if name != "Reconstruct"]
-    names = [each["name"] for each in presets_of(replace(comparison, goal="anomalies"))]
-    assert names == ["Anomalies", *usual]
+
+
+def test_each_goal_is_a_choice_of_columns(root, read):
+    shown = {each["name"]: each["keys"] for each in presets_of(read(root))}
+    assert set(shown) == {"Overview", *(name.capitalize() for name in GOALS), "Cost"}
+    assert shown["Generate"] == list(GOALS["generate"].columns)
 
 
 def test_a_map_keeps_its_positions_and_range(root, read):

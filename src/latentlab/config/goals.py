@@ -1,6 +1,6 @@
 """What somebody can want from images, and the models, tasks and metrics that serve it.
 
-`latentlab init --goal` chooses by this list. The report page may show the columns of a goal first.
+`latentlab init --goal` chooses by this list. The report page has a choice of columns for each goal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GOALS = {
             "style_gan": "the sharpest samples; slow",
             "ddpm": "diffusion; slow",
         },
-        ("fid", "kid", "precision", "recall", "density"),
+        ("fid", "kid", "precision", "recall", "coverage"),
     ),
     "reconstruct": Goal(
         "a small code, and the image again from the code",
@@ -94,7 +94,7 @@ GOALS = {
             "vq_vae": "a grid of discrete codes",
             "deep_ae": "many layers, a code of 30 numbers",
         },
-        ("reconstruction_mse", "psnr_db", "ssim", "latent_dim"),
+        ("latent_dim", "reconstruction_mse", "psnr_db", "ssim", "likelihood/elbo_nats"),
         tasks=("compression",),
     ),
 }

@@ -21,10 +21,7 @@ MAX_POINTS = 60  # of one curve
 MAP_STEPS = 999  # a position on a map is a whole number from 0 to this
 PRESETS = {  # name → columns, the first decides the order
     "Overview": ("fid", "recall", "reconstruction_mse", "probe_accuracy", "train_seconds"),
-    "Generate": ("fid", "kid", "precision", "recall", "coverage"),
-    "Reconstruct": ("reconstruction_mse", "psnr_db", "ssim", "classifier_accuracy", "latent_dim"),
-    "Represent": ("probe_accuracy", "classifier_accuracy", "latent_dim", "num_parameters"),
-    "Compress": ("latent_dim", "reconstruction_mse", "psnr_db", "ssim", "likelihood/elbo_nats"),
+    **{name.capitalize(): goal.columns for name, goal in GOALS.items()},
     "Cost": ("train_seconds", "images_per_second", "num_parameters", "peak_memory_mb"),
 }
 UNSORTED = {"Overview"}  # presets that keep the order of the project
@@ -65,11 +62,10 @@ def presets_of(comparison: Comparison) -> list[View]:
     The page starts with the first one: the goal of the project, if it has one.
     """
     have = {metric.key for metric in columns_of(comparison)}
-    own = comparison.goal
-    first = {own.capitalize(): GOALS[own].columns} if own in GOALS else {}
+    first = (comparison.goal or "").capitalize()
     presets = []
-    for name, keys in {**first, **PRESETS, **first}.items():
-        shown = [key for key in keys if key in have]
+    for name in sorted(PRESETS, key=lambda name: name != first):  # stable: the others keep order
+        shown = [key for key in PRESETS[name] if key in have]
         presets.append({"name": name, "keys": shown, "sort": "" if name in UNSORTED else shown[0]})
     return presets
 
