@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KILLS ?= 100
+MODEL ?= vae
 CASES ?= 20000
 FLOOR_TESTS := tests/test_configs.py tests/config tests/data tests/inference tests/losses \
   tests/metrics tests/models tests/tracking tests/training tests/visualization
@@ -14,7 +15,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro zoo test check format ui bench results evidence fuzz floors lock clean soak docs
+.PHONY: help setup repro zoo test check format ui bench ais results evidence fuzz floors lock clean soak docs
+.PHONY: edits mutants
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -69,11 +71,24 @@ soak: $(READY) ## kill trainings 100 times (KILLS=n); no result may change
 results: $(READY) ## run the pipeline with three seeds, in .bench: the tables of docs/results.md
 	python bench/results.py
 
+ais: $(READY) ## log p(x) of MODEL=vae (or an IWAE) by annealed importance sampling: half a minute
+	python bench/ais.py $(MODEL)
+
 evidence: $(READY) ## check the metrics: noise, spread over sample seeds, ranks on full MNIST
 	python bench/evidence.py
 
 fuzz: $(READY) ## random input: 20,000 cases for each reader (CASES=n), 1,000 for each test of configs
 	LATENTLAB_FUZZ=$(CASES) python -m pytest tests/fuzz
+
+edits: $(READY) ## break the code in the ways of tests/wrong_edits.yaml: tests must notice each
+	python tests/wrong_edits.py
+
+mutants: $(READY) $(VENV)/mutants ## mutation tests of the mathematics, hours; FILES="losses metrics/kid.py": of a part
+	python tests/mutants.py $(FILES)
+
+$(VENV)/mutants:
+	$(BIN)/python -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0 || { rm -rf $@; false; }
 
 floors: $(READY) ## run a part of the tests with the lowest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv

@@ -53,8 +53,7 @@ def main() -> None:
 
 def variant(first: Path, model: str, key: str, value: Any) -> Path:
     """Create a project folder with `value` at `key` of the model's config. Train nothing."""
-    work = first.parent
-    folder = work.with_name(f"{work.name}-choose")
+    folder = first.with_name(f"{first.name}-choose")
     for made in ("configs", "runs"):
         shutil.rmtree(folder / made, ignore_errors=True)
     shutil.copytree(first / "configs", folder / "configs")
@@ -84,16 +83,17 @@ def validate(folder: Path, name: str, diagnostics: list[str]) -> dict[str, float
     from latentlab.data.prepared import read_split
     from latentlab.diagnostics import run_diagnostics
     from latentlab.evaluation.evaluate import evaluate
-    from latentlab.evaluation.evaluator import load_reference, make_evaluator
+    from latentlab.evaluation.evaluator import make_evaluator
+    from latentlab.evaluation.reference import load_reference
     from latentlab.inference.trained import load_trained
 
     os.chdir(folder)
     project = load_project(folder)
     evaluator = make_evaluator(project, load_trained("classifier", project=folder).module)
     evaluator = replace(evaluator, test=read_split(project.prepared, "val"))
-    _, pca = load_reference(project.reference / "reference.pt")
+    pca = load_reference(project.reference / "reference.pt").pca
     trained = load_trained(name, project=folder)
-    metrics, _ = evaluate(trained, evaluator, real=evaluator.real_features(), pca=pca)
+    metrics, _ = evaluate(trained, evaluator, evaluator.reference(pca))
     values = {label: metrics[key] for label, key in COLUMNS.items() if key in metrics}
     for name, result in run_diagnostics(trained, evaluator):
         if name in diagnostics:

@@ -1,7 +1,7 @@
 """Seconds of the classifier, of each model and of each task: what `make repro` costs.
 
     make repro && python bench/costs.py             # of this project; --write: into docs/results.md
-    python bench/costs.py --folder .bench/mnist_5k/seed-0
+    python bench/costs.py --folder .bench/mnist_5k
 
 Reads the files cost.json that the stages write. It runs nothing. The seconds mean something only if
 the machine was idle, and if there were no more stages at a time than cores.

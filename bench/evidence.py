@@ -53,10 +53,10 @@ def main() -> None:
     work = results.work_folder(DATA)
     failed = results.run_models(work, DATA, [0], args.models, jobs=args.jobs)
     names = [name for name in args.models if name not in failed]
-    fids = sample_fids(work / "seed-0", names)
+    fids = sample_fids(work, names)
     measured = {name: (statistics.mean(v), statistics.stdev(v)) for name, v in fids.items()}
     full = full_fids(results.PAGE)
-    reference = json.loads((work / "seed-0/results/reference/metrics.json").read_text())
+    reference = json.loads((work / "results/reference/metrics.json").read_text())
     for table, first, columns, rows in (
         ("baselines", "images", list(BASELINE_COLUMNS), baseline_rows(reference)),
         ("sample seeds", "model", MODEL_COLUMNS, model_rows(measured, full)),
@@ -71,17 +71,18 @@ def main() -> None:
 
 def sample_fids(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
     """Return the FID of each model with each sample seed, measured as stage evaluate does."""
-    from latentlab.evaluation.evaluator import load_reference, make_evaluator
+    from latentlab.evaluation.evaluator import make_evaluator
+    from latentlab.evaluation.reference import load_reference
     from latentlab.inference.trained import load_trained
 
     project = load_project(folder)
     evaluator = make_evaluator(project, load_trained("classifier", project=folder).module)
-    real, _ = load_reference(project.reference / "reference.pt")
+    real = load_reference(project.reference / "reference.pt").real
     fids = {}
     for name in names:
         trained = load_trained(name, project=folder)
         samples = (trained.sample(evaluator.num_samples, seed=seed) for seed in SAMPLE_SEEDS)
-        fids[name] = [evaluator.score_samples(images, real)["fid"] for images in samples]
+        fids[name] = [evaluator.score_samples([x], real).metrics["fid"] for x in samples]
     return fids
 
 

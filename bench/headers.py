@@ -21,7 +21,11 @@ from latentlab.config.selection import model_names
 
 WIDTH = 100
 START = "# mnist_5k, "
-COMMON = {"FID {}": ("fid", 1, 1), "SSE {}": ("reconstruction_sse", 2, 1)}
+COMMON = {
+    "FID {}": ("fid", 1, 1),
+    "class FID {}": ("class_fid", 1, 1),
+    "SSE {}": ("reconstruction_sse", 2, 1),
+}
 PROBE = {"probe {} %": ("probe_accuracy", 1, 100)}
 ELBO = {"ELBO {} nats": ("test_elbo_nats", 1, 1)}
 BITS = {"{} bits per dimension given the code": ("decoder_noise/bits_per_dim", 3, 1)}
@@ -103,7 +107,7 @@ def main() -> None:
     args = parser.parse_args()
     for name in model_names(results.ROOT):
         work = results.work_folder("mnist_5k")
-        folders = [work / f"seed-{seed}" / "results" / name for seed in (0, 1, 2)]
+        folders = [work / "results" / results.training(name, seed).name for seed in (0, 1, 2)]
         if not all((folder / "cost.json").exists() for folder in folders):
             folders = [folder for folder in folders[:1] if (folder / "cost.json").exists()]
         if not folders:

@@ -7,11 +7,12 @@
     LATENTLAB_DATA=… python bench/results.py --data mnist  # all of MNIST
     OMP_NUM_THREADS=1 python bench/results.py --cpu-minutes 2    # the same time for each model
 
-Works in .bench/DATA; the results of the project stay. All seeds use the split and the classifier
-of seed 0, because FIDs of two feature spaces cannot be compared. Only the training varies.
+Works in the project .bench/DATA; the results of this one stay. The seeds are those of `more_seeds`:
+all of them use one split and one classifier, and only the training varies. The stages are started
+one by one, and not by DVC, to measure the CPU time of each training.
 A second call skips stages whose results exist: remove .bench/DATA to start anew. A model that fails
 is named and the others go on; the exit code is then 1. Each stage writes what it prints into
-.bench/DATA/seed-N/logs.
+.bench/DATA/logs.
 
 With `--cpu-minutes`, each model trains for as many whole epochs as come nearest to that time of one
 core, by a trial of some seconds; the rest of its config stays. It works in a folder of its own.
@@ -27,7 +28,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +39,7 @@ import yaml
 from tables import read_table, table_lines, update_table
 
 from latentlab.config import load_project
+from latentlab.config.seeds import Training
 from latentlab.config.selection import model_names, select
 from latentlab.data.prepared import read_meta
 from latentlab.stages import UNTRACKED
@@ -46,9 +47,9 @@ from latentlab.stages import UNTRACKED
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 DATA = ("mnist_5k", "mnist")
-SHARED = ("data/prepared", "data/reference", "runs/classifier", "results/reference")
 COLUMNS = {  # header → (key, digits, factor)
     "FID": ("fid", 1, 1),
+    "class FID": ("class_fid", 1, 1),
     "KID": ("kid", 1, 1),
     "precision": ("precision", 2, 1),
     "recall": ("recall", 2, 1),
@@ -70,7 +71,7 @@ BASELINES = {  # first cell → key of results/reference/metrics.json
 TRIAL = 5120  # images
 TRIAL_SECONDS = 8.0
 LOG_LINES = 20  # printed of a stage that failed
-FIT_LOCK = threading.Lock()  # one trial at a time
+FIRST_SEED = 0
 
 
 class StageFailed(SystemExit):
@@ -140,27 +141,26 @@ def run_models(
 ) -> list[str]:
     """Train and evaluate each model with each seed. Return the names of those that failed.
 
-    `jobs`: pairs of model and seed that run side by side. With more than one, each has one thread.
+    `jobs`: trainings that run side by side. With more than one, each has one thread.
     """
     run_shared(work, data)
-    folders = [project(work, data, seed) for seed in seeds]
+    project(work, data, seeds)
     failed: list[str] = []
 
-    def train_and_evaluate(folder: Path, name: str) -> None:
-        threads = 1 if jobs > 1 else None
+    def train_and_evaluate(model: str, seed: int) -> None:
+        name, threads = training(model, seed).name, 1 if jobs > 1 else None
         try:
-            if minutes:
-                fit_to(folder, name, 60 * minutes)
-            run(folder, "train", folder / "runs" / name, name, threads=threads)
-            run(folder, "evaluate", folder / "results" / name, name, threads=threads)
-        except (StageFailed, subprocess.CalledProcessError) as error:
-            print(f"# {folder.name}: {name} failed: {error}", file=sys.stderr, flush=True)
-            failed.append(name)
+            run(work, "train", work / "runs" / name, name, threads=threads)
+            run(work, "evaluate", work / "results" / name, name, threads=threads)
+        except StageFailed as error:
+            print(f"# {name} failed: {error}", file=sys.stderr, flush=True)
+            failed.append(model)
 
+    for model in models if minutes else ():
+        fit_to(work, model, 60 * (minutes or 0))
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            # the seeds of one model run side by side: each has its own folder
-            pairs = [(folder, name) for name in models for folder in folders]
+            pairs = [(model, seed) for model in models for seed in seeds]
             list(pool.map(train_and_evaluate, *zip(*pairs, strict=True)))
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -168,30 +168,28 @@ def run_models(
     return [name for name in models if name in failed]
 
 
+def training(model: str, seed: int) -> Training:
+    return Training(model, None if seed == FIRST_SEED else seed)
+
+
 def run_shared(work: Path, data: str) -> Path:
-    """Run the stages that all models need, in the folder of seed 0. Return this folder."""
-    folder = project(work, data, 0)
+    """Run the stages that all models need. Return the folder of the project."""
+    folder = project(work, data)
     run(folder, "prepare", folder / "data/prepared")
     run(folder, "classifier", folder / "runs/classifier")
     run(folder, "reference", folder / "results/reference")
     return folder
 
 
-def project(work: Path, data: str, seed: int) -> Path:
-    """Create a project folder for one seed, with the data and the classifier of seed 0."""
-    folder = work / f"seed-{seed}"
+def project(folder: Path, data: str, seeds: Sequence[int] = ()) -> Path:
+    """Create a project folder with all models, and with the trainings of these seeds."""
     folder.mkdir(parents=True, exist_ok=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["seed"], params["data"]["name"] = seed, data
+    params["seed"], params["data"]["name"] = FIRST_SEED, data
+    params["more_seeds"] = [seed for seed in seeds if seed != FIRST_SEED]
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     shutil.copytree(ROOT / "configs", folder / "configs", dirs_exist_ok=True)
     select(folder, ["all"])
-    if seed != 0:
-        for name in SHARED:
-            link = folder / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.exists():
-                link.symlink_to(work / "seed-0" / name)
     return folder
 
 
@@ -226,13 +224,14 @@ def run(folder: Path, stage: str, out: Path, *names: str, threads: int | None = 
 
 def require_same_config(folder: Path, name: str) -> None:
     """Raise StageFailed if the config of `name` has changed since its training in `folder`."""
-    config = yaml.safe_load((folder / "configs" / f"{name}.yaml").read_text())
+    model = Training.parse(name).model
+    config = yaml.safe_load((folder / "configs" / f"{model}.yaml").read_text())
     note = folder / f"{name}.config.json"
     if not (folder / "runs" / name).exists() or not note.exists():
         note.write_text(json.dumps(config))
     elif json.loads(note.read_text()) != config:
         raise StageFailed(
-            f"configs/{name}.yaml has changed since its training. Remove "
+            f"configs/{model}.yaml has changed since its training. Remove "
             f"{folder / 'runs' / name} and {folder / 'results' / name}."
         )
 
@@ -245,14 +244,13 @@ def environment(threads: int | None = None) -> dict[str, str]:
 
 def fit_to(folder: Path, name: str, seconds: float) -> None:
     """Write into the folder's config of `name` the whole epochs that fill `seconds` of one core."""
-    path, note = folder / "configs" / f"{name}.yaml", folder.parent / f"{name}.rate.json"
+    path, note = folder / "configs" / f"{name}.yaml", folder / f"{name}.rate.json"
     prepared = folder / "data/prepared"
     config = yaml.safe_load(path.read_text())
-    with FIT_LOCK:
-        if not note.exists():
-            command = [sys.executable, __file__, "--rate", name, str(prepared)]
-            found = subprocess.run(command, env=environment(), check=True, stdout=subprocess.PIPE)
-            note.write_text(json.dumps(float(found.stdout)))
+    if not note.exists():
+        command = [sys.executable, __file__, "--rate", name, str(prepared)]
+        found = subprocess.run(command, env=environment(), check=True, stdout=subprocess.PIPE)
+        note.write_text(json.dumps(float(found.stdout)))
     images = seconds * json.loads(note.read_text())
     set_budget(config["trainer"], images, epoch=read_meta(prepared).counts["train"])
     path.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -311,9 +309,8 @@ def table_rows(
     work: Path, seeds: Sequence[int], models: Sequence[str]
 ) -> dict[str, dict[str, str]]:
     """First cell → {column → cell}: the models, then the baselines."""
-    results = [work / f"seed-{seed}" / "results" for seed in seeds]
-    reference = json.loads((work / "seed-0/results/reference/metrics.json").read_text())
-    rows = {f"`{name}`": [load(folder / name) for folder in results] for name in models}
+    reference = json.loads((work / "results/reference/metrics.json").read_text())
+    rows = {f"`{model}`": load_all(work, model, seeds) for model in models}
     rows |= {label: [reference[key]] for label, key in BASELINES.items()}
     return {label: dict(zip(COLUMNS, cells(row), strict=True)) for label, row in rows.items()}
 
@@ -321,12 +318,17 @@ def table_rows(
 def print_terms(work: Path, seeds: Sequence[int], models: Sequence[str]) -> None:
     """Print each model's own terms, and the seconds of the classifier."""
     for name in models:
-        rows = [load(work / f"seed-{seed}" / "results" / name) for seed in seeds]
+        rows = load_all(work, name, seeds)
         own = sorted(key for key in rows[0] if key.startswith(("test_", "principal_angle")))
         if own:
             print(f"\n{name}: " + ", ".join(f"{key} {spread(rows, key, 3)}" for key in own))
-    cost = json.loads((work / "seed-0/runs/classifier/cost.json").read_text())
+    cost = json.loads((work / "runs/classifier/cost.json").read_text())
     print(f"\nclassifier: train s {spread([cost], 'train_seconds', 0)}")
+
+
+def load_all(work: Path, model: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the metrics of a model, one dict for each seed."""
+    return [load(work / "results" / training(model, seed).name) for seed in seeds]
 
 
 def load(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python bench/tasks.py anomaly_detection retrieval …     # default: all
     LATENTLAB_DATA=… python bench/tasks.py retrieval --data mnist
 
-Works in .bench/DATA/seed-0, as bench/results.py. Prepared data, the classifier and trained models
+Works in .bench/DATA, as bench/results.py. Prepared data, the classifier and trained models
 are used if they exist, and made otherwise. Each call runs its tasks again.
 """
 

@@ -180,7 +180,7 @@ def test_each_library_is_used_where_it_may_be():
 
 TOP = {
     *("architecture", "bench", "configs", "contracts", "docs", "examples", "faults", "install"),
-    *("mnist", "pipeline", "soak", "vocabulary"),
+    *("mnist", "mutants", "pipeline", "soak", "vocabulary", "wrong_edits"),
 }
 SUBJECTS = {  # tests of several files of their folder
     "models/test_gan_family.py": "the contract of all GANs",
@@ -265,6 +265,19 @@ def test_the_file_of_a_model_or_task_is_watched_by_its_own_stages_only():
         for place in sources(stage):
             assert place not in ("models", "tasks", "stages"), f"{stage} watches all of {place}"
             assert stage == "evaluate" or not is_within(place, ["diagnostics"]), stage
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_the_stages_of_other_seeds_are_those_of_the_first_training(stage):
+    """In place of the file of the model: its checksum, which the first training writes."""
+    stages = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
+    text = yaml.safe_dump(stages[stage]["do"])
+    text = text.replace("configs/${key}", "configs/${item.model}")
+    text = text.replace("- ${item}\n", "- runs/${item.model}/code.json\n")
+    expected = yaml.safe_load(text.replace("${key}", "${item.model}@${item.seed}"))
+    expected["params"] = [each for each in expected["params"] if each != "seed"]  # in the command
+    matrix = {"model": "${models}", "seed": "${more_seeds}"}
+    assert stages[f"{stage}_seed"] == {"matrix": matrix, **expected}
 
 
 def test_the_lists_are_short():

@@ -10,6 +10,8 @@ import pytest
 import torch
 import yaml
 
+from latentlab.config import load_project
+from latentlab.config.selection import model_names
 from latentlab.data.prepared import read_meta, read_split
 
 PAGE = "# T\n\n<!-- a -->\n| model | x | y |\n|---|---:|---:|\n| `p` | 1 | 2 |\n\nend\n"
@@ -119,32 +121,30 @@ def test_a_time_budget_is_the_nearest_number_of_whole_epochs(bench, images, epoc
     assert trainer == {"batch_size": 128, "total_images": epochs * 27 * 128}
 
 
-def test_a_project_of_another_seed_reads_the_data_and_the_classifier_of_seed_0(bench, tmp_path):
-    first = bench.results.project(tmp_path, "mnist_5k", 0)
-    for name in bench.results.SHARED:
-        (first / name).mkdir(parents=True)
-    other = bench.results.project(tmp_path, "mnist_5k", 2)
-    for name in bench.results.SHARED:
-        assert (other / name).resolve() == first / name
-    params = yaml.safe_load((other / "params.yaml").read_text())
-    assert (params["seed"], params["data"]["name"]) == (2, "mnist_5k")
+def test_the_seeds_of_a_table_are_those_of_one_project(bench, tmp_path):
+    """They share data and classifier; the first training has the seed 0."""
+    folder = bench.results.project(tmp_path / "mnist_5k", "mnist_5k", [0, 2])
+    project = load_project(folder)
+    assert (project.seed, project.more_seeds, project.data.name) == (0, (2,), "mnist_5k")
+    assert set(project.models) == set(model_names(folder))
+    assert [bench.results.training("vae", seed).name for seed in (0, 2)] == ["vae", "vae@2"]
 
 
 def test_a_model_that_fails_is_named_and_the_others_go_on(bench, tmp_path, monkeypatch, capsys):
     done = []
 
     def run(folder, stage, out, *names, threads=None):
-        if names == ("bad",):
+        if names == ("bad@1",):
             raise bench.results.StageFailed("train, exit code 2")
-        done.append((folder.name, stage, *names, threads))
+        done.append((stage, *names, threads))
 
     monkeypatch.setattr(bench.results, "run", run)
     failed = bench.results.run_models(tmp_path, "mnist_5k", [0, 1], ["bad", "good"], jobs=2)
     assert failed == ["bad"]
-    assert "seed-1: bad failed: train, exit code 2" in capsys.readouterr().err
-    for seed in (0, 1):
+    assert "# bad@1 failed: train, exit code 2" in capsys.readouterr().err
+    for name in ("good", "good@1", "bad"):
         for stage in ("train", "evaluate"):
-            assert (f"seed-{seed}", stage, "good", 1) in done
+            assert (stage, name, 1) in done
 
 
 def test_a_stage_that_fails_shows_the_end_of_its_output(bench, tmp_path):
@@ -178,7 +178,7 @@ def digits(tmp_path_factory):
 
 
 def test_choose_sets_a_key_that_the_config_does_not_have(bench, tmp_path):
-    first = bench.results.project(tmp_path / "mnist_5k", "mnist_5k", 0)
+    first = bench.results.project(tmp_path / "mnist_5k", "mnist_5k")
     before = yaml.safe_load((first / "configs/vae.yaml").read_text())
     before["trainer"].pop("max_epochs", None)
     (first / "configs/vae.yaml").write_text(yaml.safe_dump(before))

@@ -14,7 +14,7 @@ from latentlab.config.selection import model_entry, model_names
 
 REPO = Path(__file__).resolve().parents[1]
 DATA_SPEC = {"image_shape": (1, 28, 28), "num_classes": 10}
-BASIC = {"Model", "Encoder", "LatentSampler", "ClassSampler"}
+BASIC = {"Model", "Encoder", "LatentSampler", "ClassSampler", "StructuredSampler"}
 SWITCH = re.compile(r"(Diagnostics?|Figures?|Metrics?|Task): ([\w, ]+)\.")
 
 
@@ -102,7 +102,7 @@ def test_what_a_protocol_switches_on_exists_and_needs_it(name):
             assert all(isinstance(model, protocol) for model in chosen)
 
 
-def test_every_diagnostic_is_switched_on_by_a_protocol_or_by_any_encoder():
+def test_every_diagnostic_is_switched_on_by_a_protocol_or_by_any_model():
     files = {path.stem for path in (REPO / "src/latentlab/diagnostics").glob("[a-z]*.py")}
     named = {
         stem
@@ -111,7 +111,7 @@ def test_every_diagnostic_is_switched_on_by_a_protocol_or_by_any_encoder():
         for stem in stems
         if kind == "Diagnostic"
     }
-    assert files - named == {"contraction", "identity_mapping", "latent_plane"}
+    assert files - named == {"contraction", "identity_mapping", "latent_plane", "novelty"}
     assert named <= files
 
 

@@ -203,7 +203,9 @@ def read_listed(root, models):
     """The comparison of a project at `root` that lists `models`."""
     data = SimpleNamespace(name="digits")
     return read_comparison(
-        SimpleNamespace(root=root, seed=0, goal=None, data=data, models=models, tasks={})
+        SimpleNamespace(
+            root=root, seed=0, more_seeds=(), goal=None, data=data, models=models, tasks={}
+        )
     )
 
 

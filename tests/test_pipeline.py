@@ -33,7 +33,7 @@ def metrics(project, name):
 
 STAND_IN = """#!{python}
 # Called in place of `python`: notes the stage, and writes its outputs, which differ at each call.
-import json, pathlib, sys, time
+import json, pathlib, sys, time, yaml
 stage, *name = sys.argv[3:]
 called = "@".join([stage, *name])
 with open("called.txt", "a") as log:
@@ -45,6 +45,10 @@ for out in json.loads(pathlib.Path("outs.json").read_text())[stage]:
     path.write_text(f"{{called}} {{time.time_ns()}}")
     if path.name == "content":  # of a folder; the weights stay the same, as with one seed
         (path.parent / "weights.pt").write_text(called)
+if stage == "train":
+    listed = yaml.safe_load(open("params.yaml"))["models"][name[0].split("@")[0]]
+    code = pathlib.Path("runs", name[0], "code.json")
+    code.write_text(pathlib.Path(listed).read_text())
 """
 
 
@@ -68,10 +72,10 @@ def repro(small, monkeypatch):
     with_stand_in = plain | {"PATH": f"{root / 'bin'}:{plain['PATH']}"}
     monkeypatch.setattr(small, "environment", lambda: with_stand_in)
 
-    def call():
+    def call(*targets):
         log = root / "called.txt"
         log.unlink(missing_ok=True)
-        output = small.dvc("repro")
+        output = small.dvc("repro", *targets)
         assert log.exists() or "Data and pipelines are up to date" in output
         return sorted(log.read_text().split()) if log.exists() else []
 
@@ -119,6 +123,23 @@ def test_a_new_diagnostic_runs_no_task_and_a_new_task_runs_nothing_else(small, r
     with (package / "tracking" / "store.py").open("a") as file:
         file.write("# another call\n")
     assert repro() == [], "tracking affects no result"
+
+
+def test_a_seed_more_trains_that_seed_alone(small, repro):
+    """`vae@1` is the training of `vae` with the seed 1."""
+    code = "src/latentlab/models/vae.py"
+    small.edit("params.yaml", models={"vae": code}, more_seeds=[1])
+    stages = [*of("train", "vae", "vae@1"), *of("evaluate", "vae", "vae@1")]
+    assert repro() == sorted(["prepare", "classifier", "reference", *stages, "report"])
+    small.edit("params.yaml", more_seeds=[1, 2])
+    assert repro() == ["evaluate@vae@2", "report", "train@vae@2"]
+    small.edit("params.yaml", more_seeds=[2])
+    with (small.root / code).open("a") as file:
+        file.write("# another equation\n")
+    changed = ["vae", "vae@2"]
+    assert repro() == sorted([*of("evaluate", *changed), *of("train", *changed), "report"])
+    small.edit("configs/vae.yaml", model__init_args__beta=2.0)
+    assert repro("evaluate@vae") == ["evaluate@vae", "train@vae"], "the first training alone"
 
 
 def test_a_project_of_the_installed_package_watches_configs_and_requirements(small, repro):

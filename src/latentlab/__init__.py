@@ -36,17 +36,22 @@ __version__ = "0.1.0"
 
 
 def load(
-    name: str | Path, *, project: str | Path | None = None, device: str = "cpu"
+    name: str | Path,
+    *,
+    seed: int | None = None,
+    project: str | Path | None = None,
+    device: str = "cpu",
 ) -> TrainedModel:
     """Load a model that `dvc repro` trained.
 
-    `name`: name of a config, or path of a run folder. `project`: folder with params.yaml; default:
-    the nearest one at or above the working directory. Raise LatentlabError for a name that is
-    unknown or not trained yet; the message lists the trained models.
+    `name`: name of a config, or path of a run folder. `seed`: one of `more_seeds`; None for the
+    first training. load("vae", seed=1) is load("vae@1"). `project`: folder with params.yaml;
+    default: the nearest one at or above the working directory. Raise LatentlabError for a name that
+    is unknown or not trained yet; the message lists the trained models.
     """
     from latentlab.inference.trained import load_trained
 
-    return load_trained(name, project=project, device=device)
+    return load_trained(name, seed=seed, project=project, device=device)
 
 
 if TYPE_CHECKING:

@@ -129,6 +129,35 @@ class ClassSampler(LatentSampler, Protocol):
     def fit_classes(self, labels: Tensor) -> None: ...
 
 
+PartDistribution = Literal["gaussian", "uniform", "one_hot", "fitted", "indices"]
+
+
+@dataclass(frozen=True)
+class CodePart:
+    """`size` neighbouring values of a code, and their distribution.
+
+    gaussian: N(0, I). uniform: on [−1, 1]. one_hot: a category. fitted: a density that was fitted
+    to codes. indices: whole numbers ≥ 0, for which no gradient exists.
+    """
+
+    distribution: PartDistribution
+    size: int
+
+
+@runtime_checkable
+class StructuredSampler(LatentSampler, Protocol):
+    """A sampler that says of which parts its codes consist. Latent inversion stays inside them.
+
+    `parts`: the parts of a code of `dim` values, in their order. `project`: codes (N, D) → codes
+    (N, D) that the sampler can give. A code that is inside stays as it is. A Gaussian or fitted
+    part is inside up to the norm that holds 99 % of the samples.
+    """
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]: ...
+
+    def project(self, z: Tensor) -> Tensor: ...
+
+
 @runtime_checkable
 class LinearDecoder(Protocol):
     """The decoder is affine before clipping: x̂ = basis · z + offset. Metric: principal_angle."""
@@ -206,6 +235,14 @@ class ClassConditionalModel(Protocol):
     num_classes: int
 
     def condition(self, z: Tensor, y: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class PartlyLabelled(Protocol):
+    """The model is given the labels of `num_labelled` training images. Metric: num_labels."""
+
+    @property
+    def num_labelled(self) -> int: ...
 
 
 @runtime_checkable

@@ -35,7 +35,7 @@ def names(table):
 
 def test_the_plain_table_is_that_of_the_report(tiny, capsys):
     comparison = read_comparison(load_project(tiny.root))
-    print_table(comparison, shown_metrics(None))
+    print_table(comparison, shown_metrics(None, comparison))
     assert capsys.readouterr().out.rstrip("\n") == format_table(comparison)
 
 
@@ -93,7 +93,7 @@ def test_models_without_results_are_named(fork, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--sort", "fit"], "no metric 'fit': did you mean 'fid'? metrics are name, fid, kid"),
+        (["--sort", "fit"], "no metric 'fit': did you mean 'fid'? metrics are name, fid"),
         (["--family", "Diffusion"], "no measured model of the family Diffusion: there are AE, GAN"),
         (["--family", "RNN"], "invalid choice: 'RNN'"),
         (["--json", "--csv"], "not allowed with argument"),

@@ -116,6 +116,18 @@ def test_names_choose_what_is_checked(listed):
         check_project(listed.root, ["dcgam"])
 
 
+def test_more_seeds_is_checked_with_seed_and_with_dvc_yaml(listed):
+    listed.edit("params.yaml", more_seeds=[1, 0])
+    expected = "more_seeds has 0, which is `seed`, that of the first training: remove it from"
+    assert found(listed, "vae") == [("params.yaml", f"{expected} more_seeds")]
+    listed.edit("params.yaml", more_seeds=None)  # removes the key
+    assert found(listed, "vae") == []
+    (listed.root / "dvc.yaml").write_text("matrix: {seed: ${more_seeds}}")
+    (listed.root / "data" / "images").mkdir(parents=True)
+    expected = "more_seeds is missing, and dvc.yaml reads it: write `more_seeds: []`"
+    assert found(listed, "vae") == [("params.yaml", expected)]
+
+
 def test_a_file_that_is_no_yaml_is_one_problem(listed):
     (listed.root / "params.yaml").write_text("models: [")
     ((file, _),) = found(listed)

@@ -77,7 +77,7 @@ def test_a_resolved_experiment_can_be_built_again(project):
         ("configs/vae.yaml", {"sampler__init_args": {"x": 1}}, r"sampler.init_args \(.*StandardNormal\) has no key 'x'; allowed: none"),
         ("configs/vae.yaml", {"model": None}, r"there is no section `model`; write one"),
         ("configs/vae.yaml", {"model": "latentlab.models.vae.VAE"}, r"vae.yaml: model is 'latentlab.*'; it must be a mapping"),
-        ("configs/vae.yaml", {"model__init_args__network__init_args__hidden": [-3]}, r"vae cannot be built.*negative dimension -3"),
+        ("configs/vae.yaml", {"model__init_args__network__init_args__hidden": [-3]}, r"network\.init_args\.hidden is -3; it must be ≥ 1"),
         ("configs/vae.yaml", {"model__init_args__network__init_args__hidden": [10**30]}, r"hidden.0 is an integer of more than 64 bits"),
         ("configs/vae.yaml", {"model__init_args__network__init_args__hidden": [2**62]}, r"vae cannot be built.*a size has more than 64 bits"),
         ("configs/vae.yaml", {"sampler__class_path": "torch.nn.ReLU"}, r"ReLU is no sampler: it needs learns, fit and sample"),

@@ -38,3 +38,20 @@ def test_units_whose_mean_varies_are_counted(active):
     assert result.metrics["active_units"] == active
     assert result.metrics["active_fraction"] == active / 4
     assert result.warnings == ([] if active else ["posterior collapse: no unit is active"])
+
+
+def test_a_unit_is_active_if_it_varies_over_images_and_not_if_it_differs_from_other_units():
+    """Units of the constant means 0, 1, 2, 3, and the last one also has the mean intensity."""
+
+    def posterior(x):
+        mu = torch.arange(4.0).repeat(len(x), 1)
+        mu[:, 3] += x.flatten(1).mean(1)
+        return mu, torch.zeros(len(x), 4)
+
+    module, images = SimpleNamespace(posterior=posterior), two_clusters()
+    found = active_units.diagnose(on_2x2(module), evaluator_of(images)).metrics
+    assert found["active_units"] == 1
+    assert found["active_fraction"] == 1 / 4
+    x = images.float() / 255
+    kl = (torch.arange(4.0)[:3].square().sum() + (3 + x.flatten(1).mean(1)).square().mean()) / 2
+    assert found["kl_nats"] == pytest.approx(float(kl), rel=1e-5)

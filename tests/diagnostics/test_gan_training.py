@@ -113,6 +113,19 @@ def test_a_class_is_covered_from_a_tenth_of_its_fraction():
     assert found["modes_covered"] == 3
 
 
+def test_noise_covers_no_class():
+    """A classifier gives a class to noise too: only realistic images count."""
+    shape = (90, *evaluator().dataset.image_shape)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    predicted = evaluator().classifier(noise).argmax(1)
+    assert len(predicted.unique()) == 3, "the classifier finds every class in noise"
+    found, _ = gan_training.class_coverage(evaluator(), noise)
+    assert found["modes_covered"] == 0
+    assert gan_training.find_warnings(metrics(modes_covered=0.0), 3) == [
+        "not realistic: hardly any generated image lies near a real one"
+    ]
+
+
 def test_a_class_that_the_data_do_not_have_is_not_counted():
     labels = torch.arange(90) % 2
     two_classes = dataclasses.replace(evaluator(), test=Split(images(labels, 1), labels))

@@ -5,14 +5,16 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 import latentlab
 from latentlab.config import load_project
 from latentlab.contracts import Split
-from latentlab.evaluation.evaluate import evaluate, objective
-from latentlab.evaluation.evaluator import load_reference, make_evaluator
+from latentlab.evaluation.evaluate import draw_samples, evaluate, labels_in_training, objective
+from latentlab.evaluation.evaluator import make_evaluator
+from latentlab.evaluation.reference import load_reference
 from latentlab.metrics.pca import PCA
 
 
@@ -24,8 +26,7 @@ def evaluator(tiny):
 
 @pytest.fixture(scope="module")
 def reference(tiny):
-    real, pca = load_reference(tiny.root / "data" / "reference" / "reference.pt")
-    return {"real": real, "pca": pca}
+    return load_reference(tiny.root / "data" / "reference" / "reference.pt")
 
 
 def trained(tiny, name):
@@ -39,7 +40,7 @@ def stored(tiny, name):
 
 @pytest.mark.parametrize("name", ["linear_ae", "dcgan"])
 def test_the_metrics_are_those_that_the_stage_stored(tiny, evaluator, reference, name):
-    metrics, _ = evaluate(trained(tiny, name), evaluator, **reference)
+    metrics, _ = evaluate(trained(tiny, name), evaluator, reference)
     file = stored(tiny, name)
     assert set(metrics) <= set(file), "the stage adds those of diagnostics"
     for key, value in metrics.items():
@@ -52,9 +53,11 @@ def test_what_each_kind_of_model_gets(tiny):
     assert (
         0 <= linear["principal_angle_mean_rad"] <= linear["principal_angle_max_rad"] <= math.pi / 2
     )
-    assert "pca" in vae
+    assert {"pca", "ci95", "other_spaces", "class_fid", "fid_infinity"} <= set(vae) & set(gan)
     assert "principal_angle_max_rad" not in vae
-    assert not {"pca", "principal_angle_max_rad"} & set(gan)
+    assert gan["pca"]["latent_dim"] == min(gan["latent_dim"], 64)
+    assert {"fid", "kid", "recall", "psnr_db", "probe_accuracy"} <= set(gan["ci95"])
+    assert all(half >= 0 for half in gan["ci95"].values())
     assert linear["num_reconstructed"] == linear["num_samples"] > gan["num_reconstructed"] == 20
     assert linear["num_parameters"] == 2 * 64 * 32 + 64 + 32
 
@@ -66,7 +69,7 @@ def test_latent_inversion_uses_a_part_of_the_test_images(tiny, evaluator, refere
     labels = evaluator.test.labels.repeat(600 // len(evaluator.test) + 1)[:600]
     gan = replace(trained(tiny, "dcgan"), evaluation=settings)
     many = replace(evaluator, test=Split(images, labels), settings=settings)
-    metrics, _ = evaluate(gan, many, **reference)
+    metrics, _ = evaluate(gan, many, reference)
     assert metrics["num_reconstructed"] == 120
 
 
@@ -79,10 +82,51 @@ def test_samples_of_the_last_weights_are_measured_if_the_best_are_the_model(tiny
 
 
 def test_the_baseline_has_no_more_components_than_pca(tiny, evaluator, reference):
-    pca = reference["pca"]
-    few = PCA(pca.mean, pca.components[:, :5], pca.variances[:5])
-    metrics, _ = evaluate(trained(tiny, "vae"), evaluator, real=reference["real"], pca=few)
+    pca = reference.pca
+    few = replace(reference, pca=PCA(pca.mean, pca.components[:, :5], pca.variances[:5]))
+    metrics, _ = evaluate(trained(tiny, "vae"), evaluator, few)
     assert metrics["pca"]["latent_dim"] == 5
+
+
+def test_draws_are_independent_and_repeatable(tiny, evaluator):
+    model = trained(tiny, "vae")
+    first, second = draw_samples(model, evaluator, 2)
+    assert torch.equal(first, draw_samples(model, evaluator, 1)[0])
+    assert not torch.equal(first, second)
+
+
+def test_a_conditional_model_gets_the_classes_of_the_test_images():
+    test = Split(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.tensor([2, 0, 1, 1, 0, 2]))
+    evaluator = SimpleNamespace(num_samples=6, settings=SimpleNamespace(seed=0), test=test)
+    asked = []
+
+    def sample(count, *, seed, classes):
+        asked.append((count, seed, classes))
+        return torch.zeros(count, 1, 8, 8)
+
+    draw_samples(SimpleNamespace(is_conditional=True, sample=sample), evaluator, 2)
+    labels = evaluator.test.labels.tolist()
+    assert asked == [(len(labels), 0, labels), (len(labels), 1, labels)]
+    draw_samples(SimpleNamespace(is_conditional=False, sample=sample), evaluator, 1)
+    assert asked[-1][2] is None
+
+
+def test_the_number_of_labels_that_a_model_was_given():
+    conditional = SimpleNamespace(num_classes=3, condition=lambda z, y: z)
+    assert labels_in_training(conditional, 50) == 50
+    assert labels_in_training(SimpleNamespace(num_labelled=100), 3000) == 100
+    assert labels_in_training(SimpleNamespace(num_labelled=100), 40) == 40
+    assert labels_in_training(SimpleNamespace(), 50) == 0
+
+
+def test_single_values_are_those_of_the_means(tiny):
+    for name in ("linear_ae", "dcgan"):
+        with np.load(tiny.root / "results" / name / "per_image.npz") as arrays:
+            metrics = stored(tiny, name)
+            assert len(arrays["psnr_db"]) == metrics["num_reconstructed"]
+            for key in ("reconstruction_sse", "psnr_db", "ssim", "probe_accuracy"):
+                assert arrays[key].mean() == pytest.approx(metrics[key], rel=1e-5), key
+            assert arrays["fid_halves"].shape == (30,)
 
 
 class Counter:

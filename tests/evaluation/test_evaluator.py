@@ -11,8 +11,10 @@ from sklearn import decomposition
 from latentlab.config import EvaluationSettings
 from latentlab.contracts import Split, to_float
 from latentlab.data.prepared import DatasetInfo
-from latentlab.evaluation.evaluator import Evaluator, load_reference, save_reference, subset_size
+from latentlab.evaluation.evaluator import Evaluator, subset_size
+from latentlab.evaluation.reference import load_reference, save_reference
 from latentlab.metrics.pca import PCA
+from latentlab.utils.errors import LatentlabError
 
 SHAPE = (1, 6, 6)
 CLASSES = 3
@@ -62,14 +64,14 @@ def scipy_fid(a, b):
 
 
 def test_real_images_against_themselves_have_the_best_scores(evaluator):
-    scores = evaluator.score_samples(evaluator.test, evaluator.real_features())
+    scores = evaluator.score_samples([evaluator.test], evaluator.real_features()).metrics
     assert scores["fid"] == pytest.approx(0, abs=1e-9)
     assert [scores[key] for key in ("precision", "recall", "coverage")] == [1, 1, 1]
 
 
 def test_fid_equals_that_of_scipy_in_the_space_of_the_feature_extractor(evaluator):
     fake = torch.rand(80, *SHAPE, generator=torch.Generator().manual_seed(2))
-    scores = evaluator.score_samples(fake, evaluator.real_features())
+    scores = evaluator.score_samples([fake], evaluator.real_features()).metrics
     real = evaluator.feature_extractor(to_float(evaluator.test.images)).double().numpy()
     assert scores["fid"] == pytest.approx(
         scipy_fid(real, evaluator.feature_extractor(fake).double().numpy()), 1e-5
@@ -81,7 +83,7 @@ def test_reconstructions_have_an_error_and_a_classifier_accuracy(evaluator):
     x = to_float(evaluator.test.images)
     x_hat = x * 0.9
     x_hat[:15] = x_hat[:15].roll(2, 3)  # a quarter of them now looks like the next class
-    scores = evaluator.score_reconstructions(evaluator.test, x_hat)
+    scores = evaluator.score_reconstructions(evaluator.test, x_hat).metrics
     sse = ((x - x_hat).double() ** 2).sum((1, 2, 3))
     assert scores["reconstruction_sse"] == pytest.approx(sse.mean().item(), rel=1e-6)
     assert scores["reconstruction_mse"] == pytest.approx(sse.mean().item() / 36, rel=1e-6)
@@ -92,20 +94,27 @@ def test_reconstructions_have_an_error_and_a_classifier_accuracy(evaluator):
 
 def test_a_part_of_the_test_split_is_compared_with_its_own_reconstructions(evaluator):
     first = evaluator.test.first(7)
-    scores = evaluator.score_reconstructions(first, to_float(first.images))
+    scores = evaluator.score_reconstructions(first, to_float(first.images)).metrics
     assert scores["reconstruction_sse"] == 0
     assert scores["classifier_accuracy"] == 1
 
 
 def test_the_probe_is_trained_on_the_given_features(evaluator):
-    assert evaluator.score_features(thirds)["probe_accuracy"] == 1
+    assert evaluator.score_features(thirds).metrics["probe_accuracy"] == 1
     chance = evaluator.score_features(lambda x: x[:, :, 0, 0] * 0)  # no information
-    assert chance["probe_accuracy"] == pytest.approx(1 / 3)
+    assert chance.metrics["probe_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_the_probe_learns_from_training_images_only(evaluator):
+    """Training labels of another class than the test labels: each prediction is wrong."""
+    train = Split(evaluator.train.images, (evaluator.train.labels + 1) % CLASSES)
+    other = dataclasses.replace(evaluator, train=train)
+    assert other.score_features(thirds).metrics["probe_accuracy"] == 0
 
 
 def test_pca_equals_that_of_scikit_learn(evaluator):
     pca = PCA.fit(evaluator.train)
-    row = evaluator.score_pca(pca, 4, evaluator.real_features())
+    row = evaluator.score_pca(evaluator.reference(pca), 4).metrics
     train, test = (
         to_float(s.images).flatten(1).double().numpy() for s in (evaluator.train, evaluator.test)
     )
@@ -125,10 +134,32 @@ def thirds_accuracy(flat, labels):
 def test_pca_samples_have_the_variances_of_the_codes(evaluator):
     """In pixel space, a Gaussian with equal mean and covariance has a lower FID than noise."""
     pixels = dataclasses.replace(evaluator, feature_extractor=lambda x: x.flatten(1))
-    real = pixels.real_features()
-    gaussian = pixels.score_pca(PCA.fit(evaluator.train), 30, real)["fid"]
+    reference = pixels.reference(PCA.fit(evaluator.train))
+    gaussian = pixels.score_pca(reference, 30).metrics["fid"]
     noise = torch.rand(60, *SHAPE, generator=torch.Generator().manual_seed(3))
-    assert gaussian < 0.5 * pixels.score_samples(noise, real)["fid"]
+    assert gaussian < 0.5 * pixels.score_samples([noise], reference.real).metrics["fid"]
+
+
+def test_each_draw_of_pca_has_the_covariance_of_the_training_images(evaluator):
+    """With all components; the intensities are near 0.5, so that no sample is clipped."""
+    levels = torch.randint(-1, 2, (1000, 1, 2, 2), generator=torch.Generator().manual_seed(0))
+    split = Split((128 + levels * torch.tensor([1, 5, 10, 20]).view(2, 2)).to(torch.uint8))
+    draws = []
+
+    class Recording(Evaluator):
+        def score_samples(self, images, *real):
+            draws.extend(images)
+            return super().score_samples([each[:100] for each in images], *real)
+
+    dataset = dataclasses.replace(evaluator.dataset, image_shape=(1, 2, 2))
+    features = lambda x: x[:, 0, 0]  # noqa: E731
+    recording = Recording(dataset, split, split, features, None, evaluator.settings)
+    recording.score_pca(recording.reference(PCA.fit(split)), 4, num_draws=2)
+    expected = to_float(split.images).flatten(1).T.cov()
+    for draw in draws:
+        torch.testing.assert_close(draw.flatten(1).T.cov(), expected, atol=6e-4, rtol=0.2)
+    assert len(draws) == 2
+    assert not torch.equal(*draws)
 
 
 def test_without_labels_there_are_no_metrics_of_classes(evaluator):
@@ -139,8 +170,8 @@ def test_without_labels_there_are_no_metrics_of_classes(evaluator):
         test=Split(evaluator.test.images),
     )
     x = to_float(evaluator.test.images)
-    assert "classifier_accuracy" not in bare.score_reconstructions(bare.test, x)
-    assert bare.score_features(thirds) == {}
+    assert "classifier_accuracy" not in bare.score_reconstructions(bare.test, x).metrics
+    assert bare.score_features(thirds).metrics == {}
     assert bare.feature_space == "random"
     assert evaluator.feature_space == "classifier"
     inception = dataclasses.replace(bare, settings=EvaluationSettings(features="inception"))
@@ -168,10 +199,30 @@ def test_there_are_at_most_as_many_samples_as_test_images(evaluator, wanted, got
     assert len(evaluator.real_features()) == got
 
 
+def test_the_reference_has_the_features_of_test_and_of_training_images(evaluator):
+    reference = evaluator.reference(PCA.fit(evaluator.train))
+    rows = {
+        name: evaluator.feature_extractor(to_float(split.images))
+        for name, split in (("train", evaluator.train), ("test", evaluator.test))
+    }
+    torch.testing.assert_close(reference.real, rows["test"])
+    assert reference.train.shape == rows["train"].shape
+    for features in reference.train:
+        assert (features == rows["train"]).all(1).any()
+
+
 def test_the_reference_is_read_back_bit_by_bit(evaluator, tmp_path):
-    real, pca = evaluator.real_features(), PCA.fit(evaluator.train)
-    save_reference(tmp_path / "reference.pt", real, pca)
-    real_again, pca_again = load_reference(tmp_path / "reference.pt")
-    assert torch.equal(real, real_again)
+    reference = evaluator.reference(PCA.fit(evaluator.train))
+    save_reference(tmp_path / "reference.pt", reference)
+    again = load_reference(tmp_path / "reference.pt")
+    assert torch.equal(reference.real, again.real)
+    assert torch.equal(reference.train, again.train)
+    assert again.class_real is None
     for name in ("mean", "components", "variances"):
-        assert torch.equal(getattr(pca, name), getattr(pca_again, name))
+        assert torch.equal(getattr(reference.pca, name), getattr(again.pca, name))
+
+
+def test_a_reference_of_another_version_is_refused(tmp_path):
+    torch.save({"real": torch.ones(2, 2)}, tmp_path / "reference.pt")
+    with pytest.raises(LatentlabError, match=r"has no .*another version.*dvc repro -f reference"):
+        load_reference(tmp_path / "reference.pt")

@@ -5,19 +5,20 @@ from dataclasses import replace
 import latentlab
 from latentlab.config import load_project
 from latentlab.evaluation.evaluate import evaluate
-from latentlab.evaluation.evaluator import load_reference, make_evaluator
+from latentlab.evaluation.evaluator import make_evaluator
 from latentlab.evaluation.figures import save_figures
 from latentlab.evaluation.images import model_images
+from latentlab.evaluation.reference import load_reference
 
 
 def test_all_four_are_written_and_equal_those_of_the_stage(tiny, tmp_path):
     project = load_project(tiny.root)
     classifier = latentlab.load("classifier", project=tiny.root).module
     evaluator = make_evaluator(project, classifier)
-    real, pca = load_reference(tiny.root / "data" / "reference" / "reference.pt")
+    reference = load_reference(tiny.root / "data" / "reference" / "reference.pt")
     trained = latentlab.load("dcgan", project=tiny.root)
     trained = replace(trained, evaluation=project.evaluation)
-    _, outputs = evaluate(trained, evaluator, real=real, pca=pca)
+    _, outputs = evaluate(trained, evaluator, reference)
     images = model_images(trained, evaluator, outputs)
     save_figures(images, outputs, tmp_path, classes=evaluator.dataset.classes)
     names = {"samples", "reconstructions", "interpolations", "map"}

@@ -1,6 +1,7 @@
 """The model card: the docstring of the model's file, and of every file of models/."""
 
 import ast
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,10 @@ Paper: First & Author 2014, "A title", eq. 1.
 Paper: Second 2017, "A title that is so long that it does not fit into one
 line", eq. 4.
 
+Differs from the paper: one thing that is so long
+that it needs two lines.
+Differs from the paper: another.
+
 Measured with 3 seeds.
 """
 
@@ -34,6 +39,10 @@ def test_the_parts_of_a_docstring():
     assert described.papers == (
         'First & Author 2014, "A title", eq. 1.',
         'Second 2017, "A title that is so long that it does not fit into one line", eq. 4.',
+    )
+    assert described.differences == (
+        "one thing that is so long that it needs two lines.",
+        "another.",
     )
 
 
@@ -78,6 +87,73 @@ def test_the_text_is_that_of_the_file_unless_the_config_has_its_own():
     of_config = card(title="Mine", summary="my own.")
     assert (of_config["title"], of_config["summary"]) == ("Mine", "my own.")
     assert of_config["objective"] == of_file["objective"] == described.objective
+
+
+def test_differences_of_the_file_and_of_the_config_are_both_on_the_card():
+    own = ["a sentence of the config."]
+    found = card(differs_from_the_paper=own)["differs_from_the_paper"]
+    assert found == [*describe(vae.__doc__).differences, *own]
+    assert len(found) == 2
+
+
+DEVIATIONS = {  # config: words of its deviations; {key} is the value of that setting
+    "dcgan": ["same generated images"],
+    "hinge_gan": ["same generated images", "betas {optim.betas.0} and {optim.betas.1}"],
+    "conditional_gan": ["same generated images", "without ψ"],
+    "wgan": [
+        "Adam",
+        "{optim.discriminator_steps} critic steps (paper: 5)",
+        "clip {clip} (paper: 0.01)",
+    ],
+    "wgan_gp": ["{optim.discriminator_steps} critic steps (paper: 5)", "(paper: 1e-4)"],
+    "began": ["same generated images", "batch normalization", "λ_k is {lambda_k} by default"],
+    "infogan": [
+        "same generated images",
+        "multiplied by {codes.noise_scale}",
+        "strength {recognition.affine_strength}",
+        "standard deviation",
+    ],
+    "bigan": ["same generated images", "latent cycle loss has weight {latent_cycle_weight:g}"],
+    "semi_supervised_gan": ["affine maps", "consistency loss", "0.93 %"],
+    "adversarial_ae": ["weighted sum"],
+    "vae_gan": ["averaged", "normalized"],
+    "vae": ["binary pixels"],
+    "iwae": ["ε = 1e-4", "10 nats"],
+    "vae_200": ["ε = 1e-4", "3 nats"],
+    "vq_vae": ["batch normalization before the codebook"],
+    "vae_two_stage": ["posterior means"],
+    "style_gan": ["mapping layers", "path length", "16/17"],
+    "ddpm": ["cosine", "{sampling_steps} steps of DPM-Solver++", "hundredth of the network"],
+}
+
+
+def arguments(init_args, at=""):
+    """Dotted keys of nested settings → values, with dots as attributes of names for `format`."""
+    for key, value in init_args.items():
+        place = f"{at}{key}"
+        if isinstance(value, dict):
+            yield from arguments(value, f"{place}.")
+        elif isinstance(value, list):
+            yield from ((f"{place}.{i}", each) for i, each in enumerate(value))
+        else:
+            yield place, value
+
+
+@pytest.mark.parametrize("name", list(DEVIATIONS))
+def test_the_card_says_where_a_model_differs_from_its_paper(repo, name):
+    """Numbers in the sentences are those of the config."""
+    content = yaml.safe_load((repo / "configs" / f"{name}.yaml").read_text())
+    module = content["model"]["class_path"].rpartition(".")[0]
+    file = repo / "src" / f"{module.replace('.', '/')}.py"
+    described = describe(ast.get_docstring(ast.parse(file.read_text())))
+    sentences = [*described.differences, *content.get("differs_from_the_paper", ())]
+    assert all(sentence.endswith(".") for sentence in sentences)
+    values = dict(arguments(content["model"]["init_args"]))
+    for words in DEVIATIONS[name]:
+        wanted = re.sub(
+            r"\{([\w.]+)(:\w+)?\}", lambda m: format(values[m[1]], (m[2] or ":")[1:]), words
+        )
+        assert wanted in " ".join(sentences), sentences
 
 
 def files(repo):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import latentlab
 from latentlab.contracts import to_float
 from latentlab.data.prepared import read_split
+from latentlab.metrics.inversion import fraction_outside
 from latentlab.utils.errors import LatentlabError
 
 SHAPE = (1, 8, 8)
@@ -47,6 +49,12 @@ def test_samples_depend_on_their_seed_and_not_on_the_global_state(trained):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_fewer_samples_are_the_first_of_more(trained):
+    many = trained.sample_latents(64, seed=3)
+    assert torch.equal(trained.sample_latents(8, seed=3), many[:8])
+    assert torch.equal(trained.sample_latents(33, seed=3), many[:33])
+
+
 def test_images_are_independent(trained, x):
     """Batch normalization is in eval mode, and many images are processed in blocks."""
     z = trained.sample_latents(1203)
@@ -74,6 +82,21 @@ def test_inversion_is_better_than_the_nearest_prior_sample(tiny, x):
     found = (gan.reconstruct(x) - x).square().flatten(1).sum(1)
     assert (found <= nearest + 1e-4).all()
     assert found.sum() < nearest.sum()
+
+
+def test_inversion_stays_inside_the_prior_unless_it_is_told_otherwise(tiny):
+    """Images far from all samples: a free search leaves the region of the prior."""
+    gan = latentlab.load("dcgan", project=tiny.root)
+    gan = replace(gan, evaluation=replace(gan.evaluation, inversion_steps=60))
+    noise = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
+    assert fraction_outside(gan.encode(noise), gan.sampler) == 0
+    assert fraction_outside(gan.encode(noise, within_prior=False), gan.sampler) > 0.5
+    assert gan.encode(noise).norm(dim=1).max() <= 5.6571, "the 99 % norm in 16 dimensions"
+
+
+def test_an_encoder_ignores_the_prior(tiny, x):
+    vae = latentlab.load("vae", project=tiny.root)
+    assert torch.equal(vae.encode(x, within_prior=False), vae.encode(x))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from scipy.integrate import quad
+from scipy.optimize import minimize_scalar
 
 from latentlab.losses import adversarial
 
@@ -73,8 +74,8 @@ def linear_critic(direction):
 
 
 def test_least_squares_is_minimal_at_the_labels():
-    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.0, -2.0])
-    assert float(adversarial.least_squares_discriminator(real, fake)) == pytest.approx((2 + 2) / 2)
+    real, fake = torch.tensor([1.0, 5.0]), torch.tensor([0.0, -2.0])
+    assert float(adversarial.least_squares_discriminator(real, fake)) == pytest.approx((8 + 2) / 2)
     logit = torch.tensor([-1.0, 1.0, 3.0], requires_grad=True)
     adversarial.least_squares(logit).backward()
     torch.testing.assert_close(logit.grad, torch.tensor([-2.0, 0.0, 2.0]) / 3)
@@ -116,6 +117,21 @@ def test_wasserstein_loss_of_the_best_critic_of_two_points_is_their_distance():
     assert float(got) == pytest.approx(float((a - b).norm()), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["hinge", "wasserstein"])
+def test_the_generator_of_a_critic_raises_its_scores(name):
+    scores = torch.tensor([-3.0, 0.5, 4.0], requires_grad=True)
+    _, g_loss = adversarial.make_adversarial_losses(name)
+    loss = g_loss(scores)
+    assert loss.item() == pytest.approx(-0.5)
+    loss.backward()
+    torch.testing.assert_close(scores.grad, -torch.ones(3) / 3)
+
+
+def test_the_critic_parts_the_means_of_its_scores():
+    real, fake = torch.tensor([3.0, 5.0, 1.0]), torch.tensor([-3.0, 0.5])
+    assert adversarial.wasserstein_critic(real, fake).tolist() == pytest.approx(-1.25 - 3)
+
+
 @pytest.mark.parametrize("norm", [0.0, 0.5, 1.0, 3.0])
 def test_gradient_penalty_of_a_linear_critic(norm):
     direction = torch.randn(64)
@@ -123,6 +139,42 @@ def test_gradient_penalty_of_a_linear_critic(norm):
     real, fake = torch.rand(5, *SHAPE), torch.rand(5, *SHAPE)
     got = adversarial.gradient_penalty(linear_critic(direction), real, fake)
     assert float(got) == pytest.approx((norm - 1) ** 2, abs=1e-5)
+
+
+def test_the_penalties_are_means_over_images_of_a_critic_whose_slope_varies():
+    """D = ‖x‖²/2 has the slope x. With equal pairs every x̂ is x, of norms 0.5, 1, 3."""
+    x = torch.randn(3, *SHAPE, dtype=torch.float64)
+    norms = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+    x = x / x.flatten(1).norm(dim=1)[:, None, None, None] * norms[:, None, None, None]
+
+    def critic(x):
+        return x.square().flatten(1).sum(1) / 2
+
+    penalty = adversarial.gradient_penalty(critic, x, x)
+    assert penalty.item() == pytest.approx((0.5**2 + 0 + 2**2) / 3)
+    x = x.requires_grad_()
+    r1 = adversarial.r1_penalty(critic(x), x)
+    assert r1.item() == pytest.approx((0.25 + 1 + 9) / 3 / 2)
+
+
+def test_gradient_penalty_is_the_mean_of_squares_over_images():
+    """D(x) = ‖x‖²/2 has the gradient x, which is different for each image."""
+    x = torch.rand(5, *SHAPE, dtype=torch.float64) * torch.arange(5).view(5, 1, 1, 1)
+    norms = x.square().sum((1, 2, 3)).sqrt()
+    got = adversarial.gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, x, x)
+    assert got.item() == pytest.approx(((norms - 1) ** 2).mean().item())
+
+
+def test_the_gradient_of_the_gradient_penalty_reaches_the_weights_of_the_critic():
+    """D = w‖x‖²/2 has slope w x: the derivative of (w‖x‖ − 1)² in w is 2 (w‖x‖ − 1) ‖x‖."""
+    w, x = torch.tensor(0.3, requires_grad=True), torch.rand(1, *SHAPE)
+    real, fake = (x.clone().requires_grad_() for _ in range(2))
+    critic = lambda x: w * x.square().sum((1, 2, 3)) / 2  # noqa: E731
+    adversarial.gradient_penalty(critic, real, fake).backward()
+    norm = x.norm().item()
+    assert w.grad.item() == pytest.approx(2 * (0.3 * norm - 1) * norm, rel=1e-5)
+    assert real.grad is None
+    assert fake.grad is None
 
 
 def test_gradient_penalty_accepts_generated_images_in_half_precision():
@@ -205,6 +257,56 @@ def test_consistency_loss_is_the_cross_entropy_with_the_sharpened_prediction():
     assert got == pytest.approx(entropy.item())
 
 
-def test_every_loss_has_a_decision_threshold():
-    names = set(adversarial.DISCRIMINATOR_LOSSES)
-    assert names == set(adversarial.GENERATOR_LOSSES) == set(adversarial.DECISION_THRESHOLDS)
+LABELS = [
+    ("minimax", {}),
+    ("non_saturating", {"real_label": 0.9}),
+    ("maximum_likelihood", {"real_label": 0.8, "fake_label": 0.1}),
+    ("least_squares", {}),
+    ("least_squares", {"real_label": 0.9, "fake_label": 0.2}),
+]
+
+
+def optimal_output(loss, labels, p):
+    """The output that minimizes the loss of images that are real with probability p, by search."""
+    d_loss, _ = adversarial.make_adversarial_losses(loss, **labels)
+
+    def expected(output):
+        """p times the part of real images, 1 − p times that of generated ones, up to a constant."""
+        out, zero = torch.tensor([output, 0.0], dtype=torch.float64).split(1)
+        return float(p * d_loss(out, zero) + (1 - p) * d_loss(zero, out))
+
+    return float(minimize_scalar(expected, bounds=(-8, 8), options={"xatol": 1e-9}).x)
+
+
+@pytest.mark.parametrize(("loss", "labels"), LABELS)
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.8])
+def test_probabilities_are_those_of_the_optimal_discriminator(loss, labels, p):
+    output = optimal_output(loss, labels, p)
+    got = adversarial.real_probability(torch.tensor([output]), loss, **labels)
+    assert float(got) == pytest.approx(p, abs=1e-4)
+
+
+@pytest.mark.parametrize(("loss", "labels"), LABELS)
+def test_the_decision_threshold_is_the_optimal_output_for_equal_odds(loss, labels):
+    expected = optimal_output(loss, labels, 0.5)
+    assert adversarial.decision_threshold(loss, **labels) == pytest.approx(expected, abs=1e-4)
+
+
+def test_hinge_separates_at_0_and_is_certain_at_its_margins():
+    got = adversarial.real_probability(torch.tensor([-3.0, -1, 0, 0.5, 1, 2]), "hinge")
+    assert got.tolist() == [0, 0, 0.5, 0.75, 1, 1]
+    assert adversarial.decision_threshold("hinge") == 0
+    assert optimal_output("hinge", {}, 0.6) == pytest.approx(1, abs=1e-3)
+    assert optimal_output("hinge", {}, 0.4) == pytest.approx(-1, abs=1e-3)
+    assert adversarial.decision_threshold("wasserstein") is None
+
+
+def test_outputs_beyond_the_labels_are_certain():
+    got = adversarial.real_probability(torch.tensor([-9.0, 9]), "minimax", real_label=0.9)
+    assert got.tolist() == pytest.approx([1.37e-4, 1], abs=1e-5)
+    got = adversarial.real_probability(torch.tensor([-0.5, 1.5]), "least_squares")
+    assert got.tolist() == [0, 1]
+
+
+def test_the_two_tables_of_losses_have_the_same_names():
+    assert set(adversarial.DISCRIMINATOR_LOSSES) == set(adversarial.GENERATOR_LOSSES)

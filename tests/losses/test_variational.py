@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.special import erf
+from scipy.special import erf, logsumexp
 from sklearn.metrics import mutual_info_score
 from torch.distributions import Independent, Normal, Uniform, kl_divergence
 
 from latentlab.losses.variational import (
     categorical_information,
+    elbo_terms,
+    iwae_bound,
     kl_standard_normal,
     mmd,
+    reparameterize,
     sample_weighted,
     uniform_information,
     unit_kl_standard_normal,
@@ -40,6 +43,43 @@ def test_weights_of_sampled_codes_are_prior_over_posterior():
     prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
     posterior = Normal(mu, (0.5 * logvar).exp()).log_prob(z).sum(-1)
     torch.testing.assert_close(log_ratio, prior - posterior, atol=1e-4, rtol=1e-4)
+
+
+def sampled_codes(mu, logvar, count):
+    """The same number of codes by each function that samples them, (count, D)."""
+    yield reparameterize(mu.expand(count, -1), logvar.expand(count, -1))
+    yield sample_weighted(mu[None], logvar[None], count)[0][:, 0]
+
+
+def test_codes_have_the_mean_and_the_deviation_of_the_posterior():
+    mu, sigma = torch.tensor([1.5, -0.5]), torch.tensor([0.2, 3.0])
+    for z in sampled_codes(mu, 2 * sigma.log(), 100_000):
+        torch.testing.assert_close(z.mean(0), mu, atol=0.04, rtol=0)
+        torch.testing.assert_close(z.std(0), sigma, atol=0, rtol=0.01)
+
+
+def test_the_gradient_passes_through_a_sampled_code():
+    """z = μ + σ ε with σ² = exp(logvar): ∂z/∂μ = 1 and ∂z/∂logvar = σ ε / 2 = (z − μ) / 2."""
+    mu, logvar = torch.randn(2, 1, 3, dtype=torch.float64).requires_grad_().unbind()
+    for z in sampled_codes(mu[0], logvar[0], 1):
+        of_mu, of_logvar = torch.autograd.grad(z.sum(), (mu, logvar), retain_graph=True)
+        torch.testing.assert_close(of_mu, torch.ones_like(mu))
+        torch.testing.assert_close(of_logvar, (z - mu).detach() / 2)
+
+
+def test_beta_weighs_the_kl_of_the_loss_and_not_of_the_elbo():
+    nll, kl = torch.tensor([10.0, 14.0, 3.0]), torch.tensor([1.0, 2.0, 6.0])
+    terms = {name: value.item() for name, value in elbo_terms(nll, kl, beta=4.0).items()}
+    expected = {"loss": 9 + 4 * 3, "elbo_nats": -12, "nll_nats": 9, "kl_nats": 3}
+    assert terms == pytest.approx(expected)
+    assert elbo_terms(nll, kl)["loss"].item() == pytest.approx(12)
+
+
+def test_the_bound_of_several_codes_is_the_logarithm_of_the_mean_weight():
+    log_w = 3 * torch.randn(7, 5, dtype=torch.float64) - 200  # exp of it is below float32's range
+    expected = logsumexp(log_w.numpy(), axis=0, b=1 / 7)
+    assert iwae_bound(log_w).numpy() == pytest.approx(expected)
+    assert torch.equal(iwae_bound(log_w[:1]), log_w[0])
 
 
 def numpy_mmd(x, y, variance):

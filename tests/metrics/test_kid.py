@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from latentlab.metrics import kid as module
 from latentlab.metrics.kid import kernel_distance
 from latentlab.utils.errors import LatentlabError
 
@@ -34,15 +35,15 @@ class _Identity(nn.Module):
         return x.flatten(1)
 
 
-def test_the_full_set_equals_a_double_loop():
-    x, y = _normal(25, 4, 0), _normal(25, 4, 1, shift=0.4)
-    found = kernel_distance(x, y, seed=0, subsets=3)
-    assert found["kid"] == pytest.approx(_mmd2_by_loops(x, y), rel=1e-10)
-    assert found["kid_std"] == pytest.approx(0, abs=1e-12)  # every subset is the whole set
+@pytest.mark.parametrize("block", [7, 2000])  # several blocks of rows; one block
+def test_it_equals_a_double_loop(block, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", block)
+    x, y = _normal(25, 4, 0), _normal(18, 4, 1, shift=0.4)
+    assert kernel_distance(x, y) == pytest.approx(_mmd2_by_loops(x, y), rel=1e-10)
 
 
 @pytest.mark.filterwarnings("ignore:.*will save all extracted features in buffer")
-def test_the_full_set_equals_torchmetrics():
+def test_it_equals_torchmetrics():
     x, y = _normal(60, 12, 2), _normal(60, 12, 3, shift=0.2)
     reference = KernelInceptionDistance(
         feature=_Identity(), subsets=1, subset_size=60, normalize=True
@@ -50,52 +51,44 @@ def test_the_full_set_equals_torchmetrics():
     reference.update(x.reshape(-1, 3, 2, 2), real=True)
     reference.update(y.reshape(-1, 3, 2, 2), real=False)
     expected, _ = reference.compute()
-    assert kernel_distance(x, y, seed=0)["kid"] == pytest.approx(float(expected), rel=1e-4)
-
-
-def test_subset_size_is_capped_by_the_smaller_set():
-    # Sides of 2 and 5: each estimate takes both of the two and one pair of the five.
-    x, y = _normal(2, 3, 4), _normal(5, 3, 5)
-    pairs = [(i, j) for i in range(5) for j in range(i)]
-    allowed = [_mmd2_by_loops(x, y[[i, j]]) for i, j in pairs]
-    for seed in range(5):
-        found = kernel_distance(x, y, seed=seed, subsets=1)["kid"]
-        assert min(abs(found - value) for value in allowed) < 1e-10
+    assert kernel_distance(x, y) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_unbiased_for_equal_distributions_and_positive_for_different_ones():
-    x, y = _normal(2000, 8, 6), _normal(2000, 8, 7)
-    subsets = 100
-    same = kernel_distance(x, y, seed=0, subsets=subsets, subset_size=100)
-    # The subsets overlap little: their mean lies within 4 standard errors of zero, while the
-    # biased estimator would be off by about 2 E[k(x, x)] / 100 ≈ 0.2.
-    assert abs(same["kid"]) < 4 * same["kid_std"] / math.sqrt(subsets)
-    other = kernel_distance(x, y + 0.5, seed=0, subsets=subsets, subset_size=100)
-    assert other["kid"] > 4 * other["kid_std"] / math.sqrt(subsets)
+    draws = [(_normal(100, 8, 2 * n), _normal(100, 8, 2 * n + 1)) for n in range(100)]
+    same = torch.tensor([kernel_distance(x, y) for x, y in draws])
+    # The mean of independent draws lies within 4 standard errors of zero, while the biased
+    # estimator would be off by about 2 E[k(x, x)] / 100 ≈ 0.2.
+    assert abs(same.mean()) < 4 * same.std() / math.sqrt(len(draws))
+    other = torch.tensor([kernel_distance(x, y + 0.5) for x, y in draws])
+    assert other.mean() > 4 * other.std() / math.sqrt(len(draws))
 
 
-def test_the_result_depends_on_the_seed_and_not_on_the_global_state():
-    x, y = _normal(80, 4, 8), _normal(80, 4, 9)
-    settings = {"subsets": 4, "subset_size": 20}
-    first = kernel_distance(x, y, seed=1, **settings)
-    state = torch.random.get_rng_state()
-    torch.rand(3)
-    assert kernel_distance(x, y, seed=1, **settings) == first
-    assert kernel_distance(x, y, seed=2, **settings) != first
-    torch.random.set_rng_state(state)
-    kernel_distance(x, y, seed=3, **settings)
-    assert torch.equal(torch.random.get_rng_state(), state)
+def test_a_split_with_fixed_class_counts_lowers_it():
+    """As the docstring says: (mean of k over all pairs − over pairs of one class) / (N − 1)."""
+    classes = torch.arange(10).repeat_interleave(10)
+    centres = _normal(10, 6, 0) * 3
+    values = []
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randint(10, (100,), generator=generator)
+        values.append(kernel_distance(centres[classes], centres[drawn]))
+    k = ((centres @ centres.T) / 6 + 1) ** 3
+    expected = float(k.mean() - k.diagonal().mean()) / 99
+    assert expected < 0
+    assert sum(values) / 60 == pytest.approx(expected, abs=0.5 * abs(expected))
 
 
 def test_errors():
     x = _normal(5, 4, 0)
     with pytest.raises(LatentlabError, match=r"real features have shape.*At least 2 rows"):
-        kernel_distance(x[:1], x, seed=0)
+        kernel_distance(x[:1], x)
+    with pytest.raises(LatentlabError, match=r"fake features have shape.*At least 2 rows"):
+        kernel_distance(x, x[:1])
+    assert math.isfinite(kernel_distance(x[:2], x[2:4]))
     with pytest.raises(LatentlabError, match="fake features are not finite"):
-        kernel_distance(x, x / 0, seed=0)
+        kernel_distance(x, x / 0)
     with pytest.raises(LatentlabError, match="Features have sizes 4 and 2"):
-        kernel_distance(x, x[:, :2], seed=0)
-    with pytest.raises(LatentlabError, match="subsets=0"):
-        kernel_distance(x, x, seed=0, subsets=0)
-    with pytest.raises(LatentlabError, match="subset_size=1"):
-        kernel_distance(x, x, seed=0, subset_size=1)
+        kernel_distance(x, x[:, :2])
+    with pytest.raises(LatentlabError, match="Features have sizes 2 and 4"):
+        kernel_distance(x[:, :2], x)

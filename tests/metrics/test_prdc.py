@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from latentlab.metrics import prdc as module
-from latentlab.metrics.prdc import prdc
+from latentlab.metrics.prdc import in_real_ball, prdc
 from latentlab.utils.errors import LatentlabError
 
 
@@ -48,6 +48,27 @@ def test_the_metrics_equal_their_definitions(k, block, monkeypatch):
     assert len({round(value, 3) for value in expected.values()}) == 4  # four different values
 
 
+@pytest.mark.parametrize("block", [7, 1000])
+@pytest.mark.parametrize("k", [{}, {"k": 2}], ids=["default", "2"])
+def test_which_fakes_lie_in_a_real_ball(k, block, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", block)
+    real, fake = _points(60, 4, 9), _points(45, 4, 10, scale=1.5)
+    order = torch.cdist(real.double(), real.double()).sort(dim=1).values
+    radius = order[:, k.get("k", 5)]  # the first is the point itself
+    expected = (torch.cdist(real.double(), fake.double()) <= radius[:, None]).any(dim=0)
+    assert in_real_ball(real, fake, **k).tolist() == expected.tolist()
+    assert prdc(real, fake, **k)["precision"] == expected.double().mean()
+    assert 0.1 < expected.double().mean() < 0.9
+
+
+def test_a_ball_contains_its_border():
+    """On a line with steps of 2 and k = 1, only the last real and the first fake are neighbours."""
+    real, fake = 2.0 * torch.arange(8)[:, None], 2.0 * torch.arange(8, 16)[:, None]
+    assert prdc(real, fake, k=1) == pytest.approx(_by_definition(real, fake, 1))
+    assert set(prdc(real, fake, k=1).values()) == {1 / 8}
+    assert in_real_ball(real, fake, k=1).tolist() == [True] + 7 * [False]
+
+
 def test_a_common_shift_changes_nothing():
     # At distance 1000 from the origin, distances vanish in the rounding of float32 squared norms.
     real, fake = _points(60, 4, 2), _points(60, 4, 3, scale=0.7)
@@ -82,7 +103,12 @@ def test_errors():
         prdc(x, x, k=0)
     with pytest.raises(LatentlabError, match=r"real features have shape.*At least 7 rows"):
         prdc(x, x, k=6)
+    with pytest.raises(LatentlabError, match=r"fake features have shape.*At least 6 rows"):
+        prdc(x, x[:5])
+    assert set(prdc(x, x, k=5)) == {"precision", "recall", "density", "coverage"}
     with pytest.raises(LatentlabError, match="Features have sizes 3 and 2"):
         prdc(x, x[:, :2])
+    with pytest.raises(LatentlabError, match="Features have sizes 2 and 3"):
+        prdc(x[:, :2], x)
     with pytest.raises(LatentlabError, match="fake features are not finite"):
         prdc(x, x * torch.nan)

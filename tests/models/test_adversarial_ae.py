@@ -1,55 +1,70 @@
-"""The two training phases of an adversarial autoencoder against gradients in plain PyTorch."""
+"""Adversarial autoencoder: each step against the gradient of its losses."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch.optim import SGD
+from torch.distributions import Normal
 
 from latentlab.models.adversarial_ae import AdversarialAE
 from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal
+from models.options import OF_OPTIM, RATES, every_option
+from models.steps import assert_steps, prob
+
+SHAPE = (1, 2, 2)
+WEIGHT = 7.0
 
 
-def use_gradient_descent(model, *groups):
-    """Make every step equal to −gradient. Return a copy of the weights."""
-    model.optimizers = lambda: [SGD(group, lr=1.0) for group in groups]
-    model.manual_backward = lambda loss: loss.backward()
-    model._trainer = SimpleNamespace(
-        lr_scheduler_configs=[], fit_loop=SimpleNamespace(total_batch_idx=0)
-    )
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+def makhzani(nll):
+    """Makhzani et al. 2016, section 2: the codes of images shall have the prior's distribution.
+
+    `nll`: −log p(x|z) (B,) of images (B, P), from the decoder's outputs (B, P).
+    """
+
+    def algorithm(step):
+        f, g, D = step.nets.encoder, step.nets.decoder, step.nets.discriminator
+        x = (step.x.flatten(1) + 1) / 2
+        p_prior, p_codes = prob(D(step.codes())), prob(D(f(x).detach()))
+        yield D, -p_prior.log().mean() - (1 - p_codes).log().mean()
+        z = f(x)
+        adversarial = -prob(D(z)).log().mean()
+        likelihood = step.nets.likelihood
+        yield (f, g, likelihood), nll(g(z), x, likelihood).mean() + WEIGHT * adversarial
+
+    return algorithm
 
 
-def test_each_step_follows_the_gradient_of_its_own_objective():
+def bernoulli(outputs, x, likelihood):
+    p = prob(outputs)
+    return -(x * p.log() + (1 - x) * (1 - p).log()).sum(1)
+
+
+def gaussian(outputs, x, likelihood):
+    return -Normal(prob(outputs), likelihood.log_scale.exp()).log_prob(x).sum(1)
+
+
+def model_of(likelihood, **settings):
     torch.manual_seed(0)
-    prior = StandardNormal()
-    model = AdversarialAE(
-        (1, 2, 2), prior=prior, latent_dim=2, hidden=[5], discriminator_hidden=[4]
-    ).double()
-    prior.sample = lambda shape: torch.ones(shape, dtype=torch.float64)
-    x = torch.rand(6, 1, 2, 2, dtype=torch.float64)
-    autoencoder = [*model.encoder.parameters(), *model.decoder.parameters()]
-    discriminator = list(model.discriminator.parameters())
-    z = model.encode(x)
-    p_real = model.discriminator(torch.ones(6, 2, dtype=torch.float64)).sigmoid()
-    d_loss = -p_real.log().mean() - (1 - model.discriminator(z).sigmoid()).log().mean()
-    d_gradients = torch.autograd.grad(d_loss, discriminator)
-    before = use_gradient_descent(model, autoencoder, discriminator)
-    model.training_step((x, None), 0)
-    after = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    steps = [before[n] - after[n] for n in before if n.startswith("discriminator")]
-    for step, gradient in zip(steps, d_gradients, strict=True):
-        torch.testing.assert_close(step, gradient)
-    model.load_state_dict(before | {n: p for n, p in after.items() if n.startswith("disc")})
-    z = model.encode(x)
-    bce = F.binary_cross_entropy(model.decode(z), x, reduction="none").sum((1, 2, 3)).mean()
-    adversarial = -10.0 * model.discriminator(z).sigmoid().log().mean()
-    expected = torch.autograd.grad(bce + adversarial, autoencoder)
-    steps = [before[n] - after[n] for n in before if n.startswith(("encoder", "decoder"))]
-    for step, gradient in zip(steps, expected, strict=True):
-        torch.testing.assert_close(step, gradient)
+    sizes = {"latent_dim": 2, "hidden": [5], "discriminator_hidden": [4]}
+    return AdversarialAE(
+        SHAPE,
+        prior=StandardNormal(),
+        likelihood=likelihood,
+        adversarial_weight=WEIGHT,
+        **sizes,
+        **settings,
+    )
+
+
+@every_option(only=OF_OPTIM)
+def test_each_step_follows_the_gradient_of_its_own_objective(settings):
+    assert_steps(model_of("bernoulli", **settings), SHAPE, makhzani(bernoulli))
+
+
+def test_a_gaussian_likelihood_learns_its_scale():
+    model = model_of("gaussian", optim=AdversarialOptim(**RATES))
+    assert_steps(model, SHAPE, makhzani(gaussian))
 
 
 def test_only_the_discriminator_has_the_betas_of_the_optim_block():
@@ -60,6 +75,16 @@ def test_only_the_discriminator_has_the_betas_of_the_optim_block():
     settings = [(group["lr"], group["betas"]) for o in (opt_ae, opt_d) for group in o.param_groups]
     assert settings == [(2e-3, (0.9, 0.999)), (5e-4, (0.3, 0.99))]
     assert schedulers == []
+
+
+def test_codes_of_the_prior_are_the_real_ones():
+    model, x = model_of("bernoulli").eval(), torch.rand(6, *SHAPE)
+    codes = torch.ones(6, 2)
+    model.prior.sample = lambda shape, generator=None: codes
+    terms = model.validation_step((x, None), 0)
+    p_prior, p_codes = prob(model.discriminator(codes)), prob(model.discriminator(model.encode(x)))
+    assert terms["d_prob_real"].item() == pytest.approx(p_prior.mean().item(), rel=1e-5)
+    assert terms["d_prob_fake"].item() == pytest.approx(p_codes.mean().item(), rel=1e-5)
 
 
 def test_a_weight_of_zero_is_refused():

@@ -1,13 +1,44 @@
-"""BEGAN: the control of k, and the reconstruction error."""
+"""BEGAN: each step against the gradient of its losses, and the control of k."""
 
 import pytest
 import torch
 
-from latentlab.models.began import BEGAN
+from latentlab.models.began import BEGAN, UNSUPPORTED
 from latentlab.samplers import Uniform
 from models.lightning_stub import with_trainer
+from models.options import every_option
+from models.steps import assert_steps
 
 SHAPE = (1, 8, 8)
+TWO_LEVELS = (1, 16, 16)
+GAMMA, LAMBDA_K = 0.6, 0.2
+
+
+def berthelot(step):
+    """Berthelot et al. 2017, section 3.4: L is the mean absolute error per pixel."""
+    G, D = step.nets.generator, step.nets.discriminator
+    x_fake, k = G(step.codes()).sigmoid(), step.nets.k
+
+    def L(x):
+        return (x - D(x).sigmoid()).abs().sum() / x.numel()
+
+    x, fake = step.view_unit((step.x + 1) / 2), step.view_unit(x_fake)
+    real_error = L(x).detach()
+    yield D, L(x) - k * L(fake.detach())
+    of_generator = L(fake)
+    yield G, of_generator
+    k += LAMBDA_K * (GAMMA * real_error - of_generator.detach())
+    k.clamp_(0, 1)
+
+
+@every_option(UNSUPPORTED)
+def test_each_step_follows_the_gradient_of_its_own_objective(settings):
+    torch.manual_seed(0)
+    sizes = {"latent_dim": 3, "width": 4, "gamma": GAMMA, "lambda_k": LAMBDA_K}
+    model = BEGAN(TWO_LEVELS, prior=Uniform(), **sizes, **settings)
+    model.k.fill_(0.4)
+    reference = assert_steps(model, TWO_LEVELS, berthelot)
+    torch.testing.assert_close(model.k, reference.nets.k)
 
 
 def test_k_follows_proportional_control():

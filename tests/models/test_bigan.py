@@ -1,14 +1,16 @@
-"""BiGAN: exchanged labels, the latent cycle loss, pairs of image and code."""
+"""BiGAN: each step against the gradient of its losses, pairs of image and code."""
 
 import pytest
 import torch
-from torch.distributions import Bernoulli
 
-from latentlab.models.bigan import BiGAN
+from latentlab.models.bigan import UNSUPPORTED, BiGAN
+from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal
-from models.lightning_stub import with_trainer
+from models.options import RATES, every_option
+from models.steps import assert_steps, prob
 
 SHAPE = (1, 8, 8)
+TWO_LEVELS = (1, 16, 16)  # so large that D has batch normalization
 
 
 def bigan(**settings):
@@ -16,36 +18,43 @@ def bigan(**settings):
     return BiGAN(SHAPE, prior=StandardNormal(), latent_dim=5, width=4, **settings)
 
 
-def test_generator_and_encoder_have_exchanged_labels():
-    model = with_trainer(bigan())
-    for optimizer in model.optimizers():
-        optimizer.param_groups[0]["lr"] = 0.0
-    x = torch.rand(16, *SHAPE)
-    torch.manual_seed(1)
-    terms = model.training_step((x, None), 0)
-    torch.manual_seed(1)
-    z = model.sample_prior(x)
-    real = model.pair_logits(2 * x - 1, model.encode(x))
-    fake = model.pair_logits(model.generate(z), z)
-    one, zero = torch.ones(16), torch.zeros(16)
-    d_loss = -(Bernoulli(logits=real).log_prob(one) + Bernoulli(logits=fake).log_prob(zero)).mean()
-    g_loss = -(Bernoulli(logits=real).log_prob(zero) + Bernoulli(logits=fake).log_prob(one)).mean()
-    assert terms["d_loss"].item() == pytest.approx(d_loss.item(), rel=1e-4)
-    assert terms["g_loss"].item() == pytest.approx(g_loss.item(), rel=1e-4)
+def donahue(cycle):
+    """Donahue et al. 2017, eq. 3, and `cycle` times the squared error of E(G(z))."""
+
+    def algorithm(step):
+        G, E, D = step.nets.generator, step.nets.encoder, step.nets.discriminator
+        z = step.codes()
+        z_hat, x_fake = E(step.x), G(z).tanh()
+
+        def pair(x, z):
+            maps = D["trunk"](x).permute(0, 2, 3, 1).reshape(len(x), -1)
+            return D["joint"](torch.cat([D["image"](maps), D["code"](z)], 1))[:, 0]
+
+        real, fake = step.view(step.x), step.view(x_fake)
+        p_real, p_fake = prob(pair(real, z_hat.detach())), prob(pair(fake.detach(), z))
+        r1_penalty = step.r1(lambda x: pair(x, z_hat.detach()), real)
+        yield D, step.cross_entropy(p_real, p_fake) + r1_penalty
+        p_real, p_fake = prob(pair(real, z_hat)), prob(pair(fake, z))
+        loss = -(1 - p_real).log().mean() - p_fake.log().mean()
+        yield (G, E), loss + cycle * ((E(x_fake) - z) ** 2).sum() / z.numel()
+
+    return algorithm
 
 
-def test_the_latent_cycle_loss_has_gradients_for_encoder_and_generator():
-    model = bigan(latent_cycle_weight=3.0).eval()
-    x, z = torch.rand(4, *SHAPE), torch.randn(4, 5)
-    _, with_cycle = model.adversarial_losses(x, None, z)
-    model.latent_cycle_weight = 0.0
-    _, without = model.adversarial_losses(x, None, z)
-    expected = 3 * (model.encode(model.decode(z)) - z).square().mean()
-    assert (with_cycle - without).item() == pytest.approx(expected.item(), rel=1e-3)
-    model.latent_cycle_weight = 1.0
-    model.latent_cycle_loss(model.generate(z), z).backward()
-    assert model.encoder.head.weight.grad.norm() > 0
-    assert model.generator.project.weight.grad.norm() > 0
+def of_16_pixels(cycle, **settings):
+    torch.manual_seed(0)
+    sizes = {"latent_dim": 5, "width": 4, "joint_hidden": 6, "latent_cycle_weight": cycle}
+    return BiGAN(TWO_LEVELS, prior=StandardNormal(), **sizes, **settings)
+
+
+@every_option(UNSUPPORTED)
+def test_each_step_follows_the_gradient_of_its_own_objective(settings):
+    assert_steps(of_16_pixels(3.0, **settings), TWO_LEVELS, donahue(3.0))
+
+
+def test_without_a_cycle_the_steps_are_those_of_the_paper():
+    model = of_16_pixels(0.0, optim=AdversarialOptim(**RATES))
+    assert_steps(model, TWO_LEVELS, donahue(0.0))
 
 
 def test_a_negative_weight_is_refused():
@@ -60,7 +69,13 @@ def test_the_discriminator_uses_image_and_code():
     assert not torch.equal(model.pair_logits(x, z), model.pair_logits(1 - x, z))
 
 
-def test_validation_measures_reconstructions_in_0_1():
+def test_validation_measures_reconstructions_in_0_1_and_codes():
     model, x = bigan().eval(), torch.rand(4, *SHAPE)
     sse = (model.decode(model.encode(x)) - x).square().sum((1, 2, 3)).mean()
-    assert model.validation_step((x, None), 0)["sse"].item() == pytest.approx(sse.item(), rel=1e-5)
+    torch.manual_seed(1)
+    terms = model.validation_step((x, None), 0)
+    torch.manual_seed(1)
+    z = model.sample_prior(x)
+    latent_sse = (model.encode(model.decode(z)) - z).square().sum() / 4
+    assert terms["sse"].item() == pytest.approx(sse.item(), rel=1e-5)
+    assert terms["latent_sse"].item() == pytest.approx(latent_sse.item(), rel=1e-4)

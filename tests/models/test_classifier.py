@@ -1,5 +1,6 @@
 """Classifier: shapes, random translations in training only, the loss."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -20,3 +21,27 @@ def test_images_are_shifted_in_training_and_not_in_validation():
     expected = F.cross_entropy(model(x), y)
     torch.testing.assert_close(model.validation_step((x, y), 0)["loss"], expected)
     assert not torch.allclose(model.training_step((x, y), 0)["loss"], expected)
+
+
+def test_local_features_are_means_of_the_second_block_with_variance_1():
+    torch.manual_seed(0)
+    model = Classifier((1, 28, 28), num_classes=7).eval()
+    x = torch.rand(40, 1, 28, 28)
+    with torch.no_grad():
+        h = model.trunk[2](model.trunk[1](model.trunk[0](x)))  # (40, 64, 14, 14)
+        cells = [h[:, :, r : r + 7, c : c + 7].mean((2, 3)) for r in (0, 7) for c in (0, 7)]
+        expected = torch.stack(cells, 2).flatten(1)  # (40, 256)
+        torch.testing.assert_close(model.local_features(x), expected)
+        for _ in range(2):  # the second call changes nothing
+            model.fit_feature_scale(x)
+            scaled = model.local_features(x)
+            assert float(scaled.var(0).mean()) == pytest.approx(1, rel=1e-4)
+        torch.testing.assert_close(scaled / model.feature_scale, expected)
+        both = model.both_features(x)
+        torch.testing.assert_close(both, torch.cat([scaled, model.features(x)], 1))
+
+
+def test_equal_images_keep_the_scale():
+    model = Classifier((1, 28, 28), num_classes=0).eval()
+    model.fit_feature_scale(torch.zeros(5, 1, 28, 28))
+    assert model.feature_scale == 1

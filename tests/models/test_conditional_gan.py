@@ -1,14 +1,17 @@
-"""Conditional GAN: both networks use the class."""
+"""Conditional GAN: each step against the gradient of its losses; both networks use the class."""
 
 import pytest
 import torch
 
-from latentlab.models.conditional_gan import ConditionalGAN
+from latentlab.models.conditional_gan import UNSUPPORTED, ConditionalGAN
 from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import ClassConditional, StandardNormal
 from models.lightning_stub import with_trainer
+from models.options import every_option
+from models.steps import assert_steps, prob
 
 SHAPE = (1, 8, 8)
+TWO_LEVELS = (1, 16, 16)  # so large that D has batch normalization
 
 
 def conditional(num_classes=4, lr=2e-4):
@@ -22,6 +25,29 @@ def conditional(num_classes=4, lr=2e-4):
         width=4,
         optim=optim,
     )
+
+
+def mirza(step):
+    """Mirza & Osindero 2014, eq. 2: x and G(eps, y) have one class y, and D gets it."""
+    G, D = step.nets.generator, step.nets.discriminator
+    one_hot = torch.eye(3).double()[step.y]
+    x_fake = G(torch.cat([step.codes()[:, :5], one_hot], 1)).tanh()
+
+    def of_class(x):
+        return (D(x) * one_hot).sum(1)
+
+    real, fake = step.view(step.x), step.view(x_fake.detach())
+    loss = step.cross_entropy(prob(of_class(real)), prob(of_class(fake)))
+    yield D, loss + step.r1(of_class, real)
+    yield G, -prob(of_class(step.view(x_fake))).log().mean()
+
+
+@every_option(UNSUPPORTED)
+def test_each_step_follows_the_gradient_of_its_own_objective(settings):
+    torch.manual_seed(0)
+    sizes = {"num_classes": 3, "noise_dim": 5, "width": 4, "hidden": 6}
+    model = ConditionalGAN(TWO_LEVELS, prior=ClassConditional(), **sizes, **settings)
+    assert_steps(model, TWO_LEVELS, mirza)
 
 
 def test_the_class_changes_the_outputs_of_both_networks():
@@ -42,7 +68,7 @@ def test_generated_images_have_the_classes_of_the_batch():
 
 
 def test_training_learns_which_class_is_bright():
-    model = with_trainer(conditional(num_classes=2, lr=2e-3))
+    model = with_trainer(conditional(num_classes=2, lr=2e-3), total_batches=200)
     y = torch.arange(32) % 2
     x = (0.1 + 0.8 * y[:, None, None, None]).expand(32, *SHAPE)
     for step in range(100):

@@ -11,6 +11,7 @@ from latentlab.contracts import ClassConditionalModel
 from latentlab.diagnostics.metrics.importance_sampling import binarized, log_likelihood
 from latentlab.models.conditional_vae import ConditionalVAE
 from latentlab.samplers import ClassConditional, StandardNormal
+from models.gradients import assert_same_loss_and_gradients
 
 
 def test_conditional_vae_weights_give_the_likelihood_of_the_image_given_its_class():
@@ -18,14 +19,31 @@ def test_conditional_vae_weights_give_the_likelihood_of_the_image_given_its_clas
     model = ConditionalVAE((1, 2, 2), 3, noise_dim=1, hidden=[6]).double()
     x, y = binarized(torch.rand(6, 1, 2, 2, dtype=torch.float64), 0), torch.arange(6) % 3
     grid = torch.linspace(-8, 8, 2001, dtype=torch.float64)[:, None]
-    estimate, elbo = log_likelihood(model, x, y, num_samples=4000, seed=0)
+    found = log_likelihood(model, x, y, num_samples=[4000], seed=0)
     for i in range(6):
         codes = torch.cat([grid, F.one_hot(y[i], 3).expand(2001, 3)], 1)
         log_joint = Bernoulli(model.decode(codes)).log_prob(x[i]).sum((1, 2, 3))
         log_joint = log_joint + Normal(0.0, 1.0).log_prob(grid[:, 0])
         log_px = float(torch.logsumexp(log_joint.detach(), 0) + math.log(16 / 2000))
-        assert float(estimate[i]) == pytest.approx(log_px, abs=0.02)
-        assert float(elbo[i]) < log_px
+        assert float(found.log_px[i]) == pytest.approx(log_px, abs=0.02)
+        assert float(found.elbo[i]) < log_px
+
+
+def test_the_loss_is_the_elbo_of_the_image_given_its_class_and_both_networks_get_the_class():
+    torch.manual_seed(0)
+    model = ConditionalVAE((1, 2, 2), 3, noise_dim=2, hidden=[6]).double()
+    x, y = torch.rand(6, 1, 2, 2, dtype=torch.float64), torch.tensor([2, 0, 1, 1, 2, 0])
+    torch.manual_seed(1)
+    got = model.training_step((x, y), 0)
+    torch.manual_seed(1)
+    one_hot = torch.eye(3).double()[y]
+    mu, logvar = model.encoder(torch.cat([x.flatten(1), one_hot], 1)).split(2, 1)
+    q = Normal(mu, logvar.exp().sqrt())
+    z = mu + q.stddev * torch.randn_like(mu)
+    p = model.decoder(torch.cat([z, one_hot], 1)).sigmoid()
+    nll = -(x.flatten(1) * p.log() + (1 - x.flatten(1)) * (1 - p).log()).sum(1)
+    kl = kl_divergence(q, Normal(0.0, 1.0)).sum(1)
+    assert_same_loss_and_gradients(model, got["loss"], (nll + kl).mean())
 
 
 def test_conditional_vae_gives_an_image_the_class_of_the_best_bound():
@@ -44,7 +62,9 @@ def test_conditional_vae_gives_an_image_the_class_of_the_best_bound():
         bounds[:, label] = -nll - kl
     assert torch.equal(z[:, 3:].argmax(1), bounds.argmax(1))
     assert torch.equal(z[:, 3:].sum(1), torch.ones(5))
-    assert model.features(x).shape == (5, 3)
+    mu = model.posterior_given(x, bounds.argmax(1))[0]
+    torch.testing.assert_close(z[:, :3], mu)
+    torch.testing.assert_close(model.features(x), mu)
 
 
 @pytest.mark.parametrize("classes", [0, 1])

@@ -5,6 +5,7 @@ import torch
 
 from latentlab.losses.jacobian import exact_contraction
 from latentlab.models.contractive_ae import ContractiveAE
+from models.gradients import assert_same_loss_and_gradients
 
 SHAPE = (1, 4, 5)
 
@@ -37,6 +38,20 @@ def test_the_penalty_is_the_squared_norm_of_the_jacobian_of_encode(jacobian):
     penalty = model.loss(x)["jacobian_frobenius_sq"].item()
     rel = 0.1 if jacobian == "hutchinson" else 1e-4
     assert penalty == pytest.approx(exact_contraction(model.encode, x).mean().item(), rel=rel)
+
+
+@pytest.mark.parametrize("jacobian", ["closed", "exact"])
+def test_the_gradient_is_that_of_cross_entropy_plus_penalty(jacobian):
+    """One sigmoid layer: ‖J‖² = Σ_j (h_j (1 − h_j))² ‖W_j‖² (Rifai et al. 2011, eq. 9)."""
+    model = build(latent_dim=6, jacobian=jacobian, penalty_weight=0.3).double()
+    x = torch.rand(4, *SHAPE, dtype=torch.float64)
+    loss = model.training_step((x, None), 0)["loss"]
+    weight, pixels = model.layers[0].weight, x.flatten(1)
+    h = (pixels @ weight.T + model.layers[0].bias).sigmoid()
+    p = (h @ weight + model.offsets[0]).sigmoid()
+    nll = -(pixels * p.log() + (1 - pixels) * (1 - p).log()).sum(1)
+    penalty = ((h * (1 - h)) ** 2 * weight.square().sum(1)).sum(1)
+    assert_same_loss_and_gradients(model, loss, (nll + 0.3 * penalty).mean())
 
 
 def test_decoder_mirrors_the_encoder_with_tied_weights():

@@ -1,18 +1,83 @@
-"""DCGAN: the sizes of the paper, packing, and its settings."""
+"""DCGAN: each step against the gradient of its losses, the sizes of the paper, and settings."""
 
 import math
 
 import pytest
 import torch
 from lightning import Trainer
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from latentlab.models.dcgan import DCGAN
 from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal, Uniform
+from models.options import RATES, every_option
+from models.steps import assert_steps, prob
 
 SHAPE = (1, 8, 8)
+TWO_LEVELS = (1, 16, 16)  # so large that D has batch normalization
 SMALL = {"prior": StandardNormal(), "latent_dim": 5, "width": 4}
+
+
+LOSSES = {  # of D, of G, of its outputs for real and for generated images
+    "least_squares": (
+        lambda real, fake: ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2,
+        lambda fake: ((fake - 1) ** 2).mean() / 2,
+    ),
+    "hinge": (
+        lambda real, fake: (1 - real).clamp_min(0).mean() + (1 + fake).clamp_min(0).mean(),
+        lambda fake: -fake.mean(),
+    ),
+}
+
+
+def dcgan(shape, **settings):
+    torch.manual_seed(0)
+    return DCGAN(shape, prior=StandardNormal(), latent_dim=5, width=4, **settings)
+
+
+def non_saturating(step):
+    """Goodfellow et al. 2014, section 3: both players on the same generated images."""
+    G, D = step.nets.generator, step.nets.discriminator
+    x_fake = G(step.codes()).tanh()
+    real, fake = prob(D(step.view(step.x))), prob(D(step.view(x_fake.detach())))
+    yield D, step.cross_entropy(real, fake) + step.r1(D, step.view(step.x))
+    yield G, -prob(D(step.view(x_fake))).log().mean()
+
+
+@every_option()
+def test_each_step_follows_the_gradient_of_its_own_objective(settings):
+    assert_steps(dcgan(TWO_LEVELS, **settings), TWO_LEVELS, non_saturating)
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_the_losses_without_probabilities(loss):
+    def algorithm(step):
+        G, D = step.nets.generator, step.nets.discriminator
+        of_d, of_g = LOSSES[loss]
+        x_fake = G(step.codes()).tanh()
+        yield D, of_d(D(step.x), D(x_fake.detach()))
+        yield G, of_g(D(x_fake))
+
+    model = dcgan(TWO_LEVELS, loss=loss, optim=AdversarialOptim(**RATES))
+    nn.init.normal_(model.discriminator.head.weight, 0.0, 0.5)  # so that the hinge is passed
+    assert_steps(model, TWO_LEVELS, algorithm)
+
+
+def test_smoothed_labels_of_least_squares():
+    """Mao et al. 2017, eq. 9 with other labels, which only D has."""
+
+    def algorithm(step):
+        G, D = step.nets.generator, step.nets.discriminator
+        x_fake = G(step.codes()).tanh()
+        real, fake = D(step.x), D(x_fake.detach())
+        yield D, ((real - 0.8) ** 2).mean() / 2 + ((fake - 0.3) ** 2).mean() / 2
+        yield G, ((D(x_fake) - 1) ** 2).mean() / 2
+
+    smooth = DiscriminatorRegularization(real_label=0.8, fake_label=0.3)
+    settings = {"loss": "least_squares", "optim": AdversarialOptim(**RATES)}
+    assert_steps(dcgan(SHAPE, regularization=smooth, **settings), SHAPE, algorithm)
 
 
 @pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")

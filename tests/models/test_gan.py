@@ -1,50 +1,50 @@
-"""GAN against Goodfellow's algorithm in plain PyTorch, and its settings."""
-
-import copy
+"""GAN: each step against the gradient of Goodfellow's losses, and its settings."""
 
 import pytest
 import torch
-from lightning import Trainer
-from torch.utils.data import DataLoader, TensorDataset
 
 from latentlab.models.gan import GAN
+from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal
+from models.options import RATES, every_option
+from models.steps import assert_steps, prob
 
 SHAPE = (1, 8, 8)
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
-)
+GENERATOR_LOSSES = {  # Goodfellow 2014, as functions of the probability D
+    "minimax": lambda d: (1 - d).log().mean(),
+    "non_saturating": lambda d: -d.log().mean(),
+    "maximum_likelihood": lambda d: -(d / (1 - d)).mean(),
+}
 
 
 def gan(**settings):
     torch.manual_seed(0)
-    return GAN(SHAPE, prior=StandardNormal(), latent_dim=5, hidden=[12], **settings)
+    return GAN(SHAPE, prior=StandardNormal(), latent_dim=5, hidden=[6], **settings)
 
 
-def test_one_batch_equals_algorithm_1_in_plain_pytorch():
-    """One step of each network, written with probabilities; each phase has new codes."""
-    model = gan()
-    codes = list(torch.randn(2, 6, 5))
-    remaining = iter(codes)
-    model.prior.sample = lambda shape, generator=None: next(remaining).clone()
-    generator, discriminator = copy.deepcopy((model.generator, model.discriminator))
-    adam = {"lr": 2e-4, "betas": (0.5, 0.999)}
-    opt_g = torch.optim.Adam(generator.parameters(), **adam)
-    opt_d = torch.optim.Adam(discriminator.parameters(), **adam)
-    x = torch.rand(1, 6, *SHAPE)
-    silent = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    trainer = Trainer(accelerator="cpu", max_epochs=1, **dict.fromkeys(silent, False))
-    trainer.fit(model, DataLoader(TensorDataset(x, torch.zeros(1)), batch_size=None))
-    p_real = torch.sigmoid(discriminator(2 * x[0] - 1))
-    p_fake = torch.sigmoid(discriminator(torch.tanh(generator(codes[0])).detach()))
-    (-(p_real.log().mean() + (1 - p_fake).log().mean())).backward()
-    opt_d.step()
-    opt_g.zero_grad()
-    (-torch.sigmoid(discriminator(torch.tanh(generator(codes[1])))).log().mean()).backward()
-    opt_g.step()
-    for expected, got in ((generator, model.generator), (discriminator, model.discriminator)):
-        for a, b in zip(expected.parameters(), got.parameters(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+def algorithm_1(loss):
+    """Goodfellow et al. 2014, algorithm 1: each player has new codes."""
+
+    def algorithm(step):
+        G, D = step.nets.generator, step.nets.discriminator
+        x, x_fake = step.view(step.x), step.view(G(step.codes()).tanh()).detach()
+        yield D, step.cross_entropy(prob(D(x)), prob(D(x_fake))) + step.r1(D, x)
+        if step.updates_generator:
+            x_fake = step.view(G(step.codes()).tanh())
+            yield G, GENERATOR_LOSSES[loss](prob(D(x_fake)))
+
+    return algorithm
+
+
+@every_option()
+def test_each_step_follows_the_gradient_of_its_own_objective(settings):
+    assert_steps(gan(**settings), SHAPE, algorithm_1("non_saturating"))
+
+
+@pytest.mark.parametrize("loss", ["minimax", "maximum_likelihood"])
+def test_the_other_losses_of_the_generator(loss):
+    optim = AdversarialOptim(**RATES)
+    assert_steps(gan(loss=loss, optim=optim), SHAPE, algorithm_1(loss))
 
 
 def test_an_unknown_loss_is_refused():

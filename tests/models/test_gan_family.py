@@ -8,6 +8,8 @@ from dataclasses import fields
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
+from torch.nn.functional import adaptive_max_pool2d
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils.data import DataLoader, TensorDataset
 
 from latentlab import models
@@ -28,9 +30,11 @@ from latentlab.models.semi_supervised_gan import (
 from latentlab.models.style_gan import StyleGAN
 from latentlab.models.wgan import WGAN
 from latentlab.networks import regularization
+from latentlab.networks.mlp import GaussianNoise
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import AdversarialOptim, AdversarialSteps
 from latentlab.samplers import ClassConditional, InfoGANPrior, StandardNormal
+from models.lightning_stub import with_trainer
 
 SHAPE = (1, 8, 8)
 SMALL = {"latent_dim": 5, "width": 4}
@@ -71,9 +75,9 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def small(cls, **settings):
+def small(cls, shape=SHAPE, **settings):
     torch.manual_seed(0)
-    return cls(SHAPE, **{"prior": StandardNormal(), **GANS[cls], **settings})
+    return cls(shape, **{"prior": StandardNormal(), **GANS[cls], **settings})
 
 
 def unsupported(cls):
@@ -157,6 +161,34 @@ def test_training_with_all_supported_regularization_updates_both_networks(cls):
 
 
 @every_gan
+def test_each_player_has_the_learning_rate_and_the_betas_of_the_optim_block(cls):
+    optim = AdversarialOptim(generator_lr=1e-3, discriminator_lr=2e-3, betas=(0.1, 0.9))
+    opt_g, opt_d = with_trainer(small(cls, optim=optim)).optimizers()
+    rates_g = [1e-3, 1e-4] if cls is StyleGAN else [1e-3]  # the mapping network has a tenth
+    assert [group["lr"] for group in opt_g.param_groups] == pytest.approx(rates_g)
+    assert [group["lr"] for group in opt_d.param_groups] == [2e-3]
+    betas = {group["betas"] for group in opt_g.param_groups + opt_d.param_groups}
+    assert betas == {(0.1, 0.9)}
+
+
+@every_gan
+@pytest.mark.parametrize("option", ["r1_gamma", "spectral_norm"])
+def test_with_r1_or_spectral_norm_a_logit_depends_on_its_own_image_only(cls, option):
+    """At 16 pixels, where discriminators have batch normalization without these options."""
+    if option in unsupported(cls) or cls is StyleGAN:  # which has the minibatch stddev
+        return
+    on = DiscriminatorRegularization(**{option: getattr(ON, option)})
+    model = small(cls, (1, 16, 16), regularization=on).train()
+    for module in model.modules():
+        if isinstance(module, GaussianNoise | _SpectralNorm):
+            module.eval()  # no noise, no power iteration between the two passes
+    if cls is BiGAN:
+        model.encoder.eval()  # it has batch normalization
+    x, y = torch.rand(5, 1, 16, 16), torch.arange(5) % 3
+    torch.testing.assert_close(model.real_logits(x, y)[:2], model.real_logits(x[:2], y[:2]))
+
+
+@every_gan
 def test_discriminator_steps_delay_the_generator(cls):
     """With more discriminator steps than batches, only the discriminator changes."""
     model = small(cls, optim=AdversarialOptim(discriminator_steps=100))
@@ -211,7 +243,7 @@ def test_fake_logits_are_those_of_decoded_codes(cls):
 
 
 @every_gan
-def test_adversarial_losses_are_those_of_a_training_step(cls):
+def test_adversarial_losses_and_probabilities_are_those_of_a_training_step(cls):
     """With learning rate 0, on the batch and the codes of the step."""
     model = small(cls, **({"lambda_k": 1e-9} if cls is BEGAN else {}))
     terms = {}
@@ -229,6 +261,8 @@ def test_adversarial_losses_are_those_of_a_training_step(cls):
                 conditional = cls is ConditionalGAN
                 z = self.sample_codes(*batch) if conditional else self.sample_prior(batch[0])
                 terms.update(step_terms, expected=self.adversarial_losses(*batch, z))
+                terms["real"] = self.real_logits(*batch).sigmoid().mean()
+                terms["fake"] = self.fake_logits(z).sigmoid().mean()
                 torch.set_rng_state(after)
             return step_terms
 
@@ -242,6 +276,10 @@ def test_adversarial_losses_are_those_of_a_training_step(cls):
             terms["mi_categorical_nats"], terms["mi_continuous_nats"]
         )
         d_loss, g_loss = d_loss + information, g_loss + information
+    if "d_prob_real" in terms:
+        assert terms["d_prob_real"].item() == pytest.approx(terms["real"].item(), rel=1e-4)
+    if "d_prob_fake" in terms and cls is not StyleGAN:
+        assert terms["d_prob_fake"].item() == pytest.approx(terms["fake"].item(), rel=1e-4)
     if cls is WGAN:
         assert terms["wasserstein_estimate"].item() == pytest.approx(-d_loss.item(), rel=1e-4)
     elif cls is BEGAN:
@@ -250,6 +288,52 @@ def test_adversarial_losses_are_those_of_a_training_step(cls):
     elif cls is not StyleGAN:  # a step of StyleGAN mixes styles and has new noise
         assert terms["d_loss"].item() == pytest.approx(d_loss.item(), rel=1e-4)
         assert terms["g_loss"].item() == pytest.approx(g_loss.item(), rel=1e-3)
+
+
+@every_gan
+def test_validation_compares_real_and_generated_images_at_their_places(cls):
+    model = small(cls).eval()
+    x, y = torch.rand(6, *SHAPE), torch.arange(6) % 3
+    torch.manual_seed(1)
+    terms = {name: value.item() for name, value in model.validation_step((x, y), 0).items()}
+    torch.manual_seed(1)
+    z = model.sample_codes(x, y) if cls is ConditionalGAN else model.sample_prior(x)
+    real, fake = model.real_logits(x, y), model.fake_logits(z)
+    if cls is WGAN:
+        expected = {"wasserstein_estimate": (real.mean() - fake.mean()).item()}
+    elif cls is BEGAN:
+        error, of_fake = -real.mean().item(), -fake.mean().item()
+        measure = error + abs(model.gamma * error - of_fake)
+        expected = {"real_recon_l1": error, "fake_recon_l1": of_fake}
+        expected["began_convergence"] = measure
+    else:
+        means = [logits.sigmoid().mean().item() for logits in (real, fake)]
+        expected = dict(zip(("d_prob_real", "d_prob_fake"), means, strict=True))
+    assert {name: terms[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def pooled(trunk):
+    return lambda x: adaptive_max_pool2d(trunk(2 * x - 1), 4).flatten(1)
+
+
+FEATURES = {  # of images in [0, 1]; most networks have images in [-1, 1] as input
+    GAN: lambda model: lambda x: model.discriminator.trunk(2 * x - 1),
+    DCGAN: lambda model: pooled(model.discriminator.trunk),
+    WGAN: lambda model: pooled(model.discriminator.trunk),
+    ConditionalGAN: lambda model: pooled(model.discriminator.trunk),
+    InfoGAN: lambda model: pooled(model.discriminator["body"].trunk),
+    BiGAN: lambda model: lambda x: model.encoder(2 * x - 1),
+    BEGAN: lambda model: model.discriminator[0],
+    SemiSupervisedGAN: lambda model: lambda x: model.discriminator["trunk"](x.flatten(1)),
+    StyleGAN: lambda model: pooled(model.discriminator.trunk),
+}
+
+
+@every_gan
+def test_features_are_those_of_images_in_the_range_of_training(cls):
+    model, x = small(cls).eval(), torch.rand(5, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(model.features(x), FEATURES[cls](model)(x))
 
 
 def test_a_partial_block_of_a_config_keeps_the_other_defaults_of_the_model():

@@ -1,21 +1,29 @@
-"""InfoGAN: which part of the code is which, and which network each step updates."""
+"""InfoGAN: each step against the gradient of its losses, and which part of the code is which."""
 
 import math
 
 import pytest
 import torch
+from torch.distributions import Normal
 
+from latentlab.models import infogan as module
 from latentlab.models.infogan import (
+    UNSUPPORTED,
     CodeRecognitionLoss,
     InfoGAN,
     InfoGANCodes,
     InfoGANNetworks,
 )
+from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.samplers import ClassConditional, InfoGANPrior
 from latentlab.transforms.augmentation import random_affine
 from models.lightning_stub import with_trainer
+from models.options import every_option
+from models.steps import assert_steps, mirror, prob
 
 SHAPE = (1, 8, 8)
+TWO_LEVELS = (1, 16, 16)  # so large that D has batch normalization
+LAMBDA_Y, LAMBDA_C = 0.6, 0.3
 
 
 def infogan(num_categories=3, affine_strength=0.0, noise_scale=1.0):
@@ -30,6 +38,63 @@ def infogan(num_categories=3, affine_strength=0.0, noise_scale=1.0):
         networks=InfoGANNetworks(width=4),
         recognition=CodeRecognitionLoss(affine_strength=affine_strength),
     )
+
+
+def chen(step):
+    """Chen et al. 2016, eqs. 5 and 6. z has 4 values of noise, 2 continuous codes, 3 categories."""
+    G, heads = step.nets.generator, step.nets.discriminator
+    z, K = step.codes(), 3
+    noise, c, y = z[:, :4], z[:, 4:6], z[:, 6:]
+    x_fake = G(torch.cat([0.5 * noise, c, y], 1)).tanh()
+
+    def D(x):
+        return heads["D"](heads["body"](x))[:, 0]
+
+    def information(x):
+        """λ_y L(y) + λ_c L(c); Q gets y from a mirrored image, with the strength 0.2."""
+        q_y = heads["Q"](heads["body"](mirror(x, 0.2)))[:, :K].softmax(1)
+        mu, logvar = heads["Q"](heads["body"](x))[:, K:].split(2, 1)
+        q_c = Normal(mu, logvar.clip(-6, 2).exp().sqrt())
+        l_y = math.log(K) + (q_y * y).sum(1).log().mean()
+        l_c = 2 * math.log(2) + q_c.log_prob(c).sum(1).mean()
+        return LAMBDA_Y * l_y + LAMBDA_C * l_c
+
+    real, fake = step.view(step.x), step.view(x_fake.detach())
+    loss = step.cross_entropy(prob(D(real)), prob(D(fake)))
+    yield heads, loss - information(fake) + step.r1(D, real)
+    fake = step.view(x_fake)
+    yield G, -prob(D(fake)).log().mean() - information(fake)
+
+
+@every_option(UNSUPPORTED)
+def test_each_step_follows_the_gradient_of_its_own_objective(settings, monkeypatch):
+    monkeypatch.setattr(module, "random_affine", mirror)
+    torch.manual_seed(0)
+    model = InfoGAN(
+        TWO_LEVELS,
+        prior=InfoGANPrior(),
+        codes=InfoGANCodes(num_categories=3, num_continuous=2, noise_dim=4, noise_scale=0.5),
+        networks=InfoGANNetworks(width=4, generator_hidden=6, shared_hidden=8),
+        recognition=CodeRecognitionLoss((LAMBDA_Y, LAMBDA_C), affine_strength=0.2),
+        **settings,
+    )
+    assert_steps(model, TWO_LEVELS, chen)
+
+
+def test_regularization_of_the_discriminator_leaves_q_alone():
+    """Only the slope of D is bounded, and what Q reads does not depend on the other images."""
+    options = DiscriminatorRegularization(spectral_norm=True, minibatch_stddev=True)
+    torch.manual_seed(0)
+    model = InfoGAN(SHAPE, prior=InfoGANPrior(), regularization=options).eval()
+    parts = model.discriminator
+    normed = {name for name, layer in parts.named_modules() if hasattr(layer, "parametrizations")}
+    assert {name.split(".")[0] for name in normed} == {"body", "D"}
+    with torch.no_grad():
+        parts["D"][1].parametrizations.weight.original[:, -1] = 3.0  # the column starts at 0
+    x = torch.rand(8, *SHAPE)
+    for alone, among in zip(model.recognize(x[:1]), model.recognize(x), strict=True):
+        torch.testing.assert_close(alone, among[:1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(model.real_logits(x[:1], None), model.real_logits(x, None)[:1])
 
 
 def test_mutual_information_reads_each_code_at_its_place():
@@ -54,6 +119,27 @@ def test_each_step_updates_its_own_network():
     assert all(name.startswith("generator") for name in changed)
     assert terms["mi_categorical_nats"].item() < math.log(10)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_curves_have_each_information_under_its_name():
+    model = with_trainer(infogan())
+    for optimizer in model.optimizers():
+        optimizer.param_groups[0]["lr"] = 0.0
+    x = torch.rand(16, *SHAPE)
+    torch.manual_seed(1)
+    terms = model.training_step((x, None), 0)
+    torch.manual_seed(1)
+    z = model.sample_prior(x)
+    mi_y, mi_c = model.mutual_information(model.heads(model.generate(z))[1], z)
+    assert terms["mi_categorical_nats"].item() == pytest.approx(mi_y.item(), rel=1e-4)
+    assert terms["mi_continuous_nats"].item() == pytest.approx(mi_c.item(), rel=1e-4)
+
+
+def test_recognition_reads_an_image_in_the_range_of_training():
+    model, x = infogan().eval(), torch.rand(5, *SHAPE)
+    logits, means = model.recognize(x)
+    q = model.discriminator["Q"](model.discriminator["body"](2 * x - 1))
+    torch.testing.assert_close(torch.cat([logits, means], 1), q[:, :5])
 
 
 def test_q_reads_the_category_from_the_mapped_image_and_the_continuous_codes_from_the_image():

@@ -7,6 +7,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from latentlab.diagnostics.metrics.importance_sampling import binarized
 from latentlab.models.iwae import IWAE
 from latentlab.networks.mlp import MLP
+from models.gradients import assert_same_loss_and_gradients
 
 
 def test_iwae_of_one_code_has_the_elbo_as_loss_and_more_codes_a_smaller_one():
@@ -24,6 +25,34 @@ def test_iwae_of_one_code_has_the_elbo_as_loss_and_more_codes_a_smaller_one():
     model.num_samples = 50
     with torch.no_grad():
         assert float(model.loss((x, x))["loss"]) < float(one["loss"])
+
+
+def test_the_gradient_is_that_of_the_bound_of_burda():
+    """Eq. 8 with the densities of torch.distributions; the codes depend on the encoder."""
+    torch.manual_seed(0)
+    model = IWAE((1, 2, 2), num_samples=3, latent_dim=2, network=MLP([6])).double()
+    x = (torch.rand(5, 1, 2, 2) > 0.5).double()
+    torch.manual_seed(1)
+    got = model.training_step((x, torch.zeros(5)), 0)
+    torch.manual_seed(1)
+    torch.rand_like(x)  # for the binarization
+    mu, logvar = model.encoder(x).split(2, 1)
+    q = Normal(mu, logvar.exp().sqrt())
+    z = mu + q.stddev * torch.randn(3, 5, 2, dtype=torch.float64)
+    outputs = model.decoder(z.reshape(15, 2)).view(3, 5, 4)
+    log_p = Bernoulli(logits=outputs).log_prob(x.flatten(1)).sum(2)
+    log_w = log_p + Normal(0.0, 1.0).log_prob(z).sum(2) - q.log_prob(z).sum(2)
+    bound = log_w.exp().mean(0).log().mean()
+    assert_same_loss_and_gradients(model, got["loss"], -bound)
+    assert float(got["iwae_nats"].detach()) == pytest.approx(float(bound.detach()))
+
+
+def test_the_code_of_an_image_is_the_posterior_mean():
+    model, x = IWAE((1, 8, 8), latent_dim=3), torch.rand(4, 1, 8, 8)
+    mu = model.encoder(x)[:, :3]
+    assert torch.equal(model.encode(x), mu)
+    assert torch.equal(model.features(x), mu)
+    torch.testing.assert_close(model.decode(mu), model.decoder(mu).sigmoid())
 
 
 def test_the_bound_needs_a_code():

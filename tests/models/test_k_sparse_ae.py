@@ -43,6 +43,12 @@ def test_k_falls_linearly_in_the_first_half_of_training():
         model._trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=100)
         ks.append(model.scheduled_k())
     assert ks == [30, 20, 10, 10, 10]
+    model._trainer = SimpleNamespace(global_step=25, estimated_stepping_batches=100)
+    x = torch.rand(4, *SHAPE)
+    active = 50 * (1 - float(model.training_step((x, None), 0)["inactive_fraction"]))
+    assert active == pytest.approx(20)
+    active = 50 * (1 - float(model.validation_step((x, None), 0)["inactive_fraction"]))
+    assert active == pytest.approx(10)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,16 @@ def test_the_identity_is_a_solution():
     assert model.validation_step((x, None), 0)["sse"] == 0
 
 
+def test_the_loss_is_the_squared_error_of_the_unclipped_reconstruction():
+    """Outputs below 0 have a gradient, unlike the pixels of a decoded image."""
+    torch.manual_seed(0)
+    model, x = OvercompleteAE(SHAPE), torch.zeros(5, *SHAPE)
+    outputs = model.decoder(model.encoder(x.flatten(1)).relu())
+    assert (outputs < 0).any()
+    loss = model.training_step((x, None), 0)["loss"]
+    torch.testing.assert_close(loss, outputs.square().sum() / 5)
+
+
 def test_an_undercomplete_code_raises_an_error():
     with pytest.raises(ValueError, match=r"expansion is 1\.0: an overcomplete code has more"):
         OvercompleteAE(SHAPE, expansion=1.0)

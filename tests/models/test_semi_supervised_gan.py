@@ -1,4 +1,4 @@
-"""Semi-supervised GAN: the optimal discriminator, labelled images, consistency."""
+"""Semi-supervised GAN: each step against the gradient of its losses; labelled images."""
 
 import pytest
 import torch
@@ -7,14 +7,19 @@ from latentlab.contracts import Split
 from latentlab.losses.adversarial import discriminator_loss, real_logit
 from latentlab.models import semi_supervised_gan
 from latentlab.models.semi_supervised_gan import (
+    UNSUPPORTED,
     SemiSupervisedGAN,
     SemiSupervisedNetworks,
     Supervision,
 )
 from latentlab.networks.mlp import GaussianNoise
+from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import Uniform
 from latentlab.utils.errors import LatentlabError
 from models.lightning_stub import with_trainer
+from models.options import RATES, every_option
+from models.steps import TOTAL_BATCHES, assert_steps, mirror
 
 SHAPE = (1, 8, 8)
 
@@ -29,6 +34,70 @@ def semi_supervised(noise=(0.3, 0.5), num_classes=3, **supervision):
         networks=SemiSupervisedNetworks(hidden=[12, 6], generator_hidden=[8], noise=noise),
         supervision=Supervision(**{"labelled_batch_size": 4, **supervision}),
     )
+
+
+def salimans(labelled, consistency):
+    """Salimans et al. 2016, sections 3.1 and 5, and consistency: p is over K classes and "fake".
+
+    `labelled`: images (N, C, H, W) and classes of the labelled batch.
+    """
+
+    def algorithm(step):
+        G, D = step.nets.generator, step.nets.discriminator
+        x = (step.x + 1) / 2
+        x_fake = G(step.codes()).sigmoid().view(x.shape)
+        x_labelled, y = labelled
+
+        def p(x):
+            logits = D["head"](D["trunk"](x.flatten(1)))
+            return torch.cat([logits, torch.zeros(len(x), 1)], 1).softmax(1)
+
+        def of_classes(x):
+            return p(x)[:, :-1] / p(x)[:, :-1].sum(1, keepdim=True)
+
+        real, fake = step.view_unit(x), step.view_unit(x_fake.detach())
+        loss = step.cross_entropy(1 - p(real)[:, -1], 1 - p(fake)[:, -1])
+        loss = loss - of_classes(mirror(x_labelled, 0.25))[range(len(y)), y].log().mean()
+        target = (of_classes(real) ** 2).detach()
+        target = target / target.sum(1, keepdim=True)
+        weight = consistency * min(1, step.number / TOTAL_BATCHES / 0.2)
+        loss = loss - weight * (target * of_classes(mirror(x, 0.25)).log()).sum(1).mean()
+        yield D, loss + step.r1(lambda x: ((1 - p(x)[:, -1]) / p(x)[:, -1]).log(), real)
+
+        def f(x):
+            return D["trunk"](step.view_unit(x).flatten(1))
+
+        yield G, ((f(x).mean(0) - f(x_fake).mean(0)) ** 2).sum()
+
+    return algorithm
+
+
+def assert_semi_supervised_steps(consistency, **settings):
+    torch.manual_seed(0)
+    model = SemiSupervisedGAN(
+        SHAPE,
+        prior=Uniform(),
+        num_classes=3,
+        latent_dim=5,
+        networks=SemiSupervisedNetworks(hidden=[7, 6], generator_hidden=[8], noise=(0.3, 0.5)),
+        supervision=Supervision(1, 0, 2, affine_strength=0.25, consistency_weight=consistency),
+        **settings,
+    )
+    model.labelled_x.copy_(255 * (torch.rand(3, 64) > 0.5))
+    model.labelled_y.copy_(torch.tensor([2, 0, 1]))
+    images = model.labelled_x[[2, 1]].view(2, *SHAPE).double() / 255
+    assert_steps(model, SHAPE, salimans((images, model.labelled_y[[2, 1]]), consistency))
+
+
+@every_option(UNSUPPORTED)
+def test_each_step_follows_the_gradient_of_its_own_objective(settings, monkeypatch):
+    monkeypatch.setattr(semi_supervised_gan, "random_affine", mirror)
+    assert_semi_supervised_steps(3.0, **settings)
+
+
+def test_without_consistency_the_steps_are_those_of_the_paper(monkeypatch):
+    monkeypatch.setattr(semi_supervised_gan, "random_affine", mirror)
+    assert_semi_supervised_steps(0.0, optim=AdversarialOptim(**RATES))
 
 
 def test_the_optimal_discriminator_of_k_plus_one_classes_is_the_ratio_of_densities():
@@ -79,6 +148,19 @@ def test_training_uses_the_labels_of_the_selected_images_only():
             model.training_step((images[:20] / 255, batch_labels[:20]), step)
         weights.append(torch.cat([value.detach().flatten() for value in model.parameters()]))
     assert torch.equal(*weights)
+
+
+def test_the_labelled_images_are_training_images_chosen_by_the_label_seed():
+    images = (255 * torch.rand(60, *SHAPE)).to(torch.uint8)
+    split, asked, chosen = Split(images, torch.arange(60) % 3), [], []
+    for seed in (0, 1):
+        model = with_trainer(semi_supervised(labels_per_class=4, label_seed=seed))
+        model.trainer.datamodule.split = lambda name: asked.append(name) or split
+        model.on_fit_start()
+        assert torch.equal(model.labelled_x, split.balanced(12, seed=seed).images.flatten(1))
+        chosen.append(model.labelled_x)
+    assert asked == ["train", "train"]
+    assert not torch.equal(*chosen)
 
 
 def test_consistency_is_of_real_images_and_rises_in_the_first_fifth(monkeypatch):
@@ -135,6 +217,17 @@ def test_there_is_noise_in_training_only():
     noise, x = GaussianNoise(0.5), torch.zeros(20_000)
     assert float(noise(x).std()) == pytest.approx(0.5, rel=0.03)
     assert torch.equal(noise.eval()(x), x)
+
+
+def test_a_statistic_over_labelled_real_and_fake_images_is_refused():
+    """All rows would get one number, and what D says of an image would depend on its batch."""
+    with pytest.raises(ValueError, match=r"minibatch_stddev is True, but .* class of one image"):
+        SemiSupervisedGAN(
+            SHAPE,
+            prior=Uniform(),
+            num_classes=3,
+            regularization=DiscriminatorRegularization(minibatch_stddev=True),
+        )
 
 
 def test_labels_of_two_classes_are_needed():

@@ -56,10 +56,12 @@ def test_a_training_step_scores_the_requested_fraction_and_validation_all():
     scored = []
     model.nll = lambda x, z, pixels: scored.append(pixels) or torch.zeros(len(x))
     x = torch.rand(2, *SHAPE)
-    model.training_step((x, None), 0)
     model.validation_step((x, None), 0)
-    assert len(set(scored[0].tolist())) == 5
-    assert scored[1] is None
+    assert scored == [None]
+    for step in range(40):
+        model.training_step((x, None), step)
+    assert [len(set(pixels.tolist())) for pixels in scored[1:]] == [5] * 40
+    assert len(torch.cat(scored[1:]).unique()) == 20, "other pixels in each step"
 
 
 def test_with_a_fixed_scale_the_gaussian_loss_is_the_squared_error():

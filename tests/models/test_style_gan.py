@@ -1,21 +1,57 @@
-"""StyleGAN: styles, truncation, noise and settings."""
+"""StyleGAN: each step against the gradient of its losses; styles, truncation, noise, settings."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from latentlab.models.style_gan import StyleGAN
+from latentlab.models.style_gan import UNSUPPORTED, StyleGAN
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal
+from models.options import RATES, every_option
+from models.steps import assert_steps, prob
 
 SHAPE = (1, 8, 8)
+TWO_LEVELS = (1, 16, 16)  # five blocks, each with its own style
 
 
 def gan(**settings):
     torch.manual_seed(0)
     return StyleGAN(SHAPE, prior=StandardNormal(), latent_dim=6, width=4, **settings).eval()
+
+
+def karras(mixing):
+    """Non-saturating losses; with `mixing` the last block has the styles of a second code."""
+
+    def algorithm(step):
+        G, D, f = step.nets.generator, step.nets.discriminator, step.nets.mapping
+        w = f(step.codes())
+        step.nets.mean_style.copy_(0.995 * step.nets.mean_style + 0.005 * w.detach().mean(0))
+        last = f(step.codes()) if mixing else w
+        x_fake = G(torch.stack([w, w, w, w, last], 1), fresh_noise=True).tanh()
+        real, fake = step.view(step.x), step.view(x_fake.detach())
+        yield D, step.cross_entropy(prob(D(real)), prob(D(fake))) + step.r1(D, real)
+        yield {G: 1.0, f: 0.1}, -prob(D(step.view(x_fake))).log().mean()
+
+    return algorithm
+
+
+def assert_style_steps(*, mixing, **settings):
+    torch.manual_seed(0)
+    sizes = {"latent_dim": 6, "width": 4, "style_mixing_prob": 0.3 if mixing else 0.0}
+    model = StyleGAN(TWO_LEVELS, prior=StandardNormal(), **sizes, **settings)
+    reference = assert_steps(model, TWO_LEVELS, karras(mixing))
+    torch.testing.assert_close(model.mean_style, reference.nets.mean_style)
+
+
+@every_option(UNSUPPORTED)
+def test_each_step_follows_the_gradient_of_its_own_objective(settings):
+    assert_style_steps(mixing=True, **settings)
+
+
+def test_without_mixing_all_blocks_have_the_style_of_one_code():
+    assert_style_steps(mixing=False, optim=AdversarialOptim(**RATES))
 
 
 def test_truncation_moves_the_styles_to_the_mean_style():

@@ -14,6 +14,7 @@ from latentlab.models.iwae import IWAE
 from latentlab.models.vae import VAE
 from latentlab.networks.conv import Conv
 from latentlab.networks.mlp import MLP
+from models.gradients import assert_same_loss_and_gradients
 
 SCALE = 0.5
 
@@ -50,19 +51,20 @@ def linear_gaussian(*, exact: bool):
 
 
 @pytest.mark.parametrize("beta", [1.0, 4.0])
-def test_vae_loss_is_the_elbo_of_torch_distributions(beta):
+@pytest.mark.parametrize("network", [MLP([10]), Conv(width=3)], ids=["MLP", "Conv"])
+def test_vae_loss_is_the_elbo_of_torch_distributions(network, beta):
     torch.manual_seed(0)
-    model = VAE((1, 8, 8), latent_dim=3, network=MLP([10]), beta=beta)
-    x = (torch.rand(5, 1, 8, 8) > 0.5).float()
+    model = VAE((1, 8, 8), latent_dim=3, network=network, beta=beta).double()
+    x = (torch.rand(5, 1, 8, 8) > 0.5).double()
     torch.manual_seed(1)
-    got = model.loss(x)
+    got = model.training_step((x, None), 0)
     torch.manual_seed(1)
-    mu, logvar = model.posterior(x)
+    mu, logvar = model.encoder(x).split(3, 1)
     q = Normal(mu, (0.5 * logvar).exp())
     z = mu + q.stddev * torch.randn_like(mu)
     nll = -Bernoulli(logits=model.decoder(z)).log_prob(x).sum((1, 2, 3)).mean()
     kl = kl_divergence(q, Normal(0.0, 1.0)).sum(1).mean()
-    assert got["loss"].item() == pytest.approx((nll + beta * kl).item(), rel=1e-5)
+    assert_same_loss_and_gradients(model, got["loss"], nll + beta * kl)
     assert got["elbo_nats"].item() == pytest.approx((-nll - kl).item(), rel=1e-5)
 
 
@@ -133,6 +135,15 @@ def test_dynamic_binarization_samples_the_pixels_again_at_each_use():
     model.loss(x), model.loss(x)
     assert all(set(s.unique().tolist()) == {0.0, 1.0} for s in observed)
     assert not torch.equal(*observed)
+
+
+def test_the_code_of_an_image_is_the_posterior_mean():
+    """The first half of the encoder's outputs; an image is the mean of p(x|z)."""
+    model, x = VAE((1, 8, 8), latent_dim=3), torch.rand(4, 1, 8, 8)
+    mu = model.encoder(x)[:, :3]
+    assert torch.equal(model.encode(x), mu)
+    assert torch.equal(model.features(x), mu)
+    torch.testing.assert_close(model.decode(mu), model.decoder(mu).sigmoid())
 
 
 def test_vae_learns_one_scale_or_keeps_the_given_one():

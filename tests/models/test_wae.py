@@ -5,25 +5,33 @@ import torch
 from torch.optim import Adam
 
 from latentlab.contracts import Encoder, GaussianPosterior, StandardNormalPrior
-from latentlab.losses.variational import mmd
 from latentlab.models.wae import WAE
 from latentlab.networks.conv import Conv
 from latentlab.networks.mlp import MLP
+from models.gradients import assert_same_loss_and_gradients
 
 
-def test_the_loss_is_squared_error_plus_weighted_mmd():
+def kernel(a, b):
+    """C / (C + ‖a − b‖²), C = 2 · 3 units, of all pairs (Tolstikhin et al. 2018, section 4)."""
+    return 6 / (6 + (a[:, None] - b).square().sum(2))
+
+
+def test_the_loss_and_its_gradient_are_those_of_algorithm_2():
     torch.manual_seed(0)
-    model = WAE((1, 8, 8), latent_dim=3, network=MLP([10]), mmd_weight=7.0)
-    x = torch.rand(6, 1, 8, 8)
+    model = WAE((1, 8, 8), latent_dim=3, network=MLP([10]), mmd_weight=7.0).double()
+    x = torch.rand(6, 1, 8, 8, dtype=torch.float64)
     torch.manual_seed(1)
-    terms = model.validation_step((x, None), 0)
+    terms = model.training_step((x, None), 0)
     torch.manual_seed(1)
-    z = model.encode(x)
-    sse = float((model.decode(z) - x).square().sum().detach()) / 6
-    discrepancy = float(mmd(z, torch.randn(6, 3)).detach())
-    assert float(terms["sse"].detach()) == pytest.approx(sse, rel=1e-5)
-    assert float(terms["mmd"].detach()) == pytest.approx(discrepancy, rel=1e-4, abs=1e-7)
-    assert float(terms["loss"].detach()) == pytest.approx(sse + 7 * discrepancy, rel=1e-5)
+    z = model.encoder(x)
+    prior = torch.randn_like(z)
+    sse = (model.decoder(z).sigmoid() - x).square().sum() / 6
+    others = ~torch.eye(6, dtype=torch.bool)
+    within = (kernel(z, z)[others].sum() + kernel(prior, prior)[others].sum()) / 30
+    discrepancy = within - 2 * kernel(z, prior).mean()
+    assert terms["sse"].item() == pytest.approx(sse.item())
+    assert terms["mmd"].item() == pytest.approx(discrepancy.item())
+    assert_same_loss_and_gradients(model, terms["loss"], sse + 7 * discrepancy)
 
 
 @pytest.mark.parametrize("network", [MLP([12]), Conv(width=4)], ids=["MLP", "Conv"])

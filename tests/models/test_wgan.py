@@ -1,4 +1,4 @@
-"""WGAN: clipped weights, and the gradient penalty against a closed form."""
+"""WGAN: each step against the gradient of its losses, and the penalty against a closed form."""
 
 import pytest
 import torch
@@ -6,13 +6,16 @@ from lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from latentlab.models.dcgan import DCGAN
-from latentlab.models.wgan import WGAN
+from latentlab.models.wgan import UNSUPPORTED, WGAN
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal
+from models.options import every_option
+from models.steps import assert_steps, between
 
 SHAPE = (1, 8, 8)
+TWO_LEVELS = (1, 16, 16)  # so large that a clipped critic has batch normalization
+OFFSET = "discriminator.head*bias"  # a constant added to all scores has no effect
 pytestmark = pytest.mark.filterwarnings(
     "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
 )
@@ -45,6 +48,45 @@ def test_clipped_weights_stay_in_their_range():
     assert after == pytest.approx(0.003)
 
 
+def clipped(step):
+    """Arjovsky et al. 2017, algorithm 1: each player has new codes."""
+    G, D = step.nets.generator, step.nets.discriminator
+    x, x_fake = step.view(step.x), step.view(G(step.codes()).tanh().detach())
+    yield D, D(x_fake).mean() - D(x).mean() + step.r1(D, x)
+    for weight in D.parameters():
+        weight.data = weight.data.clip(-0.2, 0.2)
+    if step.updates_generator:
+        yield G, -D(step.view(G(step.codes()).tanh())).mean()
+
+
+def penalized(step):
+    """Gulrajani et al. 2017, algorithm 1, with the weight 3."""
+    G, D = step.nets.generator, step.nets.discriminator
+    x, x_fake = step.view(step.x), step.view(G(step.codes()).tanh().detach())
+    t = between(len(x))[:, None, None, None]
+    x_hat = ((1 - t) * x + t * x_fake).requires_grad_()
+    slopes = torch.autograd.grad(D(x_hat).sum(), x_hat, create_graph=True)[0]
+    penalty = sum((slope.square().sum().sqrt() - 1) ** 2 for slope in slopes) / len(slopes)
+    yield D, D(x_fake).mean() - D(x).mean() + 3 * penalty + step.r1(D, x)
+    if step.updates_generator:
+        yield G, -D(step.view(G(step.codes()).tanh())).mean()
+
+
+def at_16_pixels(**settings):
+    torch.manual_seed(0)
+    return WGAN(TWO_LEVELS, prior=StandardNormal(), latent_dim=5, width=4, **settings)
+
+
+@every_option([*UNSUPPORTED, "spectral_norm"])
+def test_a_clipped_critic_and_its_generator_follow_their_gradients(settings):
+    assert_steps(at_16_pixels(clip=0.2, **settings), TWO_LEVELS, clipped, fixed=OFFSET)
+
+
+@every_option(UNSUPPORTED)
+def test_a_penalized_critic_and_its_generator_follow_their_gradients(settings):
+    assert_steps(at_16_pixels(gp_weight=3.0, **settings), TWO_LEVELS, penalized, fixed=OFFSET)
+
+
 class ConstantGenerator(nn.Module):
     """Returns one image for every code."""
 
@@ -71,12 +113,11 @@ def test_the_gradient_of_a_linear_critic_of_two_points_has_the_norm_of_the_close
     assert float(terms["wasserstein_estimate"]) == pytest.approx(d * (1 + d / 20), rel=1e-3)
 
 
-def test_the_score_of_a_penalized_critic_depends_on_one_image_only():
-    critic = wgan().discriminator.train()
-    x = torch.randn(4, *SHAPE)
-    torch.testing.assert_close(critic(x)[:1], critic(x[:1]))
-    classes = {type(m) for m in DCGAN((1, 16, 16), prior=StandardNormal(), width=4).modules()}
-    assert nn.BatchNorm2d in classes
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_the_score_of_a_penalized_critic_depends_on_one_image_only(clip):
+    critic = at_16_pixels(clip=clip).discriminator.train()
+    x = torch.randn(4, *TWO_LEVELS)
+    assert torch.allclose(critic(x)[:1], critic(x[:1])) == (clip is None)
 
 
 def test_a_critic_has_no_decision_threshold():
@@ -88,6 +129,10 @@ def test_a_critic_has_no_decision_threshold():
     [
         ({"discriminator_steps": 0}, "discriminator_steps is 0: it must be ≥ 1"),
         ({"clip": 0.0}, "clip is 0.0: it must be > 0, or null"),
+        (
+            {"clip": 0.1, "regularization": DiscriminatorRegularization(spectral_norm=True)},
+            "clip is 0.1 and spectral_norm is true.*: set clip to null, or remove spectral_norm",
+        ),
         ({"gp_weight": -1.0}, "gp_weight is -1.0"),
         ({"regularization": DiscriminatorRegularization(fake_label=0.1)}, "no labels"),
     ],

@@ -44,6 +44,10 @@ def test_init_dcgan_has_the_standard_deviation_of_the_paper():
     )
     assert float(weights.std()) == pytest.approx(0.02, rel=0.05)
     assert float(weights.mean()) == pytest.approx(0, abs=1e-3)
+    norm = nn.BatchNorm2d(4000).apply(init_dcgan)
+    assert norm.weight.mean().item() == pytest.approx(1, abs=2e-3)
+    assert norm.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not norm.bias.any()
 
 
 @pytest.mark.parametrize("network", [Conv(width=2), PlainConv(width=2), PlainConv(2, "resize")])

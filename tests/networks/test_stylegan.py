@@ -27,6 +27,13 @@ def test_demodulation_gives_unit_variance_for_every_style():
     torch.testing.assert_close(std, torch.ones(6), atol=0.02, rtol=0)
 
 
+def test_the_layers_of_the_mapping_get_codes_of_mean_square_1():
+    torch.manual_seed(0)
+    mapping, z = Mapping(6), 5 * torch.randn(4, 6)
+    unit = z / z.square().mean(1, keepdim=True).sqrt()
+    torch.testing.assert_close(mapping(z), mapping.layers(unit))
+
+
 def test_the_mapping_uses_only_the_direction_of_a_code():
     z = torch.randn(3, 6)
     mapping = Mapping(6)

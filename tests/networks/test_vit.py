@@ -6,11 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from latentlab.models.masked_ae import MaskedAE
 from latentlab.networks.vit import (
     Block,
     PatchDecoder,
     PatchEncoder,
     choose_patch_size,
+    count_heads,
     patchify,
     sincos_positions,
     unpatchify,
@@ -138,3 +140,18 @@ def test_gradient_of_the_positions_does_not_depend_on_the_order_of_threads():
         assert all(gradient().equal(first) for _ in range(20))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(8, 1), (32, 2), (64, 4), (88, 4), (104, 4), (13, 1)])
+def test_heads_are_the_most_that_divide_the_width(width, heads):
+    assert count_heads(width) == heads
+    assert width % heads == 0
+    assert width / heads >= 16 or heads == 1
+
+
+@pytest.mark.parametrize("side", [8, 22, 26, 28, 32, 56, 64, 120])
+def test_the_default_transformer_fits_images_of_many_sizes(side):
+    model = MaskedAE((1, side, side), depth=1)
+    x = torch.rand(2, 1, side, side)
+    assert model.decode(model.encode(x)).shape == x.shape
+    assert model.inpaint(x, model.sample_visible(x)).shape == model.patchify(x).shape

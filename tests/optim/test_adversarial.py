@@ -16,6 +16,7 @@ from latentlab.networks.mlp import FlatDiscriminator, FlatGenerator
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import (
     AdversarialOptim,
+    AdversarialSteps,
     discriminator_probabilities,
     frozen,
     train_gan,
@@ -122,8 +123,8 @@ def test_instance_noise_gets_the_progress_of_the_training(cls):
         spy, "augment", lambda x, p: progress.append(p) or augment(regularization, x, p)
     )
     model.regularization = spy
-    train(model, torch.rand(4, 6, *SHAPE))
-    assert sorted(set(progress)) == [0, 0.25, 0.5, 0.75]
+    train(model, torch.rand(2, 6, *SHAPE), epochs=2)
+    assert sorted(set(progress)) == [0, 0.25, 0.5, 0.75], "of the training, not of an epoch"
 
 
 def test_gradients_pass_through_a_frozen_network_and_leave_its_weights_alone():
@@ -144,7 +145,47 @@ def test_discriminator_probabilities_are_means_of_sigmoids():
     assert float(got["d_prob_fake"]) == pytest.approx(0.5)
 
 
-def test_train_gan_equals_a_loop_in_plain_pytorch():
+@pytest.mark.parametrize(
+    ("loss", "regularization", "expected"),
+    [
+        ("least_squares", {}, (0.9, 0.1)),
+        ("hinge", {}, (0.95, 0.55)),
+        ("non_saturating", {"real_label": 0.9}, (0.7899, 0.5834)),  # σ(0.9) / 0.9, σ(0.1) / 0.9
+    ],
+)
+def test_curves_of_a_model_follow_its_loss(loss, regularization, expected):
+    steps = AdversarialSteps()
+    steps.setup_training(
+        None,
+        latent_dim=2,
+        loss=loss,
+        optim=AdversarialOptim(),
+        regularization=DiscriminatorRegularization(**regularization),
+    )
+    got = steps.probabilities(torch.tensor([0.9]), torch.tensor([0.1]))
+    assert list(map(float, got.values())) == pytest.approx(expected, abs=1e-4)
+
+
+def smoothed_with_lazy_r1(d, x, fake, step):
+    """−0.8 log D(x) − 0.2 log(1 − D(x)) − log(1 − D(fake)), and at even steps 2 · 0.3/2 ‖∇D‖²."""
+    x = x.clone().requires_grad_()
+    p_real, p_fake = d(x).sigmoid(), d(fake).sigmoid()
+    loss = -(0.8 * p_real.log() + 0.2 * (1 - p_real).log()).mean() - (1 - p_fake).log().mean()
+    slope = torch.autograd.grad(d(x).sum(), x, create_graph=True)[0]
+    penalty = 0.3 * slope.square().sum() / len(x)
+    return loss + penalty if step % 2 == 0 else loss
+
+
+def plain(d, x, fake, step):
+    return -d(x).sigmoid().log().mean() - (1 - d(fake).sigmoid()).log().mean()
+
+
+@pytest.mark.parametrize(
+    ("regularization", "loss"),
+    [({}, plain), ({"real_label": 0.8, "r1_gamma": 0.3, "r1_interval": 2}, smoothed_with_lazy_r1)],
+    ids=["plain", "regularized"],
+)
+def test_train_gan_equals_a_loop_in_plain_pytorch(regularization, loss):
     torch.manual_seed(0)
     generator = FlatGenerator(SHAPE, latent_dim=3, hidden=[6])
     discriminator = FlatDiscriminator(SHAPE, hidden=[6])
@@ -157,7 +198,7 @@ def test_train_gan_equals_a_loop_in_plain_pytorch():
         real=lambda: next(next_batch).clone(),
         codes=lambda: next(next_codes),
         loss="non_saturating",
-        regularization=DiscriminatorRegularization(),
+        regularization=DiscriminatorRegularization(**regularization),
         steps=4,
         lr=0.01,
     )
@@ -167,7 +208,7 @@ def test_train_gan_equals_a_loop_in_plain_pytorch():
             optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / 4)
         fake = g(z)
         opt_d.zero_grad()
-        (-d(x).sigmoid().log().mean() - (1 - d(fake.detach()).sigmoid()).log().mean()).backward()
+        loss(d, x, fake.detach(), step).backward()
         opt_d.step()
         opt_g.zero_grad()
         (-d(fake).sigmoid().log().mean()).backward()

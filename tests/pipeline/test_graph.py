@@ -33,3 +33,19 @@ def test_all_that_uses_a_changed_stage_may_have_to_run() -> None:
 def test_an_unknown_stage_names_the_nearest() -> None:
     with pytest.raises(LatentlabError, match=r"'evalute@vae' is not a stage\. .*'evaluate@vae'"):
         GRAPH.select(["evalute@vae"])
+
+
+def test_other_seeds_are_a_group_and_no_part_of_the_first_training() -> None:
+    needs = {
+        "train@vae": [],
+        "train_seed@vae-1": ["train@vae"],
+        "train_seed@vae-2": ["train@vae"],
+        "evaluate@vae": ["train@vae"],
+        "evaluate_seed@vae-1": ["train_seed@vae-1"],
+    }
+    graph = Graph({stage: frozenset(before) for stage, before in needs.items()})
+    assert list(graph.select(["evaluate@vae"]).needs) == ["train@vae", "evaluate@vae"]
+    assert list(graph.select(["train"]).needs) == ["train@vae"]
+    assert list(graph.select(["train_seed"]).needs) == list(needs)[:3]
+    chosen = graph.select(["evaluate_seed@vae-1"])
+    assert list(chosen.needs) == ["train@vae", "train_seed@vae-1", "evaluate_seed@vae-1"]

@@ -165,6 +165,9 @@ def test_durations_survive_and_a_damaged_file_is_ignored(tmp_path) -> None:
     Durations(path).note("train@vae", 12.349)
     assert Durations(path)["train@vae"] == 12.35
     assert Durations(path)["train@gan"] > 0
+    assert Durations(path)["train_seed@vae-1"] == 12.35, "as the first training"
+    Durations(path).note("train_seed@vae-1", 14.0)
+    assert Durations(path)["train_seed@vae-1"] == 14.0
     for damaged in ("{", "[]", '{"train@vae": "x"}', '{"train@vae": null}'):
         path.write_text(damaged)
         assert Durations(path)["train@vae"] > 0

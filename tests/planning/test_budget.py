@@ -15,8 +15,9 @@ def cost(seconds: float, *, epochs=40, **flags) -> Cost:
     return Cost(seconds / images, 0.0, 128, images, epochs, **flags)
 
 
-def choose(costs, *, seconds=None, jobs=2, tasks=()):
-    return choose_budget(costs, list(tasks), counts=COUNTS, values=784, seconds=seconds, jobs=jobs)
+def choose(costs, *, tasks=(), **asked):
+    asked = {"seconds": None, "jobs": 2, **asked}
+    return choose_budget(costs, list(tasks), counts=COUNTS, values=784, **asked)
 
 
 def test_without_a_limit_all_models_keep_their_epochs() -> None:
@@ -82,3 +83,18 @@ def test_the_classifier_gets_a_fifth_of_the_time() -> None:
 def test_tasks_take_time() -> None:
     costs = {"a": cost(100)}
     assert choose(costs, tasks=["retrieval"]).total(1) > choose(costs).total(1) + 5
+
+
+def test_each_training_of_a_model_takes_its_time() -> None:
+    """Two trainings of each of four models take as long as one of each of eight, but for one thing.
+
+    The second training of a model begins when the first one has ended.
+    """
+    four, eight = ({name: cost(200) for name in names} for names in ("abcd", "abcdefgh"))
+    assert choose(four, trainings=2).total(1) == pytest.approx(choose(eight).total(1))
+    alone = choose({"a": cost(200)}, trainings=3)
+    one = choose({"a": cost(200)})
+    assert alone.total(8) == pytest.approx(one.total(8) + one.seconds["train@a"])
+    assert (
+        choose(four, seconds=800, trainings=3).epochs["a"] < choose(four, seconds=800).epochs["a"]
+    )

@@ -64,6 +64,16 @@ def test_unlabelled_images(images, tmp_path) -> None:
     assert {"prepare", "train@linear_ae", "evaluate@linear_ae"} <= set(times)
 
 
+def test_seeds_are_trainings_of_each_model_and_cost_time(images, tmp_path) -> None:
+    options = {"images": images(40), "goal": "features", "size": 8}
+    text = init(tmp_path / "p", **options, seeds=3)
+    assert load_project(tmp_path / "p").more_seeds == (1, 2)
+    assert "more_seeds: [1, 2] # more trainings" in (tmp_path / "p" / "params.yaml").read_text()
+    assert ", 3 trainings of each model" in text
+    with pytest.raises(LatentlabError, match="--seeds is 0; it must be 1 or more"):
+        init(tmp_path / "q", **options, seeds=0)
+
+
 def test_labelled_images_bring_models_and_tasks_that_need_classes(images, tmp_path) -> None:
     text = init(tmp_path / "p", images=images(20, classes=("a", "b")), goal="features", size=8)
     assert "2 classes" in text

@@ -210,6 +210,7 @@ def project_of():
             root=root,
             seed=7,
             goal=None,
+            more_seeds=(),
             data=SimpleNamespace(name="digits"),
             models=dict.fromkeys(models, "x"),
             tasks={name: {} for name in tasks},

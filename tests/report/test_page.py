@@ -141,6 +141,17 @@ def test_all_papers_of_a_model_are_listed(evaluated, read):
     assert "<dt></dt><dd>Other 1990.</dd>" in page
 
 
+def test_differences_from_the_paper_are_on_the_card(root, read, edit_json):
+    differs = ["one <b> thing.", "another."]
+    edit_json(
+        root / "results" / "vae" / "card.json",
+        lambda card: card.update(differs_from_the_paper=differs),
+    )
+    page = render_page(read(root))
+    assert "<dt>Differs from the paper</dt><dd>One &lt;b&gt; thing.</dd>" in page
+    assert "<dt></dt><dd>Another.</dd>" in page
+
+
 def test_a_paper_with_an_identifier_is_a_link(root, read, edit_json):
     papers = ["Kingma & Welling 2014, arXiv:1312.6114."]
     edit_json(root / "results" / "vae" / "card.json", lambda card: card.update(papers=papers))

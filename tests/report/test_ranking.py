@@ -1,9 +1,13 @@
 """Best models, ties, intervals, and baselines that are better."""
 
+from dataclasses import replace
+
 import pytest
 
-from latentlab.report.metrics import BY_KEY
-from latentlab.report.ranking import beaten_by, eligible, headlines, interval_of
+from latentlab.report.comparison import Comparison, ModelResults
+from latentlab.report.metrics import BY_KEY, Row
+from latentlab.report.ranking import beaten_by, best_names, eligible, headlines
+from latentlab.report.ties import interval_of
 
 
 @pytest.fixture
@@ -82,3 +86,23 @@ def test_an_interval_is_given_by_its_ends_or_by_a_standard_deviation():
     assert interval_of({"fid": 2.0, "fid_std": 0.5}, "fid") == (1.5, 2.5)
     assert interval_of({"fid": 2.0, "fid_std": 0.0}, "fid") is None
     assert interval_of({"fid": float("nan"), "fid_std": 1.0}, "fid") is None
+
+
+def test_the_best_models_are_marked_with_ties(tmp_path):
+    bounds = [(9.0, 11.0), (10.0, 12.0), (20.0, 22.0)]
+    models = [
+        ModelResults(
+            Row(name, name, "AE", {"fid": (low + high) / 2, "fid_low": low, "fid_high": high}),
+            {},
+            None,
+            {},
+            tmp_path,
+        )
+        for name, (low, high) in zip("abc", bounds, strict=True)
+    ]
+    comparison = Comparison(models, [], {}, tmp_path)
+    assert best_names(BY_KEY["fid"], comparison) == {"a", "b"}
+    broken = replace(comparison, evidence={"unreliable": {"fid": "it does not rise"}})
+    assert best_names(BY_KEY["fid"], broken) == set()
+    assert best_names(BY_KEY["fid"], replace(comparison, models=models[:1])) == set()
+    assert best_names(BY_KEY["latent_dim"], comparison) == set()

@@ -53,6 +53,19 @@ def test_fitting_is_deterministic_and_is_loaded_from_a_state():
     assert all(torch.equal(first, z) for z in rest)
 
 
+def test_samples_have_the_mean_and_the_scale_of_the_codes():
+    """With a decoder of zeros, z ~ N(mean, (scale · γ)² I)."""
+    prior = TwoStageVAE(hidden=4, steps=1)
+    prior.fit(parabola(50))
+    torch.nn.init.zeros_(prior.decoder[-1].weight)
+    torch.nn.init.zeros_(prior.decoder[-1].bias)
+    prior.mean, prior.scale = torch.tensor([5.0, -3.0]), torch.tensor(20.0)
+    prior.log_scale.data.fill_(math.log(0.1))
+    z = prior.sample((20_000, 2), seeded())
+    torch.testing.assert_close(z.mean(0), prior.mean, atol=0.06, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.tensor([2.0, 2.0]), atol=0, rtol=0.02)
+
+
 def test_settings_must_be_positive():
     with pytest.raises(ValueError, match="must be > 0"):
         TwoStageVAE(steps=0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from latentlab.tracking import add_metrics
 from latentlab.utils.errors import LatentlabError
 
 
@@ -100,6 +101,20 @@ def test_final_results_are_flattened(store) -> None:
     stored = store.data(run)
     assert stored.metrics == {"fid": 2.5, "test/sse": 3.0, "test/deep/x": 1.0}
     assert stored.tags["features"] == "classifier"
+
+
+def test_metrics_are_added_to_a_finished_run(store) -> None:
+    """A run that the store does not have is skipped: its weights come from another machine."""
+    run = store.open_run()
+    run.finish("FINISHED", seconds=5)
+    before = store.client.get_run(run.id).info
+    assert add_metrics(store.root, run.id, {"seeds": {"fid_mean": 2.5}})
+    assert add_metrics(store.root, run.id, {"seeds": {"fid_mean": 3.5}})
+    assert store.data(run).metrics == {"seeds/fid_mean": 3.5}
+    after = store.client.get_run(run.id).info
+    assert (after.status, after.end_time) == ("FINISHED", before.end_time)
+    assert add_metrics(store.root, "0" * 32, {"fid": 1.0})
+    assert add_metrics(store.root, "", {"fid": 1.0})
 
 
 def test_artifacts_and_status(store, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from latentlab.training.best_checkpoint import BestCheckpoint, ValidationFID
 class Shift(nn.Module):
     """A decoder of codes (B, 4): 2×2 images with mean `level`."""
 
-    latent_dim, device = 4, torch.device("cpu")
+    latent_dim, device, dtype = 4, torch.device("cpu"), torch.float32
 
     def __init__(self):
         super().__init__()

@@ -166,6 +166,15 @@ def test_two_processes_train_as_one(pair, name):
         assert two[3] == pytest.approx(one[3], rel=1e-4), "means over the whole batch"
 
 
+def test_stored_images_are_those_of_one_process(pair):
+    """Rows of two processes alternate, and none is an average of two images."""
+    memory = pair.of("memorizer_ae")["weights"]["memory"]
+    _, batches = pair.start("memorizer_ae")
+    whole = torch.stack(batches[0], 1).flatten(0, 1)  # the first batch, in its order
+    assert len(memory) == 50
+    assert torch.equal(memory, whole[:50].flatten(1))
+
+
 def seed_step(step, rank):
     torch.manual_seed(hash_seed((0, *divmod(step, STEPS // EPOCHS), rank)))
 

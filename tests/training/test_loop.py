@@ -1,5 +1,7 @@
 """fit(): length, curves equal to a loop in plain PyTorch, validation means, cost, seeds."""
 
+import re
+
 import pytest
 import torch
 
@@ -123,6 +125,25 @@ def test_without_a_limit_all_images_are_seen() -> None:
     found = schedule(1_000_000, None, steps_per_epoch=35)
     assert found.steps * 100 >= 1_000_000
     assert found.epochs % found.validate_every == 0
+
+
+def test_the_example_of_the_documentation_is_what_is_trained(repo) -> None:
+    """docs/quick-start.md says how many images are asked for and how many are trained."""
+    text = " ".join((repo / "docs" / "quick-start.md").read_text().split())
+    example = re.search(
+        r"an epoch has ([\d,]+) images\. For ([\d,]+) images and (\d+) validations, (\d+) epochs"
+        r" are needed, a validation follows every (\d+) epochs, and (\d+) epochs are trained:"
+        r" ([\d,]+) images",
+        text,
+    )
+    epoch, asked, validations, needed, every, epochs, trained = (
+        int(number.replace(",", "")) for number in example.groups()
+    )
+    settings = TrainerSettings(batch_size=64, total_images=asked, num_validations=validations)
+    found = Schedule.of(settings, epoch // 64)
+    assert (found.validate_every, found.epochs, found.steps * 64) == (every, epochs, trained)
+    assert needed == -(-asked // epoch)
+    assert trained == epochs * epoch > needed * epoch
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20, 41, 53, 99])

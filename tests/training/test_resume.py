@@ -36,7 +36,7 @@ def assert_same_weights(a, b):
 
 
 CASES = {
-    "stacked_ae": {},
+    "stacked_ae": {"trainer__precision": "64-true"},
     "greedy_ae": {},  # its phases change inside the first epoch and after the second
     "vae": {"hardware__loader": "stream", "hardware__num_workers": 2},
     "dcgan": {"trainer__ema_decay": 0.9},

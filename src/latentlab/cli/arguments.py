@@ -70,6 +70,7 @@ def _add_init(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--size", type=int, metavar="PIXELS", help="of the images (default: theirs)")
     sub.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 colour")
+    sub.add_argument("--seeds", type=int, metavar="N", help="trainings of each model (1)")
     sub.add_argument("--list", action="store_true", help="print the goals and their models")
 
 
@@ -121,12 +122,6 @@ def _add_compare(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("names", nargs="+", metavar="MODEL", help="two models or more"), MODELS
     )
     _add_formats(sub, "json", "markdown", "latex")
-    sub.add_argument(
-        "--no-intervals",
-        action="store_true",
-        help="do not reconstruct the test images: differences without intervals",
-    )
-    _add_device(sub)
 
 
 def _add_sample(sub: argparse.ArgumentParser) -> None:
@@ -236,7 +231,8 @@ def _add_model(sub: argparse.ArgumentParser, output: str) -> None:
 
 
 def _add_name(sub: argparse.ArgumentParser) -> None:
-    _completed(sub.add_argument("model", help="name of a config, or path of a run folder"), MODELS)
+    help_ = "a config, such as vae; vae@1 for its seed 1; or path of a run folder"
+    _completed(sub.add_argument("model", help=help_), MODELS)
 
 
 def _add_formats(sub: argparse.ArgumentParser, *names: str) -> None:

@@ -20,7 +20,9 @@ def init(args: argparse.Namespace) -> None:
     if args.list:
         print("\n".join(goal_lines()))
         return
-    request = Request(args.images, args.goal, args.minutes, args.size, args.channels)
+    request = Request(
+        args.images, args.goal, args.minutes, args.size, args.channels, seeds=args.seeds
+    )
     request.check(args.folder)
     if request.is_plain:
         from latentlab.config.template import write_project

@@ -10,20 +10,16 @@ from typing import TYPE_CHECKING, Any
 from latentlab.cli.output import stop
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from latentlab.config import Project
-    from latentlab.contracts import Split
-    from latentlab.inference.trained import TrainedModel
-
-PER_IMAGE = ("reconstruction_mse", "reconstruction_sse", "psnr_db", "ssim")
+    from latentlab.report.comparison import ModelResults
+    from latentlab.report.difference_intervals import Measured
 
 
 def compare(args: argparse.Namespace) -> None:
     """Print the metrics of models, the differences to the first one, and those of their configs.
 
-    Differences of reconstruction errors have a 95 % interval: the test images are reconstructed by
-    each model with an encoder, and the differences of the same images are resampled.
+    A difference has a 95 % interval where the results allow one: over several trainings of both
+    models (more_seeds in params.yaml), else over the test images, which both have in common.
     """
     names: list[str] = list(dict.fromkeys(args.names))
     if len(names) < 2:
@@ -34,16 +30,18 @@ def compare(args: argparse.Namespace) -> None:
 
     project = load_project(args.project)
     _require_results(project, names)
-    measured = read_comparison(replace(project, models=dict.fromkeys(names, ""), tasks={}))
-    per_image, notes = ({}, []) if args.no_intervals else per_image_values(project, names, args)
-    rows = [model.row for model in measured.models]
-    configs = [model.card.get("config") or {} for model in measured.models]
-    print(FORMATS[args.form](side_by_side(rows, configs, per_image, _notes(per_image, notes))))
+    chosen = replace(project, models=dict.fromkeys(names, ""), tasks={})
+    comparison = read_comparison(chosen, outdated=())
+    notes = [_left_out(comparison.pending)] if comparison.pending else []
+    models = [_measured(model, project.seed, notes) for model in comparison.models]
+    configs = [model.card.get("config") or {} for model in comparison.models]
+    print(FORMATS[args.form](side_by_side(_of_equal_data(models, configs, notes), configs, notes)))
 
 
 def _require_results(project: Project, names: Sequence[str]) -> None:
     """Stop at a name that is no config and has no results."""
     from latentlab.config.keys import nearest
+    from latentlab.config.seeds import stage_of
     from latentlab.config.selection import model_names
 
     measured = sorted(p.parent.name for p in project.root.glob("results/*/cost.json"))
@@ -55,74 +53,40 @@ def _require_results(project: Project, names: Sequence[str]) -> None:
             stop(f"unknown model {name!r}: {hint}measured: {', '.join(measured) or 'none'}")
         if name not in measured:
             stop(
-                f"{name} is not measured yet: run `dvc repro evaluate@{name}`;"
+                f"{name} is not measured yet: run `dvc repro {stage_of('evaluate', name)}`;"
                 f" measured: {', '.join(measured) or 'none'}"
             )
 
 
-def per_image_values(
-    project: Project, names: Sequence[str], args: argparse.Namespace
-) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
-    """The errors of each test image, of each model that can encode; and why others have none."""
-    from latentlab.data.prepared import read_meta, read_split
-    from latentlab.utils.errors import LatentlabError
-    from latentlab.utils.imports import import_lightning_lean
-
-    import_lightning_lean()
-    from latentlab import load
-
-    found, notes = {}, []
-    try:
-        meta = read_meta(project.prepared)
-        test = read_split(project.prepared, "test")
-    except (LatentlabError, OSError) as error:
-        return {}, [f"No intervals: the test images cannot be read ({error})."]
-    for name in names:
-        try:
-            trained = load(name, project=project.root, device=args.device)
-        except LatentlabError as error:
-            notes.append(f"No interval for {name}: {error}.")
-            continue
-        if reason := _no_interval(trained, meta.sha256):
-            notes.append(f"No interval for {name}: {reason}.")
-        else:
-            found[name] = image_errors(trained, test)
-    return found, notes
+def _left_out(pending: Sequence[str]) -> str:
+    return f"Left out, as not measured with the present settings: {', '.join(pending)}."
 
 
-def _no_interval(trained: TrainedModel, sha256: str) -> str:
-    if not trained.has_encoder:
-        return "it has no encoder, and latent inversion of all test images is slow"
-    if trained.metadata.get("data_sha256") != sha256:
-        return "it was trained on other images than those of data/prepared"
-    return ""
+def _measured(model: ModelResults, first_seed: int, notes: list[str]) -> Measured:
+    """The values of all trainings of a model, and those of single images, if they were stored."""
+    from latentlab.config.seeds import Training
+    from latentlab.report.difference_intervals import Measured
+
+    trainings = {}
+    for name, row in model.trainings.items():
+        seed = Training.parse(name).seed
+        trainings[first_seed if seed is None else seed] = row.values
+    if not (arrays := model.arrays):
+        stage = Training.parse(model.row.name).stage("evaluate")
+        notes.append(
+            f"{model.row.name} has no values for each test image: `dvc repro -f {stage}` adds them."
+        )
+    return Measured(model.row, trainings, arrays)
 
 
-def image_errors(trained: TrainedModel, test: Split) -> dict[str, Any]:
-    """The metrics of PER_IMAGE for each test image, float64 (N,)."""
-    import torch
-
-    from latentlab.metrics.reconstruction import psnr_db, squared_error, ssim
-
-    parts = []
-    for x in test.batches():
-        x_hat = trained.reconstruct(x)
-        sse = squared_error(x_hat.double(), x.double())
-        mse = sse / x[0].numel()
-        parts.append(torch.stack([mse, sse, psnr_db(mse), ssim(x, x_hat)]))
-    return dict(zip(PER_IMAGE, torch.cat(parts, 1).numpy(), strict=True))
-
-
-def _notes(per_image: dict[str, Any], notes: Sequence[str]) -> list[str]:
-    first = next(iter(per_image.values()), None)
-    if len(per_image) < 2 or first is None:
-        return list(notes)
-    from latentlab.report.differences import RESAMPLES
-
-    return [
-        f"Interval: 95 %, paired bootstrap ({RESAMPLES:,} resamples) over n ="
-        f" {len(first[PER_IMAGE[0]]):,} test images, with one training of each model.",
-        "No interval: a metric of a whole set of images (FID, KID, precision, …), of a classifier,"
-        " or of the cost.",
-        *notes,
-    ]
+def _of_equal_data(
+    models: list[Measured], configs: Sequence[dict[str, Any]], notes: list[str]
+) -> list[Measured]:
+    """Drop the values of images of models that were measured on other data than the first."""
+    found = []
+    for model, config in zip(models, configs, strict=True):
+        same = config.get("data") == configs[0].get("data")
+        if not same:
+            notes.append(f"{model.row.name} was measured on other data than {models[0].row.name}.")
+        found.append(model if same else replace(model, arrays={}))
+    return found

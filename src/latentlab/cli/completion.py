@@ -1,4 +1,7 @@
-"""The completion scripts of shells, by shtab. Names of models are those of configs/."""
+"""The completion scripts of shells, by shtab.
+
+Names of models are those of configs/, and of the trainings with more seeds in runs/, such as vae@1.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ PREAMBLE = {
     "bash": """
 _latentlab_models() {
   local name names=()
-  for name in configs/*.yaml; do
+  for name in configs/*.yaml runs/*@*; do
     [[ -e $name ]] || continue
     name=${name##*/}
     names+=("${name%.yaml}")
@@ -19,7 +22,7 @@ _latentlab_models() {
     "zsh": """
 _latentlab_models() {
   local -a names
-  names=(configs/*.yaml(N:t:r))
+  names=(configs/*.yaml(N:t:r) runs/*@*(N:t))
   compadd -a names
   _files
 }

@@ -90,13 +90,14 @@ class Page:
 
     def update(self, stage: str, waiting: Iterable[str]) -> None:
         """Write the page if `stage` has added results. Those of `waiting` stages are left out."""
-        if not stage.startswith(("evaluate@", "tasks@")):
+        if not stage.startswith(("evaluate@", "evaluate_seed@", "tasks@")):
             return
+        from latentlab.config.seeds import Training
         from latentlab.report.comparison import read_comparison
         from latentlab.report.files import write_reports
         from latentlab.utils.errors import LatentlabError
 
-        outdated = {name for each in waiting for name in each.split("@")[1:]}
+        outdated = {Training.of_stage(each).name for each in waiting}
         # a file that another stage writes now, or a full disk: stage report writes the page again
         with contextlib.suppress(LatentlabError, OSError):
             write_reports(read_comparison(self.project, outdated=outdated), self.project.root)

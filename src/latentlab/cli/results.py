@@ -21,10 +21,11 @@ COLOURS = {"AE": "cyan", "VAE": "magenta", "GAN": "yellow", "Diffusion": "blue"}
 def results(args: argparse.Namespace) -> None:
     """Print the table of results and the path of the comparison page.
 
-    On a terminal, the best model of each metric is bold and baselines are dim.
+    On a terminal, the best models of each metric are bold, with ties; baselines are dim.
     """
     from latentlab.config import load_project
     from latentlab.report.comparison import comparison_csv, read_comparison
+    from latentlab.report.seeds import spread_note
 
     project = load_project(args.project)
     comparison = read_comparison(project, outdated=())
@@ -35,9 +36,12 @@ def results(args: argparse.Namespace) -> None:
     elif args.form == "json":
         print(as_json(comparison))
     elif args.form == "markdown":
-        print(as_markdown(comparison, shown_metrics(args.sort)))
+        print(as_markdown(comparison, shown_metrics(args.sort, comparison)))
     else:
-        print_table(comparison, shown_metrics(args.sort))
+        print_table(comparison, shown_metrics(args.sort, comparison))
+        keys = [metric.key for metric in shown_metrics(args.sort, comparison)]
+        if note := spread_note(comparison.rows, keys):
+            print(f"\n{note}")
         if pending:
             print(f"\nnot measured yet: {', '.join(pending)}")
         print(f"\npage: {project.root / 'reports' / 'index.html'}")
@@ -75,25 +79,33 @@ def find_metric(name: str) -> Metric:
     return names[name.lower()]
 
 
-def shown_metrics(sort: str | None) -> list[Metric]:
-    """The main columns, and the metric that the table is sorted by."""
+def shown_metrics(sort: str | None, comparison: Comparison) -> list[Metric]:
+    """The main columns, the number of trainings if one has several, and the metric of the order."""
     from latentlab.report.comparison import TEXT_COLUMNS
-    from latentlab.report.metrics import BY_KEY
+    from latentlab.report.metrics import BY_KEY, COUNT
 
     keys = list(TEXT_COLUMNS)
+    if has_several(comparison):
+        keys.append(COUNT)
     if sort and sort != "name" and (key := find_metric(sort).key) not in keys:
         keys.append(key)
     return [BY_KEY[key] for key in keys]
 
 
+def has_several(comparison: Comparison) -> bool:
+    """True if a model was trained with more than one seed."""
+    return any(len(model.trainings) > 1 for model in comparison.models)
+
+
 def table_cells(comparison: Comparison, metrics: Sequence[Metric]) -> list[list[str]]:
     """The cells of each row: name, family, values."""
-    from latentlab.report.metrics import decimals_of, text_of
+    from latentlab.report.metrics import decimals_of
+    from latentlab.report.seeds import text_with_spread
 
     digits = {metric.key: decimals_of(metric, comparison.rows) for metric in metrics}
     return [
         [row.name if row.family else row.title, row.family or "baseline"]
-        + [text_of(metric, row.values.get(metric.key), digits[metric.key]) for metric in metrics]
+        + [text_with_spread(row, metric, digits[metric.key]) for metric in metrics]
         for row in comparison.rows
     ]
 
@@ -129,15 +141,11 @@ def print_table(comparison: Comparison, metrics: Sequence[Metric]) -> None:
 
 
 def _styles(row: Row, metrics: Sequence[Metric], comparison: Comparison) -> list[str]:
-    from latentlab.report.metrics import best_of
+    from latentlab.report.ranking import best_names
 
     if not row.family:
         return ["dim"] * (2 + len(metrics))
-    best = [row.values.get(m.key) for m in metrics]
-    marked = [
-        "bold green" if value is not None and value == best_of(metric, comparison.rows) else ""
-        for metric, value in zip(metrics, best, strict=True)
-    ]
+    marked = ["bold green" if row.name in best_names(m, comparison) else "" for m in metrics]
     return ["bold", COLOURS.get(row.family, ""), *marked]
 
 
@@ -148,16 +156,29 @@ def as_markdown(comparison: Comparison, metrics: Sequence[Metric]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |" for row in lines)
 
 
+def _finite(row: Row) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in row.values.items()}
+
+
 def as_json(comparison: Comparison) -> str:
-    """All rows with all values, not rounded. A value that is not finite is null."""
+    """All rows with all values, not rounded. A value that is not finite is null.
+
+    The values of a model with several trainings are means; `trainings` has those of each.
+    """
+    trainings = {model.row.name: model.trainings for model in comparison.models}
     rows = [
         {
             "name": row.name,
             "title": row.title,
             "type": "model" if row.family else "baseline",
             "family": row.family or None,
-            "metrics": {k: v if math.isfinite(v) else None for k, v in row.values.items()},
+            "metrics": _finite(row),
         }
+        | (
+            {"trainings": {name: _finite(each) for name, each in several.items()}}
+            if len(several := trainings.get(row.name, {})) > 1
+            else {}
+        )
         for row in comparison.rows
     ]
     content = {"data": comparison.data, "seed": comparison.seed, "rows": rows}

@@ -5,9 +5,11 @@ experiment   params.yaml + configs/<name>.yaml → Experiment: one model
 run_folder   runs/<name> → Experiment with trained weights
 settings     the sections of params.yaml as dataclasses
 selection    the sections `models` and `tasks` of params.yaml, written from configs/
+seeds        several trainings of one model: names, stages, allowed seeds
 template     `latentlab init`: the files of a new project
 model_contract   a model without a member of contracts.Model is refused before training
 parser       class names and arguments → objects, by jsonargparse
+ranges       numbers of a configuration that are not possible, by the names of their keys
 allowed, keys, model_size   which classes may be named, which keys exist, what fits into memory
 goals        what a project is for: models, tasks, columns of the page
 yaml_edit    change values of a YAML file and keep its comments

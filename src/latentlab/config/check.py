@@ -15,6 +15,7 @@ from latentlab.config.experiment import experiment_of, task_of
 from latentlab.config.keys import nearest, require_known
 from latentlab.config.model_contract import require_model, require_outputs
 from latentlab.config.project import SECTIONS, SETTINGS, parse_project, read_shared
+from latentlab.config.seeds import Training
 from latentlab.config.selection import CLASSIFIER, model_names, task_names
 from latentlab.config.yaml_files import read_yaml
 from latentlab.data.settings import DataSettings
@@ -89,6 +90,7 @@ def _chosen(
     """The models, the classifier among them, and the tasks to check."""
     if not names:
         return [CLASSIFIER, *models], list(tasks)
+    names = list(dict.fromkeys(Training.parse(name).model for name in names))
     known_models = {*model_names(root), CLASSIFIER, *models}
     known_tasks = {*task_names(root), *tasks}
     for name in names:
@@ -107,6 +109,7 @@ def _shared_settings(root: Path, content: Mapping[str, Any], report: Report) -> 
     valid: dict[str, Any] = {"seed": 0}
     if report.attempt(PARAMS, parse_project, root, {"seed": content.get("seed")}, PARAMS):
         valid["seed"] = content["seed"]
+    _check_seeds(root, content, report)
     for section in content:
         report.attempt(PARAMS, require_known, [section], ("allow", *SECTIONS), PARAMS)
     for section in (*SETTINGS, "models"):
@@ -123,6 +126,16 @@ def _shared_settings(root: Path, content: Mapping[str, Any], report: Report) -> 
         _check_path(root, "models", name, entry, report)
     _check_tasks(root, content, valid, report)
     return valid
+
+
+def _check_seeds(root: Path, content: Mapping[str, Any], report: Report) -> None:
+    """`more_seeds` is valid with `seed`, and there: dvc.yaml loops over it."""
+    pipeline = root / "dvc.yaml"
+    if "more_seeds" in content:
+        pair = {"seed": content.get("seed"), "more_seeds": content["more_seeds"]}
+        report.attempt(PARAMS, parse_project, root, pair, PARAMS)
+    elif pipeline.is_file() and "${more_seeds}" in pipeline.read_text(encoding="utf-8"):
+        report.add(PARAMS, "more_seeds is missing, and dvc.yaml reads it: write `more_seeds: []`")
 
 
 def _parts(section: str, value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

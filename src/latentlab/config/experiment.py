@@ -23,6 +23,7 @@ from latentlab.config.project import (
     read_sections,
     read_shared,
 )
+from latentlab.config.seeds import Training
 from latentlab.config.selection import CLASSIFIER, code_of, model_names, task_names
 from latentlab.config.settings import TrainerSettings
 from latentlab.config.yaml_files import read_yaml
@@ -39,7 +40,8 @@ class Experiment:
     """One model with its settings. `resolved` has all of them as plain data, defaults included.
 
     `resolved` has `title` and `summary` if the config has them. They replace those of the model's
-    file: two configs of one class may differ by a number only.
+    file: two configs of one class may differ by a number only. Its `differs_from_the_paper`, a list
+    of sentences, is added to that of the file.
     """
 
     name: str
@@ -55,9 +57,10 @@ def load_experiment(
 ) -> Experiment:
     """Parse both files, seed everything, build model and sampler.
 
-    `data_spec`: image_shape and num_classes, which the data decide and no YAML file. Raise
-    LatentlabError for an unknown name, a wrong key or value, a key in both files, and a network
-    that does not fit the images.
+    `name`: of a config, or such as `vae@1` for the config `vae` with the seed 1. `data_spec`:
+    image_shape and num_classes, which the data decide and no YAML file. Raise LatentlabError for an
+    unknown name, a wrong key or value, a key in both files, and a network that does not fit the
+    images.
     """
     root = find_root(root)
     shared, allow = read_shared(root)
@@ -73,10 +76,14 @@ def experiment_of(
     allow: Sequence[str],
 ) -> Experiment:
     """Do what `load_experiment` does, with the content of params.yaml and its `allow` as given."""
-    own = read_sections(_config(root, name, shared))
-    _check_listed(root, name, own, shared)
-    merged = _merge(dict(shared), own, f"configs/{name}.yaml")
-    files = f"params.yaml + configs/{name}.yaml"
+    training = Training.parse(name)
+    model, seed = training.model, training.seed
+    own = read_sections(_config(root, model, shared))
+    _check_listed(root, model, own, shared)
+    merged = _merge(dict(shared), own, f"configs/{model}.yaml")
+    if seed is not None:
+        merged = {**merged, "seed": seed, "more_seeds": []}
+    files = f"params.yaml + configs/{model}.yaml"
     return build(name, merged, data_spec, root=root, files=files, allow=allow)
 
 
@@ -126,9 +133,20 @@ def build(
         "trainer": asdict(project.trainer),
         "evaluation": asdict(project.evaluation),
         **{key: str(merged[key]) for key in ("title", "summary") if key in merged},
+        **_differences(merged, files),
         **parsed,
     }
     return Experiment(name, project, project.trainer, model, sampler, resolved)
+
+
+def _differences(merged: Mapping[str, Any], files: str) -> dict[str, list[str]]:
+    """The sentences of `differs_from_the_paper`, if there are any. Raise LatentlabError."""
+    given = merged.get("differs_from_the_paper") or []
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise LatentlabError(
+            f"{files}: differs_from_the_paper is {given!r}; it must be a list of sentences"
+        )
+    return {"differs_from_the_paper": given} if given else {}
 
 
 def seed_all(seed: int) -> None:

@@ -57,12 +57,25 @@ def _check_block(
     known = {name: blocks for each in arguments if each for name, blocks in each.items()}
     names = " or ".join(f"{cls.__module__}.{cls.__qualname__}" for cls in classes)
     require_known(block, [name for name in known if name not in reserved], f"{where} ({names})")
+    for cls in classes:
+        _check_mappings(block, cls, where)
     for key, value in block.items():
         for place, item in _items(f"{where}.{key}", value):
             if "class_path" in item:
                 check_arguments(item, place)
             elif "init_args" not in item:
                 _check_block(item, known[key], place)
+
+
+def _check_mappings(block: Mapping[str, Any], cls: type, where: str) -> None:
+    """Raise LatentlabError if a block of settings (a dataclass) is a number, a list or null."""
+    for parameter in inspect.signature(cls).parameters.values():
+        value = block.get(parameter.name, {})
+        if is_dataclass(parameter.default) and not isinstance(value, Mapping | str):
+            raise LatentlabError(
+                f"{where}.{parameter.name} is {value!r}; it must be a mapping of the settings of"
+                f" {type(parameter.default).__qualname__}"
+            )
 
 
 def _items(where: str, value: Any) -> list[tuple[str, Mapping[str, Any]]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, get_args
 
-from latentlab.contracts import Encoder, Family, ImageShape
+from latentlab.contracts import Encoder, Family, ImageShape, LinearDecoder
 from latentlab.utils.errors import LatentlabError
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def require_outputs(model: LightningModule, sampler: Any, image_shape: ImageShap
         raise LatentlabError(
             f"the config of {name} has no sampler, so no image could be sampled: add the section"
             " `sampler` with a class_path, such as latentlab.samplers.StandardNormal"
+        )
+    values = math.prod(image_shape)
+    if isinstance(model, LinearDecoder) and dim > values:
+        raise LatentlabError(
+            f"{name}.latent_dim is {dim}, but an image has {values} values, and a linear decoder"
+            f" has no more directions: set latent_dim to {values} or less"
         )
     copy: Any = deepcopy(model).cpu().float().eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -1,7 +1,8 @@
 """Plain data of YAML files → objects, by jsonargparse. Signatures of the classes are the schema.
 
 Names are checked before anything is imported (allowed.py), keys before anything is parsed
-(keys.py), and memory before anything is allocated (model_size.py).
+(keys.py), numbers before anything is built (ranges.py), and memory before anything is allocated
+(model_size.py).
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import is_dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from latentlab.config.allowed import PACKAGES, check_class_paths, not_allowed
-from latentlab.config.keys import check_arguments, nearest
+from latentlab.config.keys import check_arguments
+from latentlab.config.messages import one_sentence
 from latentlab.config.model_size import check_size
+from latentlab.config.ranges import check_ranges
 from latentlab.utils.errors import LatentlabError
 
 if TYPE_CHECKING:
@@ -56,7 +61,7 @@ def assemble(
         try:
             model, sampler = make()
         except UNBUILDABLE as error:
-            reason = _one_line(str(error)) or type(error).__name__
+            reason = one_sentence(str(error)) or type(error).__name__
             raise LatentlabError(f"{name} cannot be built ({files}): {reason}") from None
     return model, sampler, plain
 
@@ -82,10 +87,12 @@ def assemble_task(
         parser.add_subclass_arguments(Task, "task", required=True)
         parsed = _parse(parser, {"task": spec}, files)
         plain = yaml.safe_load(parser.dump(parsed, skip_default=False))
+        _check_fields(plain["task"], files)
+        check_ranges(plain, files)
         try:
             return parser.instantiate(parsed).task, plain
         except UNBUILDABLE as error:
-            raise LatentlabError(f"{files}: {_one_line(str(error))}") from None
+            raise LatentlabError(f"{files}: {one_sentence(str(error))}") from None
 
 
 def parse_settings(
@@ -116,7 +123,17 @@ def _parse(parser: Any, content: Mapping[str, Any], files: str) -> Any:
     except (ArgumentError, TypeError, ValueError) as error:
         if denied := re.search(r"Importing '([^']+)' is not allowed", str(error)):
             raise not_allowed(denied[1], files) from None
-        raise LatentlabError(f"{files}: {_one_line(str(error))}") from None
+        raise LatentlabError(f"{files}: {one_sentence(str(error))}") from None
+
+
+def _check_fields(task: Mapping[str, Any], files: str) -> None:
+    """Check the types of a task's settings. jsonargparse accepts any for a subclass's dataclass."""
+    module, _, name = task["class_path"].rpartition(".")
+    cls = getattr(import_module(module), name)
+    if is_dataclass(cls):
+        types = {key: (hint,) for key, hint in get_type_hints(cls).items()}
+        given = task.get("init_args", {})
+        parse_settings(given, {key: types[key] for key in given if key in types}, {}, files)
 
 
 def _recipe(
@@ -138,6 +155,7 @@ def _recipe(
     parser.add_subclass_arguments(Module, "sampler", required=False)
     parsed = _parse(parser, known, files)
     plain = yaml.safe_load(parser.dump(parsed, skip_default=False)) or {}
+    check_ranges(plain, files)
 
     def make_one(section: str, extra: Mapping[str, Any]) -> Any:
         def construct(cls: Callable[..., Any], **init_args: Any) -> Any:
@@ -178,33 +196,3 @@ def _imports_only(packages: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         _common.parsing_settings.update(before)
-
-
-def _one_line(message: str) -> str:
-    """The reason, without the type and the value that jsonargparse repeats around it."""
-    lines = [line.strip() for line in message.splitlines()]
-    starts = [i for i, line in enumerate(lines) if line.startswith("- ")]
-    ends = [i for i, line in enumerate(lines) if line == "- Expected a <class 'NoneType'>"]
-    if starts and ends and starts[0] < ends[0]:
-        lines = lines[starts[0] : ends[0]]
-    return _plain(" ".join(lines).removeprefix("- ").strip())
-
-
-def _plain(reason: str) -> str:
-    """The reason in our words: which key, of which class, has which value, and what is allowed."""
-    if reason == "the following arguments are required: model":
-        return "there is no section `model`; write one, with a class_path and init_args"
-    last = reason.rpartition("Parser key ")[2]
-    found = re.match(r'"([^"]+)": Expected an? (.+?)\. Got value: (.*)$', last)
-    if found is None or "Union" in reason:
-        return reason
-    key, type_, value = found[1], found[2], found[3]
-    classes = re.findall(r"Problem with given class_path '([^']+)'", reason)
-    name = f"{key} of {classes[-1]}" if classes else key
-    if type_.startswith("typing.Literal["):
-        choices = re.findall(r"'([^']*)'", type_)
-        close = nearest(value, choices)
-        hint = f"; did you mean {close!r}?" if close else ""
-        return f"{name} is {value!r}; allowed: {', '.join(choices)}{hint}"
-    type_ = type_.removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
-    return f"{name} is {value!r}; it must be of type {type_}"

@@ -13,6 +13,7 @@ from latentlab.config.allowed import packages
 from latentlab.config.goals import GOALS
 from latentlab.config.keys import require_known
 from latentlab.config.parser import parse_settings
+from latentlab.config.seeds import check_seeds
 from latentlab.config.settings import EvaluationSettings, HardwareSettings, TrainerSettings
 from latentlab.config.yaml_files import read_yaml
 from latentlab.data.settings import DataSettings
@@ -24,8 +25,9 @@ SETTINGS = {
     "evaluation": EvaluationSettings,
     "hardware": HardwareSettings,
 }
-SECTIONS = ("seed", "goal", *SETTINGS, "models", "tasks", "model", "sampler", "title", "summary")
-SCALARS = ("seed", "goal", "allow", "title", "summary")  # every other section is a mapping
+OWN = ("model", "sampler", "title", "summary", "differs_from_the_paper")  # sections of a config
+SECTIONS = ("seed", "more_seeds", "goal", *SETTINGS, "models", "tasks", *OWN)
+NO_MAPPINGS = ("seed", "more_seeds", "goal", "allow", *OWN[2:])  # all other sections are
 RESERVED = ("classifier", "reference", "tasks")  # folders of runs/ and results/ with these names
 
 
@@ -35,6 +37,7 @@ class Project:
 
     `models`: name → path of its code. `tasks`: name → {"code": path, "model": name of the model}.
     `goal`: a key of goals.GOALS, whose columns the report page shows first; None without one.
+    `more_seeds`: of the trainings of each model after the first, which has `seed`.
     """
 
     root: Path
@@ -46,6 +49,7 @@ class Project:
     models: dict[str, str]
     tasks: dict[str, dict[str, str]]
     goal: str | None = None
+    more_seeds: tuple[int, ...] = ()
 
     @property
     def prepared(self) -> Path:
@@ -115,7 +119,7 @@ def read_sections(path: Path, sections: tuple[str, ...] = SECTIONS) -> dict[str,
             f"{path.name} sets `allow`: only params.yaml may. Move it there if you trust the code"
         )
     require_known(content, sections, path.name)
-    for key in [key for key in content if key not in SCALARS]:
+    for key in [key for key in content if key not in NO_MAPPINGS]:
         if content[key] is None:
             del content[key]
         elif not isinstance(content[key], dict):
@@ -129,13 +133,13 @@ def parse_project(root: Path, content: Mapping[str, Any], files: str) -> Project
         _check_section(content.get(section, {}), section, settings, files)
     types: dict[str, Any] = {
         "seed": (int,),
+        "more_seeds": (list[int], []),
         "models": (dict[str, str], {}),
         "tasks": (dict[str, dict[str, str]], {}),
     }
     known = {key: content[key] for key in (*types, *SETTINGS) if key in content}
     parsed = parse_settings(known, types, SETTINGS, files)
-    if not 0 <= parsed.seed < 2**32:
-        raise LatentlabError(f"{files}: seed is {parsed.seed}; it must be >= 0 and < 2^32")
+    more_seeds = _more_seeds(parsed, files)
     models, tasks = dict(parsed.models), dict(parsed.tasks)
     _check_models(models, files)
     _check_tasks(tasks, models, files)
@@ -143,7 +147,25 @@ def parse_project(root: Path, content: Mapping[str, Any], files: str) -> Project
     if goal is not None and goal not in GOALS:
         raise LatentlabError(f"{files}: goal is {goal!r}; choose one of: {', '.join(GOALS)}, null")
     values = {section: getattr(parsed, section) for section in SETTINGS}
-    return Project(root, parsed.seed, models=models, tasks=tasks, goal=goal, **values)
+    return Project(
+        root,
+        parsed.seed,
+        models=models,
+        tasks=tasks,
+        goal=goal,
+        more_seeds=more_seeds,
+        **values,
+    )
+
+
+def _more_seeds(parsed: Any, files: str) -> tuple[int, ...]:
+    if parsed.more_seeds is None:  # jsonargparse accepts null for every type; DVC does not
+        raise LatentlabError(
+            f"{files}: more_seeds is null; it must be a list, such as [1, 2], or [] for one"
+            " training of each model"
+        )
+    check_seeds(parsed.seed, parsed.more_seeds, files)
+    return tuple(parsed.more_seeds)
 
 
 def _check_section(given: Any, section: str, settings: type, files: str) -> None:

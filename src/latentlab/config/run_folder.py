@@ -1,9 +1,9 @@
 """Read a run folder: runs/<name>, which stage train writes and everything later reads.
 
 It holds weights.pt and sampler.pt (state_dicts, read with `weights_only=True`), experiment.json
-(all that is needed to build the model again), history.csv, cost.json and mlflow_run_id. With
-`checkpoint: best` also weights_last.pt and best_checkpoint.json. The folder is complete: it can be
-copied to any place, and `latentlab.load` takes its path.
+(all that is needed to build the model again), code.json (checksums of its file), history.csv,
+cost.json and mlflow_run_id. With `checkpoint: best` also weights_last.pt and best_checkpoint.json.
+The folder is complete: it can be copied to any place, and `latentlab.load` takes its path.
 
 A folder of `latentlab export --format safetensors` is read in the same way: config.json has the
 content of experiment.json, and model.safetensors and sampler.safetensors are the weights.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 from latentlab.config import safetensors
 from latentlab.config.experiment import Experiment, build
 from latentlab.config.keys import nearest
+from latentlab.config.seeds import Training, stage_of
 from latentlab.config.selection import CLASSIFIER, model_names
 from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
@@ -37,22 +38,38 @@ def is_run_folder(folder: Path) -> bool:
 
 
 def find_run(name: str, root: Path) -> Path:
-    """Return the run folder of a model. Raise LatentlabError that lists the trained ones."""
-    folder = root / "runs" / name
+    """Return the run folder of a training, such as `vae` or `vae@1`.
+
+    `vae@0` is `vae` if `seed` of params.yaml is 0. Raise LatentlabError that lists the trained
+    ones.
+    """
+    params, training = read_yaml(root / "params.yaml"), Training.parse(name)
+    if training.seed is not None and training.seed == params.get("seed"):
+        training = Training(training.model)
+    folder = root / "runs" / training.name
     if (folder / "experiment.json").is_file():
         return folder
     trained = sorted(path.parent.name for path in root.glob("runs/*/experiment.json"))
     configs = sorted([*model_names(root), CLASSIFIER])
     exists = f"trained: {', '.join(trained) or 'none'}"
-    if name in configs:
-        listed = name == CLASSIFIER or name in (read_yaml(root / "params.yaml").get("models") or {})
-        first = "" if listed else "list it under `models` in params.yaml, then "
+    if training.model in configs:
+        first = _to_list(training, params)
         raise LatentlabError(
-            f"{name!r} is not trained yet: {first}run `dvc repro {_stage(name)}`; {exists}"
+            f"{name!r} is not trained yet: {first}run `dvc repro {_stage(training.name)}`; {exists}"
         )
     close = nearest(name, [*trained, *configs])
     hint = f"did you mean {close!r}? " if close else ""
     raise LatentlabError(f"unknown model {name!r}: {hint}{exists}; configs: {', '.join(configs)}")
+
+
+def _to_list(training: Training, params: Mapping[str, Any]) -> str:
+    """What params.yaml lacks, so that the pipeline has a stage of this training."""
+    model, seed, missing = training.model, training.seed, []
+    if model not in {CLASSIFIER, *(params.get("models") or {})}:
+        missing.append(f"list {'it' if seed is None else model} under `models` in params.yaml")
+    if seed is not None and seed not in (params.get("more_seeds") or []):
+        missing.append(f"add {seed} to `more_seeds` in params.yaml")
+    return "".join(f"{each}, then " for each in missing)
 
 
 def rebuild(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Experiment, dict[str, Any]]:
@@ -118,4 +135,4 @@ def _read_weights(path: Path) -> Any:
 
 
 def _stage(name: str) -> str:
-    return name if name == CLASSIFIER else f"train@{name}"
+    return name if name == CLASSIFIER else stage_of("train", name)

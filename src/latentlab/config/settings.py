@@ -13,16 +13,18 @@ from latentlab.utils.errors import LatentlabError
 class TrainerSettings:
     """How a model trains.
 
-    The training ends after `total_images` images, rounded up to whole epochs, or after `max_epochs`
-    epochs, whichever is less: `max_epochs` limits a training on few images, `total_images` one on
-    many. `max_epochs` None: no limit. Between two validations there are equally many epochs, so the
-    last few of `max_epochs` can be left out. `batch_size`: of all devices together.
-    `num_validations`: in the whole training. `channels_last`: memory format NHWC of convolutions.
-    `fused_optimizer`: one kernel for one step. `compile`: torch.compile for each network of the
-    model. `ema_decay`: the trained model is the exponential moving average of the weights.
-    `sync_batchnorm`: several GPUs normalize by the statistics of the whole batch. `checkpoint`:
-    "best" keeps the weights with the least FID on validation images, in the features of the
-    classifier; the last weights are stored and scored as well. "last" keeps the last weights only.
+    The training ends after `total_images` images or after `max_epochs` epochs, whichever is less:
+    `max_epochs` limits a training on few images, `total_images` one on many. `max_epochs` None: no
+    limit. Between two validations there are equally many epochs, and the last epoch ends with one.
+    So `total_images` is rounded up to whole epochs, and these to a multiple of the epochs between
+    two validations; `max_epochs` is rounded down to such a multiple. `batch_size`: of all devices
+    together. `num_validations`: in the whole training. `channels_last`: memory format NHWC of
+    convolutions. `fused_optimizer`: one kernel for one step. `compile`: torch.compile for each
+    network of the model. `ema_decay`: the trained model is the exponential moving average of the
+    weights; the decay grows from 0.1 to this value (training/ema.py). `sync_batchnorm`: several
+    GPUs normalize by the statistics of the whole batch. `checkpoint`: "best" keeps the weights with
+    the least FID on validation images, in the features of the classifier; the last weights are
+    stored and scored as well. "last" keeps the last weights only.
     """
 
     batch_size: int = 128
@@ -52,12 +54,13 @@ class TrainerSettings:
 class EvaluationSettings:
     """How all models are measured.
 
-    `features`: feature space of FID, "classifier" (F = 128) or "inception" (F = 2048; needs the
-    path and the SHA-256 of its weights). `num_samples`: number of generated images; None: as many
-    as there are test images, at most 50,000. Models without an encoder are inverted on the first
-    fifth of the test images, at least 100 and at most `inversion_num_images`: start at the best of
-    `inversion_num_starts` codes of the sampler, then take `inversion_steps` steps of Adam with rate
-    `inversion_lr`. `probe_l2`: weight
+    `features`: feature space of FID, "classifier" (its second block, F = 256) or "inception"
+    (F = 2048; needs the path and the SHA-256 of its weights). `num_samples`: number of generated
+    images in one draw; None: as many as there are test images, at most 50,000. `num_draws`:
+    independent draws; the metrics of samples are means over them, with intervals for 2 or more.
+    Models without an encoder are inverted on the first fifth of the test images, at least 100 and
+    at most `inversion_num_images`: start at the best of `inversion_num_starts` codes of the
+    sampler, then take `inversion_steps` steps of Adam with rate `inversion_lr`. `probe_l2`: weight
     of ‖W‖²/2 in the linear probe, which is fitted to at most `probe_max_images` training images.
     `seed`: of all samples of the evaluation.
     """
@@ -66,10 +69,11 @@ class EvaluationSettings:
     inception_weights: str | None = None
     inception_sha256: str | None = None
     num_samples: int | None = None
+    num_draws: int = 4
     inversion_num_images: int = 1000
     inversion_num_starts: int = 2000
     inversion_steps: int = 100
-    inversion_lr: float = 0.1
+    inversion_lr: float = 0.3
     probe_l2: float = 1e-3
     probe_max_images: int = 100_000
     seed: int = 0
@@ -80,6 +84,7 @@ class EvaluationSettings:
             "inversion_num_starts": 1,
             "inversion_steps": 0,
             "probe_max_images": 2,
+            "num_draws": 1,
             "num_samples": 6,  # precision and recall use the five nearest neighbours
             "seed": 0,
         }

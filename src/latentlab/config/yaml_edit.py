@@ -22,7 +22,7 @@ def set_values(path: Path, values: Mapping[str, Any]) -> None:
         place = content
         for section in sections:
             place = place.setdefault(section, {})
-        place[key] = value
+        place[key] = _inline(value)
     _dump(yaml, content, path)
 
 
@@ -66,14 +66,14 @@ def _dump(yaml: Any, content: Any, path: Path) -> None:
 
 
 def _inline(value: Any) -> Any:
-    """A mapping as one line of YAML: {code: …, model: …}."""
-    if not isinstance(value, Mapping):
-        return value
-    from ruamel.yaml.comments import CommentedMap
+    """A mapping or a list as one line of YAML: {code: …, model: …}, [1, 2]."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-    mapping = CommentedMap(value)
-    mapping.fa.set_flow_style()
-    return mapping
+    if not isinstance(value, Mapping | list):
+        return value
+    written = CommentedMap(value) if isinstance(value, Mapping) else CommentedSeq(value)
+    written.fa.set_flow_style()
+    return written
 
 
 def _comment_after(section: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,30 +10,46 @@ from torch import Tensor
 
 from latentlab.contracts import Split
 from latentlab.evaluation.evaluator import Evaluator
-from latentlab.metrics.pca import PCA
+from latentlab.evaluation.reference import Reference
+from latentlab.evaluation.scores import Scores
+from latentlab.metrics.fid.features import extract
+from latentlab.metrics.novelty import novelty
 
 PCA_COMPONENTS = 32
 
 
-def score_baselines(evaluator: Evaluator, *, real: Tensor, pca: PCA) -> dict[str, Any]:
-    """Return the metrics of each baseline.
+def score_baselines(
+    evaluator: Evaluator, reference: Reference, val: Split
+) -> dict[str, dict[str, Any]]:
+    """Return the metrics of each baseline. Samples are drawn as often as those of a model.
 
     `real`: training images measured as if they were samples, the best values to expect, and the
     accuracy of the classifier on test images. `pca_gaussian`: PCA with a Gaussian as sampler.
-    `noise`: uniform noise. `pixels`: the linear probe on raw pixels.
+    `noise`: uniform noise. `pixels`: the linear probe on raw pixels. `val`: validation images,
+    whose novelty is that of real images that are no copies.
     """
-    generator = torch.Generator().manual_seed(evaluator.settings.seed)
-    count = evaluator.num_samples
-    noise = torch.rand((count, *evaluator.dataset.image_shape), generator=generator)
-    rows = torch.randperm(len(evaluator.train), generator=generator)[:count].sort().values
-    images = Split(evaluator.train.images[rows])
-    components = min(PCA_COMPONENTS, pca.components.shape[1])
-    return {
-        "real": {**evaluator.score_samples(images, real), **_classifier_accuracy(evaluator)},
-        "pca_gaussian": evaluator.score_pca(pca, components, real),
-        "noise": evaluator.score_samples(noise, real),
+    seed, draws = evaluator.settings.seed, evaluator.settings.num_draws
+    generator = torch.Generator().manual_seed(seed)
+    shape = (evaluator.num_samples, *evaluator.dataset.image_shape)
+    noise = [torch.rand(shape, generator=generator) for _ in range(draws)]
+    real = [evaluator.train.some(evaluator.num_samples, seed=seed + n) for n in range(draws)]
+    components = min(PCA_COMPONENTS, reference.pca.components.shape[1])
+    pca = evaluator.score_pca(reference, components, num_draws=draws)
+    rows = {
+        "real": _samples(evaluator, reference, real) | _classifier_accuracy(evaluator),
+        "pca_gaussian": pca,
+        "noise": _samples(evaluator, reference, noise),
         "pixels": evaluator.score_features(lambda x: x.flatten(1)),
     }
+    content = {name: scores.content() for name, scores in rows.items()}
+    for name, images in (("real", val), ("noise", noise[0])):
+        fake = extract(evaluator.feature_extractor, images)
+        content[name]["novelty"] = novelty(reference.train, reference.real, fake, seed=seed)
+    return content
+
+
+def _samples(evaluator: Evaluator, reference: Reference, draws: Sequence[Tensor | Split]) -> Scores:
+    return evaluator.score_samples(draws, reference.real, reference.class_real)
 
 
 def dataset_card(evaluator: Evaluator) -> dict[str, Any]:
@@ -45,6 +62,7 @@ def dataset_card(evaluator: Evaluator) -> dict[str, Any]:
         "image_shape": list(dataset.image_shape),
         "features": evaluator.feature_space,
         "num_samples": count,
+        "num_draws": evaluator.settings.num_draws,
         "num_real_samples": min(count, len(evaluator.train)),
         "split_seed": dataset.seed,
         "data_sha256": dataset.sha256,
@@ -52,9 +70,10 @@ def dataset_card(evaluator: Evaluator) -> dict[str, Any]:
     }
 
 
-def _classifier_accuracy(evaluator: Evaluator) -> dict[str, float]:
+def _classifier_accuracy(evaluator: Evaluator) -> Scores:
     """Accuracy of the classifier on test images: an upper bound for reconstructions."""
     if evaluator.classifier is None:
-        return {}
+        return Scores()
     scores = evaluator.score_reconstructions(evaluator.test, lambda x: x)
-    return {"classifier_accuracy": scores["classifier_accuracy"]}
+    key = "classifier_accuracy"
+    return Scores({key: scores.metrics[key]}, {key: scores.ci95[key]})

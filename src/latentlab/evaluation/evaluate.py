@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 
 from latentlab.config.run_folder import load_weights
-from latentlab.contracts import LinearDecoder, Split, weighted_means
+from latentlab.contracts import (
+    ClassConditionalModel,
+    LinearDecoder,
+    PartlyLabelled,
+    Split,
+    weighted_means,
+)
 from latentlab.evaluation.evaluator import Evaluator, subset_size
 from latentlab.evaluation.outputs import NUM_POINTS, Outputs, Reconstruct, make_outputs
+from latentlab.evaluation.reference import Reference
 from latentlab.inference.trained import TrainedModel
 from latentlab.metrics.fid.features import extract
 from latentlab.metrics.pca import PCA, principal_angles
@@ -22,44 +29,68 @@ BATCH = 500
 
 
 def evaluate(
-    trained: TrainedModel, evaluator: Evaluator, *, real: Tensor, pca: PCA
+    trained: TrainedModel, evaluator: Evaluator, reference: Reference
 ) -> tuple[dict[str, Any], Outputs]:
     """Return all metrics of a model by name, nested where a second thing is measured.
 
-    The second value has the samples, reconstructions, codes and features for the figures.
+    `ci95` has the half widths of 95 % intervals. The second value has the samples,
+    reconstructions, codes and features for the figures, and the values of single images.
 
-    `real`: features (N, F) of the real test images. `pca`: the PCA of the training images, the
-    baseline of models with an encoder. A model without an encoder is reconstructed by latent
-    inversion, of a fifth of the test images, at most `evaluation.inversion_num_images`.
+    A model without an encoder is reconstructed by latent inversion, of a fifth of the test images,
+    at most `evaluation.inversion_num_images`.
     """
     settings = evaluator.settings
     x = evaluator.test
     if not trained.has_encoder:
         x = x.first(subset_size(len(x), most=settings.inversion_num_images, divisor=5))
-    samples = trained.sample(evaluator.num_samples, seed=settings.seed)
+    draws = draw_samples(trained, evaluator, settings.num_draws)
     reconstruct, features = Reconstruct(trained), trained.replicas.method("features")
     test = evaluator.test if evaluator.has_probe else evaluator.test.first(NUM_POINTS)
     test_features = extract(features, test)
+    scores = (
+        evaluator.score_samples(draws, reference.real, reference.class_real)
+        | evaluator.score_reconstructions(x, reconstruct)
+        | evaluator.score_features(features, test_features)
+    )
+    code_size = min(trained.module.latent_dim, reference.pca.components.shape[1])
     metrics: dict[str, Any] = {
-        **evaluator.score_samples(samples, real),
-        **evaluator.score_reconstructions(x, reconstruct),
-        **evaluator.score_features(features, test_features),
+        **scores.content(),
         "num_samples": evaluator.num_samples,
+        "num_draws": settings.num_draws,
         "num_reconstructed": len(x),
         "latent_dim": trained.module.latent_dim,
         "num_parameters": sum(p.numel() for p in trained.module.parameters()),
+        "num_labels": labels_in_training(trained.module, len(evaluator.train)),
         "test": objective(trained, evaluator.test, seed=settings.seed),
-        **_checkpoints(trained, evaluator, real),
+        "other_spaces": evaluator.other_spaces(draws[0], reference),
+        **_checkpoints(trained, evaluator, reference),
+        "pca": evaluator.score_pca(reference, code_size, x=x).content(),
     }
-    if trained.has_encoder:
-        code_size = min(trained.module.latent_dim, pca.components.shape[1])
-        metrics["pca"] = evaluator.score_pca(pca, code_size, real)
     if isinstance(trained.module, LinearDecoder):
-        metrics |= _principal_angles(trained.module, pca)
+        metrics |= _principal_angles(trained.module, reference.pca)
     outputs = make_outputs(
-        trained, evaluator, samples=samples, reconstruct=reconstruct, features=test_features
+        trained, evaluator, samples=draws[0], reconstruct=reconstruct, features=test_features
     )
-    return metrics, outputs
+    return metrics, replace(outputs, arrays=scores.arrays)
+
+
+def draw_samples(trained: TrainedModel, evaluator: Evaluator, num_draws: int) -> list[Tensor]:
+    """Independent draws of `num_samples` images (N, C, H, W), each with a seed of its own.
+
+    A class-conditional model gets the classes of the test images. Else chance decides how many
+    samples each class has, and this changes an FID more than the models differ.
+    """
+    count, seed = evaluator.num_samples, evaluator.settings.seed
+    labels = evaluator.test.first(count).labels
+    classes = labels.tolist() if trained.is_conditional and labels is not None else None
+    return [trained.sample(count, seed=seed + draw, classes=classes) for draw in range(num_draws)]
+
+
+def labels_in_training(model: Any, num_train: int) -> int:
+    """Number of training images whose labels the model was given."""
+    if isinstance(model, PartlyLabelled):
+        return min(model.num_labelled, num_train)
+    return num_train if isinstance(model, ClassConditionalModel) else 0
 
 
 @torch.no_grad()
@@ -76,7 +107,9 @@ def objective(trained: TrainedModel, test: Split, *, seed: int) -> dict[str, flo
     return weighted_means(rows)
 
 
-def _checkpoints(trained: TrainedModel, evaluator: Evaluator, real: Tensor) -> dict[str, Any]:
+def _checkpoints(
+    trained: TrainedModel, evaluator: Evaluator, reference: Reference
+) -> dict[str, Any]:
     """Of a model with trainer.checkpoint = best: when it was best, and samples of the last weights.
 
     Empty for a model whose last weights are the trained model.
@@ -86,12 +119,11 @@ def _checkpoints(trained: TrainedModel, evaluator: Evaluator, real: Tensor) -> d
         return {}
     module = deepcopy(trained.module).cpu()
     load_weights(module, last_weights)
-    samples = replace(trained, module=module).sample(
-        evaluator.num_samples, seed=evaluator.settings.seed
-    )
+    last = replace(trained, module=module)
+    draws = draw_samples(last, evaluator, evaluator.settings.num_draws)
     return {
         "best_checkpoint": json.loads((trained.folder / "best_checkpoint.json").read_text()),
-        "last_checkpoint": evaluator.score_samples(samples, real),
+        "last_checkpoint": evaluator.score_samples(draws, reference.real).content(),
     }
 
 

@@ -7,7 +7,8 @@ methods, so their metrics can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,20 +20,22 @@ from torch import Tensor
 from latentlab.config import EvaluationSettings, Project
 from latentlab.contracts import Split
 from latentlab.data.prepared import DatasetInfo, read_meta, read_split
+from latentlab.evaluation.reference import Reference
+from latentlab.evaluation.scores import Scores, class_space_scores, sample_scores
 from latentlab.inference.replicas import Replicas, resolve_devices
 from latentlab.metrics.fid.features import extract
 from latentlab.metrics.fid.frechet import fid
 from latentlab.metrics.fid.inception import InceptionFeatures
-from latentlab.metrics.kid import kernel_distance
+from latentlab.metrics.intervals import fraction_half_width, mean_half_width
 from latentlab.metrics.pca import PCA, PCACoder
-from latentlab.metrics.prdc import prdc
-from latentlab.metrics.probe import probe_accuracy
-from latentlab.metrics.reconstruction import reconstruction_metrics
-from latentlab.utils.errors import LatentlabError
+from latentlab.metrics.probe import probe_correct
+from latentlab.metrics.reconstruction import reconstruction_values
 
 Function = Callable[[Tensor], Tensor]
 MAX_SAMPLES = 50_000  # the default of num_samples: FID is usually measured with 50,000 images
 MAX_PROBE_VALUES = 150_000_000  # images × features; fitting the probe takes 28 bytes for each value
+MAX_TRAIN_IMAGES = 10_000  # training images whose features are kept
+PIXEL_COMPONENTS = 64
 MIN_SUBSET = 100  # images of a metric that does not use the whole test split
 BATCH = 500
 
@@ -51,7 +54,9 @@ class Evaluator:
     """The data, the networks and the settings of an evaluation.
 
     `feature_extractor`: images → features (B, F), for the metrics of samples. `classifier`:
-    images → logits (B, K); None for data without labels.
+    images → logits (B, K); None for data without labels. `both_features`: images → these features,
+    and behind them those of the last layer of the classifier, in one pass; None if there is only
+    one space. `random_features`: of the second block of an untrained network, or None.
     """
 
     dataset: DatasetInfo
@@ -60,6 +65,8 @@ class Evaluator:
     feature_extractor: Function
     classifier: Function | None
     settings: EvaluationSettings
+    both_features: Function | None = None
+    random_features: Function | None = None
 
     @property
     def feature_space(self) -> str:
@@ -70,30 +77,65 @@ class Evaluator:
 
     @property
     def num_samples(self) -> int:
-        """Number of images in the metrics of samples; at most the size of the test split."""
+        """Number of images in one draw of samples; at most the size of the test split."""
         return min(self.settings.num_samples or MAX_SAMPLES, len(self.test))
 
     def real_features(self) -> Tensor:
         """Features (N, F) of the first `num_samples` test images."""
         return extract(self.feature_extractor, self.test.first(self.num_samples))
 
-    def score_samples(self, images: Tensor | Split, real: Tensor) -> dict[str, float]:
+    def reference(self, pca: PCA) -> Reference:
+        """The features of the test images and of the training images, for all evaluations."""
+        test = self.test.first(self.num_samples)
+        main, last = self.spaces(test)
+        random = None if self.random_features is None else extract(self.random_features, test)
+        seen = self.train.some(MAX_TRAIN_IMAGES, seed=self.settings.seed)
+        return Reference(main, last, random, extract(self.feature_extractor, seen), pca)
+
+    def spaces(self, images: Tensor | Split) -> tuple[Tensor, Tensor | None]:
+        """Features (N, F) of images, and those of the last layer of the classifier, if any."""
+        if self.both_features is None:
+            return extract(self.feature_extractor, images), None
+        both = extract(self.both_features, images)
+        width = self.feature_extractor(next(Split(self.test.images[:1]).batches())).shape[1]
+        return both[:, :width].contiguous(), both[:, width:].contiguous()
+
+    def score_samples(
+        self, draws: Sequence[Tensor | Split], real: Tensor, class_real: Tensor | None = None
+    ) -> Scores:
         """FID, KID, precision, recall, density and coverage of generated images.
 
-        `real`: features (N, F) of real images.
+        `draws`: independent draws of images; several draws have intervals. `real`: features (N, F)
+        of real images; `class_real` (N, D): their features in the last layer, for `class_fid`.
         """
-        fake = extract(self.feature_extractor, images)
-        return {
-            "fid": fid(real, fake),
-            **kernel_distance(real, fake, seed=self.settings.seed),
-            **prdc(real, fake),
-        }
+        spaces = [self.spaces(images) for images in draws]
+        scores = sample_scores(real, [main for main, _ in spaces], seed=self.settings.seed)
+        last = [each for _, each in spaces if each is not None]
+        if class_real is not None and last:
+            scores |= class_space_scores(class_real, last)
+        return scores
 
-    def score_reconstructions(self, x: Split, x_hat: Tensor | Function) -> dict[str, float]:
+    def other_spaces(self, images: Tensor | Split, reference: Reference) -> dict[str, float]:
+        """FID in two other spaces, to see if they rank the models alike.
+
+        `random_fid`: an untrained network. `pixel_fid`: the first 64 principal components of the
+        training images.
+        """
+        test, found = self.test.first(len(images)), {}
+        if self.random_features is not None and reference.random_real is not None:
+            fake = extract(self.random_features, images)
+            found["random_fid"] = fid(reference.random_real, fake)
+        components = min(PIXEL_COMPONENTS, reference.pca.components.shape[1])
+        codes = PCACoder(reference.pca, components, self.dataset.image_shape).encode
+        found["pixel_fid"] = fid(*(extract(codes, each) for each in (test, images)))
+        return found
+
+    def score_reconstructions(self, x: Split, x_hat: Tensor | Function) -> Scores:
         """Reconstruction error, and the accuracy of the classifier on the reconstructions.
 
         `x_hat`: the reconstructions of x, or a function that reconstructs a batch. With a function
-        the images are read batch by batch, so `x` may be larger than memory.
+        the images are read batch by batch, so `x` may be larger than memory. Arrays: the value of
+        each image, by the name of the metric.
         """
         predicted: list[Tensor] = []
 
@@ -104,10 +146,15 @@ class Evaluator:
                     predicted.append(extract(self.classifier, batch_hat).argmax(1))
                 yield batch, batch_hat
 
-        scores = reconstruction_metrics(pairs())
+        values = reconstruction_values(pairs())
+        scores = Scores(
+            {name: float(each.mean()) for name, each in values.items()},
+            {n: mean_half_width(each, seed=self.settings.seed) for n, each in values.items()},
+            values,
+        )
         if predicted and x.labels is not None:
             correct = torch.eq(torch.cat(predicted), x.labels)
-            scores["classifier_accuracy"] = correct.double().mean().item()
+            scores |= fraction_scores("classifier_accuracy", correct)
         return scores
 
     @property
@@ -116,39 +163,55 @@ class Evaluator:
         labels = (self.train.labels, self.test.labels)
         return self.classifier is not None and all(split is not None for split in labels)
 
-    def score_features(self, features: Function, test: Tensor | None = None) -> dict[str, float]:
+    def score_features(self, features: Function, test: Tensor | None = None) -> Scores:
         """Test accuracy of a linear probe on frozen features; empty for data without labels.
 
         `test`: the features (N, F) of the test images, if they were computed already.
         """
         if not self.has_probe:
-            return {}
+            return Scores()
         assert self.test.labels is not None
         test = extract(features, self.test) if test is None else test
         width = test.shape[1]
         max_images = min(self.settings.probe_max_images, max(MAX_PROBE_VALUES // width, 2))
         train = self.train.some(max_images, seed=self.settings.seed)
         assert train.labels is not None
-        return probe_accuracy(
+        correct = probe_correct(
             extract(features, train),
             train.labels,
             test,
             self.test.labels,
             l2=self.settings.probe_l2,
         )
+        return fraction_scores("probe_accuracy", correct)
 
-    def score_pca(self, pca: PCA, latent_dim: int, real: Tensor) -> dict[str, float]:
-        """All metrics of PCA with `latent_dim` components; its codes are sampled as a Gaussian."""
+    def score_pca(
+        self, reference: Reference, latent_dim: int, *, x: Split | None = None, num_draws: int = 1
+    ) -> Scores:
+        """All metrics of PCA with `latent_dim` components; its codes are sampled as a Gaussian.
+
+        `x`: the images to reconstruct; None for all test images.
+        """
+        pca = reference.pca
         coder = PCACoder(pca, latent_dim, self.dataset.image_shape)
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        eps = torch.randn(self.num_samples, coder.latent_dim, generator=generator)
-        z = eps * pca.variances[: coder.latent_dim].clamp_min(0).sqrt().float()
-        return {
-            "latent_dim": coder.latent_dim,
-            **self.score_samples(coder.decode(z), real),
-            **self.score_reconstructions(self.test, lambda x: coder.decode(coder.encode(x))),
-            **self.score_features(coder.encode),
-        }
+        std = pca.variances[: coder.latent_dim].clamp_min(0).sqrt().float()
+        draws = []
+        for draw in range(num_draws):
+            generator = torch.Generator().manual_seed(self.settings.seed + draw)
+            eps = torch.randn(self.num_samples, coder.latent_dim, generator=generator)
+            draws.append(coder.decode(eps * std))
+        return (
+            Scores({"latent_dim": coder.latent_dim})
+            | self.score_samples(draws, reference.real, reference.class_real)
+            | self.score_reconstructions(x or self.test, lambda x: coder.decode(coder.encode(x)))
+            | self.score_features(coder.encode)
+        )
+
+
+def fraction_scores(name: str, correct: Tensor) -> Scores:
+    """The fraction of true values of `correct` (N,), its interval, and the values."""
+    mean = float(correct.double().mean())
+    return Scores({name: mean}, {name: fraction_half_width(correct)}, {name: correct.double()})
 
 
 def make_evaluator(project: Project, classifier: Any) -> Evaluator:
@@ -157,42 +220,38 @@ def make_evaluator(project: Project, classifier: Any) -> Evaluator:
     `classifier`: a models.classifier.Classifier. It is untrained for data without labels.
     """
     dataset = read_meta(project.prepared)
+    random = untrained(classifier) if dataset.num_classes >= 2 else None
     classifier = classifier.eval().to(memory_format=torch.channels_last)  # 5 times faster on a CPU
-    replicas = Replicas(classifier, resolve_devices(project.hardware.scoring))
+    devices, settings = resolve_devices(project.hardware.scoring), project.evaluation
+    replicas = Replicas(classifier, devices)
+    own = settings.features == "classifier"
+    has_classes = dataset.num_classes >= 2
     return Evaluator(
         dataset,
         read_split(project.prepared, "train"),
         read_split(project.prepared, "test"),
-        _feature_extractor(replicas, project.evaluation),
-        replicas.method("forward") if dataset.num_classes >= 2 else None,
-        project.evaluation,
+        replicas.method("local_features") if own else _inception(replicas, settings),
+        replicas.method("forward") if has_classes else None,
+        settings,
+        replicas.method("both_features") if own and has_classes else None,
+        None if random is None else Replicas(random, devices[:1]).method("local_features"),
     )
 
 
-def _feature_extractor(classifier: Replicas, settings: EvaluationSettings) -> Function:
-    if settings.features == "classifier":
-        return classifier.method("features")
+def untrained(module: Any) -> Any:
+    """A copy with new initial weights, the same at each call."""
+    copy = deepcopy(module).eval().to(memory_format=torch.channels_last)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for part in copy.modules():
+            if hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+    return copy
+
+
+def _inception(replicas: Replicas, settings: EvaluationSettings) -> Function:
     return InceptionFeatures(
         Path(settings.inception_weights or "inception.pth"),
         settings.inception_sha256 or "",
-        device=classifier.devices[0],
+        device=replicas.devices[0],
     )
-
-
-def save_reference(path: Path, real: Tensor, pca: PCA) -> None:
-    """Save the features of the real test images (N, F) and the PCA of the training images."""
-    tensors = {
-        "real": real,
-        "mean": pca.mean,
-        "components": pca.components,
-        "variances": pca.variances,
-    }
-    torch.save(tensors, path)
-
-
-def load_reference(path: Path) -> tuple[Tensor, PCA]:
-    """Read the file of `save_reference`. Raises LatentlabError if it is missing."""
-    if not path.is_file():
-        raise LatentlabError(f"{path} is missing: run `dvc repro reference`, which writes it")
-    tensors = torch.load(path, weights_only=True)
-    return tensors["real"], PCA(tensors["mean"], tensors["components"], tensors["variances"])

@@ -33,6 +33,10 @@ def save_evaluation(
 ) -> None:
     """Write all files of an evaluation, or none: images, metrics, diagnostics, card and cost.
 
+    per_image.npz has the metrics that are means over test images, one value for each: float32 (N,)
+    by the name of the metric, in the order of the test split. A model without an encoder has those
+    of the first images only. `fid_halves`: see evaluation.scores.
+
     `results`: name of the diagnostic → its result. `start`: `time.perf_counter()` when the
     evaluation started; the cost includes writing the figures. `commit`: the git commit of the code.
     """
@@ -44,6 +48,8 @@ def save_evaluation(
         for name, result in results.items():
             write_result(result, fresh / "diagnostics" / name)
         write_json(fresh / "metrics.json", metrics)
+        values = {name: each.float().numpy() for name, each in outputs.arrays.items()}
+        write_arrays(fresh / "per_image.npz", values)
         write_json(fresh / "card.json", model_card(trained, evaluator))
         cost = json.loads((trained.folder / "cost.json").read_text())
         cost["evaluate_seconds"] = round(time.perf_counter() - start, 2)

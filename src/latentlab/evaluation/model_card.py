@@ -16,7 +16,10 @@ __all__ = ["describe", "model_card"]
 
 
 def model_card(trained: TrainedModel, evaluator: Evaluator) -> dict[str, Any]:
-    """Return the model card as plain data. A config's title and summary replace the file's."""
+    """Return the model card as plain data. A config's title and summary replace the file's.
+
+    The differences from the paper are those of the file and of the config.
+    """
     described = describe(sys.modules[type(trained.module).__module__].__doc__)
     resolved = trained.metadata["resolved"]
     return {
@@ -26,6 +29,10 @@ def model_card(trained: TrainedModel, evaluator: Evaluator) -> dict[str, Any]:
         "summary": resolved.get("summary", described.summary),
         "objective": described.objective,
         "papers": list(described.papers),
+        "differs_from_the_paper": [
+            *described.differences,
+            *resolved.get("differs_from_the_paper", ()),
+        ],
         "sampler": type(trained.sampler).__name__,
         "features": evaluator.feature_space,
         "images_seen": trained.metadata["images_seen"],

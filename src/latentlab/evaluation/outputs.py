@@ -6,6 +6,7 @@ an evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -29,6 +30,7 @@ class Outputs:
             `originals` only.
         features: of the first test images, at most 500, (P, F).
         labels: of these images, int64 (P,); None for data without labels.
+        arrays: the values (N,) of single images, by the name of their metric.
     """
 
     samples: Tensor
@@ -37,6 +39,7 @@ class Outputs:
     codes: Tensor
     features: Tensor
     labels: Tensor | None
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass

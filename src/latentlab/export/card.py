@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from latentlab import __version__
-from latentlab.inference.description import Description
 from latentlab.inference.display import description, stored_metrics
 from latentlab.inference.trained import TrainedModel
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
@@ -69,7 +68,10 @@ def model_card(trained: TrainedModel, folder: Path, form: str, notes: Sequence[s
         "## Data and training\n\n" + _training(trained),
         "## Metrics\n\n" + _metrics(trained, values),
         "## Files\n\n" + _files(folder) + f"\n\n{SAFETY[form]}",
-        "## Papers\n\n" + _papers(described) if described.papers else "",
+        "## Papers\n\n" + _list(described.papers) if described.papers else "",
+        "## Differs from the paper\n\n" + _list(map(_sentence, described.differences))
+        if described.differences
+        else "",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -194,8 +196,8 @@ def _files(folder: Path) -> str:
     return "| file | bytes | SHA-256 |\n|---|---:|---|\n" + "\n".join(lines)
 
 
-def _papers(described: Description) -> str:
-    return "\n".join(f"- {paper}" for paper in described.papers)
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _sentence(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentlab.config.seeds import stage_of
 from latentlab.contracts import Split
 from latentlab.data.prepared import read_meta, read_split
 from latentlab.inference.trained import TrainedModel
@@ -48,7 +49,7 @@ def training_errors(trained: TrainedModel, prepared: Path) -> Tensor:
     if read_meta(prepared).sha256 != trained.metadata.get("data_sha256"):
         raise LatentlabError(
             f"{prepared} contains other images than the training data of {trained.name}. Both must "
-            f"be the same. Run `dvc repro train@{trained.name}`."
+            f"be the same. Run `dvc repro {stage_of('train', trained.name)}`."
         )
     train = read_split(prepared, "train")
     count = min(len(train), MAX_IMAGES if trained.has_encoder else MAX_INVERTED_IMAGES)

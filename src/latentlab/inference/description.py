@@ -6,6 +6,8 @@ Title: summary.
 
 Prose.
 
+Differs from the paper: what, and with which consequence; one for each difference.
+
 Paper: authors and year, title, equations.
 Paper: one for each paper; a long one continues on the next line.
 """
@@ -16,7 +18,7 @@ import inspect
 import textwrap
 from dataclasses import dataclass
 
-PAPER = "Paper:"
+PAPER, DIFFERS = "Paper:", "Differs from the paper:"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Description:
     summary: str
     objective: str
     papers: tuple[str, ...]
+    differences: tuple[str, ...] = ()
 
 
 def describe(docstring: str | None) -> Description:
@@ -36,17 +39,18 @@ def describe(docstring: str | None) -> Description:
     blocks = [text for text in paragraphs[1:] if text.strip() and text.startswith(" ")]
     objective = textwrap.dedent(blocks[0]).strip("\n") if blocks else ""
     lines = [line for text in paragraphs[1:] for line in ("", *text.splitlines())]
-    return Description(title, summary, objective, tuple(_papers(lines)))
+    papers, differences = _entries(lines, PAPER), _entries(lines, DIFFERS)
+    return Description(title, summary, objective, papers, differences)
 
 
-def _papers(lines: list[str]) -> list[str]:
-    """The text after each `Paper:`, up to the next one or to an empty line."""
-    papers: list[str] = []
+def _entries(lines: list[str], mark: str) -> tuple[str, ...]:
+    """The text after each `mark`, up to the next mark or to an empty line."""
+    entries: list[str] = []
     inside = False
     for line in lines:
-        if line.startswith(PAPER):
-            papers.append(line.removeprefix(PAPER).strip())
-        elif inside and line.strip():
-            papers[-1] += " " + line.strip()
-        inside = bool(line.strip()) and (inside or line.startswith(PAPER))
-    return papers
+        if line.startswith((PAPER, DIFFERS)) or not line.strip():
+            inside = line.startswith(mark)
+            entries += [line.removeprefix(mark).strip()] if inside else []
+        elif inside:
+            entries[-1] += " " + line.strip()
+    return tuple(entries)

@@ -38,7 +38,10 @@ def one_line(trained: TrainedModel) -> str:
 
 
 def description(trained: TrainedModel) -> Description:
-    """The docstring of the model's file. Title and summary of its config replace the file's."""
+    """The docstring of the model's file. Title and summary of its config replace the file's.
+
+    The differences from the paper are those of the file and of the config.
+    """
     described = describe(sys.modules[type(trained.module).__module__].__doc__)
     resolved = trained.metadata["resolved"]
     return Description(
@@ -46,6 +49,7 @@ def description(trained: TrainedModel) -> Description:
         resolved.get("summary", described.summary),
         described.objective,
         described.papers,
+        (*described.differences, *resolved.get("differs_from_the_paper", ())),
     )
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from latentlab.config import EvaluationSettings, allowed_packages, find_root
 from latentlab.config.run_folder import find_run, is_run_folder, rebuild
+from latentlab.config.seeds import Training
 from latentlab.contracts import ClassConditionalModel, Encoder, ImageShape, Model
+from latentlab.inference.blocks import sample_blocks
 from latentlab.inference.classes import Classes, class_indices, cycled
 from latentlab.inference.images import ImageInput, as_images
 from latentlab.inference.replicas import Replicas, resolve_devices
@@ -29,7 +31,7 @@ class TrainedModel:
     NumPy array, Pillow images or paths: see `latentlab.inference.images.as_images`.
 
     Attributes:
-        name: name of the model's config.
+        name: name of the model's config, or such as `vae@1` for another seed.
         folder: the run folder, `runs/<name>`.
         module: the model itself (contracts.Model), a LightningModule in eval mode.
         sampler: the fitted contracts.LatentSampler; None for the classifier.
@@ -75,11 +77,13 @@ class TrainedModel:
         """True if images of a requested class can be sampled."""
         return isinstance(self.module, ClassConditionalModel) and self.sampler is not None
 
-    def encode(self, x: ImageInput) -> Tensor:
+    def encode(self, x: ImageInput, *, within_prior: bool = True) -> Tensor:
         """Images (N, C, H, W) → codes (N, D).
 
         Without an encoder, codes are found by latent inversion (metrics.inversion) with the budget
-        in `evaluation`.
+        in `evaluation`. The codes are such that the sampler can give them. `within_prior` False
+        searches all codes, also those that the model never decoded in training: the error is
+        smaller, but says less about the images that the model samples. An encoder ignores it.
 
         Raises:
             LatentlabError: images of another shape or range, or a model without codes.
@@ -98,6 +102,7 @@ class TrainedModel:
             prior_samples=starts.to(first),
             steps=budget.inversion_steps,
             lr=budget.inversion_lr,
+            sampler=self.sampler if within_prior else None,
         ).cpu()
 
     def decode(self, z: Tensor) -> Tensor:
@@ -132,6 +137,8 @@ class TrainedModel:
     ) -> Tensor:
         """Sample codes (count, D) from the latent sampler. The same seed gives the same codes.
 
+        Code i depends on the seed and on i, not on `count`: fewer codes are the first of more.
+
         `classes`: a class or a list of them, by name or index, for a class-conditional model. A
         list is used in turn: code i gets the class classes[i % len(classes)]. The rest of the codes
         is the same with other classes. None: classes as frequent as in the training data.
@@ -149,7 +156,7 @@ class TrainedModel:
             raise LatentlabError(f"The number of codes is {count}. It must be 1 or more.")
         indices = None if classes is None else self._class_indices(classes)
         generator = torch.Generator().manual_seed(seed)
-        z = self.sampler.sample((count, self.module.latent_dim), generator)
+        z = sample_blocks(self.sampler, count, self.module.latent_dim, generator)
         return z if indices is None else self.module.condition(z, cycled(indices, count))
 
     def sample(self, count: int, *, seed: int = 0, classes: Classes | None = None) -> Tensor:
@@ -180,12 +187,17 @@ class TrainedModel:
 
 
 def load_trained(
-    name: str | Path, *, project: str | Path | None = None, device: str = "cpu"
+    name: str | Path,
+    *,
+    seed: int | None = None,
+    project: str | Path | None = None,
+    device: str = "cpu",
 ) -> TrainedModel:
     """See `latentlab.load`."""
     folder = Path(name)
-    if not is_run_folder(folder):
-        folder = find_run(str(name), find_root(Path(project) if project else None))
+    if seed is not None or not is_run_folder(folder):
+        wanted = str(name) if seed is None else _with_seed(str(name), seed)
+        folder = find_run(wanted, find_root(Path(project) if project else None))
     allow = allowed_packages(Path(project) if project else None)
     experiment, metadata = rebuild(folder, allow=allow)
     try:
@@ -207,6 +219,15 @@ def load_trained(
         device,
         _class_names(folder, metadata),
     )
+
+
+def _with_seed(name: str, seed: int) -> str:
+    if is_run_folder(Path(name)) or Training.parse(name).seed is not None:
+        raise LatentlabError(
+            f"{name!r} is one training, so `seed` ({seed}) cannot be chosen: give the name of a"
+            " config with it, or leave `seed` out"
+        )
+    return Training(name, seed).name
 
 
 def _class_names(folder: Path, metadata: Mapping[str, Any]) -> tuple[str, ...] | None:

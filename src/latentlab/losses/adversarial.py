@@ -7,6 +7,7 @@ returns the two losses of a GAN by name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -97,7 +98,7 @@ def least_squares(fake_logits: Tensor) -> Tensor:
 
 
 def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16)."""
+    """E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))) (Lim & Ye 2017; Tran et al. 2017)."""
     return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
 
 
@@ -110,7 +111,7 @@ def wasserstein_critic(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
 
 
 def wasserstein(fake_scores: Tensor) -> Tensor:
-    """−E D(G(z)): the generator's loss for hinge (Miyato et al. 2018, eq. 17) and Wasserstein."""
+    """−E D(G(z)): the generator's loss for hinge (Lim & Ye 2017) and Wasserstein."""
     return -fake_scores.mean()
 
 
@@ -130,15 +131,38 @@ GENERATOR_LOSSES: dict[str, GeneratorLoss] = {
     "hinge": wasserstein,
     "wasserstein": wasserstein,
 }
-DECISION_THRESHOLDS: dict[str, float | None] = {
-    "minimax": 0.0,
-    "non_saturating": 0.0,
-    "maximum_likelihood": 0.0,
-    "least_squares": 0.5,
-    "hinge": 0.0,
-    "wasserstein": None,  # the scores of a critic are known up to a constant
-}
-"""The logit that separates real from generated images."""
+
+
+def decision_threshold(
+    name: str, *, real_label: float = 1.0, fake_label: float = 0.0
+) -> float | None:
+    """Return the output of the discriminator where the optimal one finds both equally probable.
+
+    It follows from `real_probability`: 0.5 there. With labels 0.9 and 0 the logit is −0.20. None
+    for a critic, whose scores are known up to a constant. `name`: a loss.
+    """
+    middle = (real_label + fake_label) / 2
+    if name == "wasserstein":
+        return None
+    if name == "hinge":
+        return 0.0
+    return middle if name == "least_squares" else math.log(middle / (1 - middle))
+
+
+def real_probability(
+    logits: Tensor, name: str, *, real_label: float = 1.0, fake_label: float = 0.0
+) -> Tensor:
+    """Outputs of the discriminator → p(real), in [0, 1], by what its loss `name` makes of it.
+
+    The optimal D of images that are real with probability p is p · real_label + (1 − p) ·
+    fake_label, after a sigmoid for the cross-entropy, without one for least squares (Mao et al.
+    2017, eq. 5). That of the hinge loss is ±1, the more probable class, and (D + 1) / 2 is used.
+    Values beyond the labels count as 0 and 1. Scores of a critic have no probability.
+    """
+    if name == "hinge":
+        return ((logits + 1) / 2).clamp(0, 1)
+    target = logits if name == "least_squares" else logits.sigmoid()
+    return ((target - fake_label) / (real_label - fake_label)).clamp(0, 1)
 
 
 # Penalties on the gradient of the discriminator. They can be differentiated again.

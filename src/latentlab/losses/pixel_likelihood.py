@@ -11,7 +11,8 @@ The pixels are independent given z. Images are float in [0, 1]; grey level k is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import torch
@@ -67,6 +68,7 @@ class PixelLikelihood(nn.Module):
         _check(name, scale, min_scale, binary)
         self.name, self.scale, self.binary = name, scale, binary
         self.outputs = num_outputs(name, scale)
+        self.num_levels: int | None = None  # see scored_by_levels
         if name in ("gaussian", "discretized_gaussian"):
             start = 0.1 if scale is None or scale == "pixel" else scale
             self.log_scale = nn.Parameter(torch.tensor(math.log(start)))
@@ -85,6 +87,24 @@ class PixelLikelihood(nn.Module):
         """The image that is scored: a binary sample of x if `binary`, else x."""
         return torch.bernoulli(x) if self.binary else x
 
+    @contextmanager
+    def scored_by_levels(self, num_levels: int) -> Iterator[None]:
+        """Within this context, `nll` of a Gaussian is −log P of `num_levels` grey levels.
+
+        A density becomes a probability, and images with few grey levels get bins that are as wide
+        as the distance of their levels. Raises ValueError for a likelihood that is no Gaussian.
+        """
+        if "gaussian" not in self.name:
+            raise ValueError(
+                f"the likelihood is {self.name}: only gaussian and discretized_gaussian can be"
+                " scored with other levels. Use `nll` as it is"
+            )
+        self.num_levels = num_levels
+        try:
+            yield
+        finally:
+            self.num_levels = None
+
     def nll(self, outputs: Tensor, x: Tensor, pixels: Tensor | None = None) -> Tensor:
         """−log p(x|z), nats, (B,). It can be negative for gaussian, which is a density.
 
@@ -93,11 +113,13 @@ class PixelLikelihood(nn.Module):
         """
         if self.name == "bernoulli":
             return bernoulli_nll(outputs, x)
-        if self.name == "gaussian":
+        if self.name == "gaussian" and self.num_levels is None:
             # a bfloat16 mean would round log σ as well, an error of some percent
             return gaussian_nll(self.mean(at_least_single(outputs)), self.log_scale, x)
-        if self.name == "discretized_gaussian":
-            return -gaussian_log_mass(*self._gaussian(outputs), to_levels(x)).flatten(1).sum(1)
+        if "gaussian" in self.name:
+            count = self.num_levels or LEVELS
+            log_mass = gaussian_log_mass(*self._gaussian(outputs), to_levels(x, count), count)
+            return -log_mass.flatten(1).sum(1)
         hidden, bias = self._head_inputs(outputs, pixels)
         level = to_levels(x).reshape(hidden.shape[:2])
         return categorical_nll(hidden, self.head.weight, bias, level).view(len(x), -1).sum(1)
@@ -230,23 +252,27 @@ def _per_value(outputs: Tensor, count: int) -> Tensor:
     return outputs.unflatten(1, (-1, count)).movedim(2, -1)
 
 
-def to_levels(x: Tensor) -> Tensor:
+def to_levels(x: Tensor, num_levels: int = LEVELS) -> Tensor:
     """Values → int64 levels 0…255, the nearest; values outside [0, 1] clip."""
-    return (x.clamp(0, 1) * (LEVELS - 1)).round().to(torch.int64)
+    return (x.clamp(0, 1) * (num_levels - 1)).round().to(torch.int64)
 
 
-def gaussian_log_mass(mean: Tensor, log_scale: Tensor, levels: Tensor) -> Tensor:
-    """log P(k) of a Gaussian on the bin of each level, nats, elementwise; all arguments broadcast.
+def gaussian_log_mass(
+    mean: Tensor, log_scale: Tensor, levels: Tensor, num_levels: int = LEVELS
+) -> Tensor:
+    """log P(k) of a Gaussian on the bin of each level, nats, elementwise; all tensors broadcast.
 
         P(k) = Φ((k + ½ − 255 μ) / 255 σ) − Φ((k − ½ − 255 μ) / 255 σ)
 
-    The bins of 0 and 255 include the tails, so that Σ_k P(k) = 1 (Ho et al. 2020, "Denoising
-    diffusion probabilistic models", eq. 13; Salimans et al. 2017, eq. 2, for logistics).
+    With L = `num_levels` levels k / (L − 1), L − 1 is in the place of 255. The bins of the first
+    and the last level include the tails, so that Σ_k P(k) = 1 (Ho et al. 2020, "Denoising diffusion
+    probabilistic models", eq. 13; Salimans et al. 2017, eq. 2, for logistics).
     """
+    last = num_levels - 1
     # bfloat16 has 8 bits: 255 μ would be off by half a level. It has no log Φ either.
     mean, log_scale = at_least_single(mean), at_least_single(log_scale)
-    bin_width = torch.exp(-log_scale) / (LEVELS - 1)  # in standard deviations
-    centre = (levels - (LEVELS - 1) * mean) * bin_width
+    bin_width = torch.exp(-log_scale) / last  # in standard deviations
+    centre = (levels - last * mean) * bin_width
     low, high = centre - bin_width / 2, centre + bin_width / 2
     # Above the mean, Φ is too close to 1 for a difference: use the upper tails there.
     above = centre > 0
@@ -255,7 +281,7 @@ def gaussian_log_mass(mean: Tensor, log_scale: Tensor, levels: Tensor) -> Tensor
     ratio = (log_small - log_large).clamp_max(-1e-12)  # log 0 would make the gradient NaN
     log_mass = log_large + torch.log(-torch.expm1(ratio))
     log_mass = torch.where(levels == 0, torch.special.log_ndtr(high), log_mass)
-    return torch.where(levels == LEVELS - 1, torch.special.log_ndtr(-low), log_mass)
+    return torch.where(levels == last, torch.special.log_ndtr(-low), log_mass)
 
 
 def bits_per_dim(nll_nats: Tensor, dimensions: int) -> Tensor:

@@ -3,6 +3,9 @@
 - `fid.features`: images → feature matrix (N, F), through any network
 - `fid.inception`: the Inception network of FID, from a local file of weights
 - `fid.frechet`: FID, the Fréchet distance of two feature sets
+- `fid.spread`: the error of an FID by the choice of the real images; FID of infinitely many samples
+- `intervals`: half widths of 95 % intervals
+- `novelty`: are samples copies of training images?
 - `kid`: squared maximum mean discrepancy with a polynomial kernel
 - `prdc`: precision, recall, density and coverage
 - `reconstruction`: MSE, squared error, PSNR and SSIM of reconstructions

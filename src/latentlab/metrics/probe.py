@@ -94,15 +94,17 @@ class Probe:
         return self.logits(features).argmax(dim=1)
 
 
-def probe_accuracy(
+def probe_correct(
     train_features: Tensor,
     train_labels: Tensor,
     test_features: Tensor,
     test_labels: Tensor,
     *,
     l2: float = DEFAULT_L2,
-) -> dict[str, float]:
-    """Fit a probe to the training features (N, F). Return its test accuracy, in [0, 1].
+) -> Tensor:
+    """Fit a probe to the training features (N, F). Return where it is right, bool (M,).
+
+    Its test accuracy is the mean of the result over the M test images.
 
     Classes are 0…max(train_labels). A larger test label counts as an error.
 
@@ -117,7 +119,20 @@ def probe_accuracy(
         )
     probe = Probe.fit(train_features, train_labels, int(train_labels.max()) + 1, l2=l2)
     predicted = probe.predict(test_features)
-    return {"probe_accuracy": float((predicted == test_labels.to(predicted)).double().mean())}
+    return torch.eq(predicted, test_labels.to(predicted))
+
+
+def probe_accuracy(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    *,
+    l2: float = DEFAULT_L2,
+) -> float:
+    """Test accuracy in [0, 1]: the mean of `probe_correct`."""
+    correct = probe_correct(train_features, train_labels, test_features, test_labels, l2=l2)
+    return float(correct.double().mean())
 
 
 def _minimize(

@@ -13,20 +13,20 @@ PSNR_CAP_DB = 100.0  # PSNR of a perfect image; that is an MSE of 1e-10
 _C1, _C2 = 0.01**2, 0.03**2  # (K₁L)², (K₂L)² of Wang et al. 2004 with data range L = 1
 
 
-def reconstruction_metrics(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Return means over images. `pairs` yields batches (x, x_hat), both (B, C, H, W) in [0, 1].
+def reconstruction_values(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """Values of each image, float64 (N,), by name. `pairs` yields batches (x, x_hat).
 
-    - reconstruction_sse: mean of `squared_error`, ≥ 0
+    x and x_hat are (B, C, H, W) in [0, 1].
+
     - reconstruction_mse: reconstruction_sse / (C·H·W), ≥ 0
-    - psnr_db: mean of `psnr_db`, in dB, at most `PSNR_CAP_DB`
-    - ssim: mean of `ssim`, in [−1, 1]
-
-    Sums are float64, so the result does not depend on the batch size.
+    - reconstruction_sse: `squared_error`, ≥ 0
+    - psnr_db: `psnr_db`, in dB, at most `PSNR_CAP_DB`
+    - ssim: `ssim`, in [−1, 1]
 
     Raises:
         LatentlabError: no image, shapes that differ, or values that are not finite.
     """
-    count, totals = 0, torch.zeros(3, dtype=torch.float64)
+    rows: list[Tensor] = []
     image_shape: torch.Size | None = None
     for x, x_hat in pairs:
         sse = squared_error(x_hat.to(torch.float64), x.to(torch.float64))  # (B,)
@@ -36,21 +36,21 @@ def reconstruction_metrics(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, 
                 f"There are images of shape {tuple(x.shape[1:])} after {tuple(image_shape)}. All "
                 "batches must have one image shape. Evaluate the shapes separately."
             )
-        psnr = psnr_db(sse / image_shape.numel())
-        totals += torch.stack([sse.sum(), psnr.sum(), ssim(x, x_hat).sum()]).cpu()
-        count += len(x)
-    if image_shape is None or count == 0:
+        mse = sse / image_shape.numel()
+        rows.append(torch.stack([mse, sse, psnr_db(mse), ssim(x, x_hat)]).cpu())
+    if not sum(row.shape[1] for row in rows):
         raise LatentlabError(
             "There are no images to compare. At least one pair (x, x_hat) is needed. Evaluate on "
             "more images."
         )
-    sse_mean, psnr_mean, ssim_mean = (totals / count).tolist()
-    return {
-        "reconstruction_mse": sse_mean / image_shape.numel(),
-        "reconstruction_sse": sse_mean,
-        "psnr_db": psnr_mean,
-        "ssim": ssim_mean,
-    }
+    names = ("reconstruction_mse", "reconstruction_sse", "psnr_db", "ssim")
+    return dict(zip(names, torch.cat(rows, 1), strict=True))
+
+
+def reconstruction_metrics(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Means over images of `reconstruction_values`, by name. It raises the same errors."""
+    values = reconstruction_values(pairs)
+    return {name: float(each.mean()) for name, each in values.items()}
 
 
 def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:

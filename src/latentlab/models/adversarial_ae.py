@@ -7,6 +7,9 @@ The density of the prior is not needed, only samples. Each batch has one step of
 encoder f and decoder g. The encoder minimizes the reconstruction loss and, with weight
 `adversarial_weight`, the non-saturating loss −log D(f(x)).
 
+Differs from the paper: one step on the weighted sum of both losses. The paper has two phases with a
+step each, and no weight: here the weight decides between reconstruction and prior.
+
 Paper: Makhzani et al. 2016, "Adversarial autoencoders", arXiv:1511.05644, section 2.
 """
 

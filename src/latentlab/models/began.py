@@ -6,6 +6,12 @@
 The weight k keeps both errors at E L(G(z)) = γ E L(x). A large γ gives more varied images, a small
 γ less varied images of higher quality. The measure M falls as the training converges.
 
+Differs from the paper: both steps of a batch use the same generated images, as in dcgan.
+Differs from the paper: all networks have batch normalization. Without it, D returned black, the
+median, for every digit.
+Differs from the paper: λ_k is 0.01 by default (paper: 0.001), so k moves ten times as fast. FID
+values of this model say little of the paper's.
+
 Paper: Berthelot et al. 2017, "BEGAN: boundary equilibrium generative adversarial networks",
 arXiv:1703.10717, section 3.4.
 """

@@ -8,6 +8,10 @@ minimize it with exchanged labels (section 3.4). D separates images before it us
 learns slowly from the first line alone. The second line trains E directly; weight 0 is BiGAN. No
 pixel error is minimized, so a reconstruction keeps what D distinguishes.
 
+Differs from the paper: both steps of a batch use the same generated images, as in dcgan.
+Differs from the paper: the second line is not in the paper. With a weight above 0 the encoder is
+taught directly, and its reconstructions are not those of an adversarial game alone.
+
 Paper: Donahue et al. 2017, "Adversarial feature learning", arXiv:1605.09782, eq. 3.
 Paper: Dumoulin et al. 2017, "Adversarially learned inference", arXiv:1606.00704 (with a stochastic
 encoder).
@@ -33,7 +37,6 @@ from latentlab.optim.adversarial import (
     AdversarialOptim,
     AdversarialSteps,
     adversarial_adam,
-    discriminator_probabilities,
     frozen,
 )
 
@@ -141,7 +144,7 @@ class BiGAN(AdversarialSteps, LightningModule):
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            **discriminator_probabilities(real, fake),
+            **self.probabilities(real, fake),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -155,7 +158,7 @@ class BiGAN(AdversarialSteps, LightningModule):
         z_hat, x_fake = self.encoder(x), self.generate(z)
         real, fake = self.pair_logits(x, z_hat), self.pair_logits(x_fake, z)
         return {
-            **discriminator_probabilities(real, fake),
+            **self.probabilities(real, fake),
             "sse": (self.generate(z_hat) - x).square().flatten(1).sum(1).mean() / 4,
             "latent_sse": (self.encoder(x_fake) - z).square().sum(1).mean(),
         }

@@ -2,11 +2,14 @@
 
     loss = −log softmax(h(x))_y        for an image x of class y
 
-Its accuracy on reconstructions measures whether the class survives. Its penultimate layer (128
-values) is a feature space for the Fréchet distance. Inception's features have this role for natural
-images; these are for small ones. Training images are shifted at random, by up to a tenth of their
-side. Without labels the network keeps its initial weights: random features still rank samples
-(Naeem et al. 2020, section 5), and the reports call them `random`.
+Its accuracy on reconstructions measures whether the class survives. It has two feature spaces.
+`local_features`, 2×2 means of the second block (256 values), see strokes, edges and texture: FID
+and the other metrics of samples use them. `features`, the penultimate layer (128 values), is
+nearly the class: a blurred digit is as good there as a sharp one. Inception's features have this
+role for natural images; these are for small ones. Training images are shifted at random, by up to
+a tenth of their side. Without labels the network keeps its initial weights: random features still
+rank samples (Naeem et al. 2020, in the experiments with random embeddings), and the reports call
+them `random`.
 
 Paper: Heusel et al. 2017, "GANs trained by a two time-scale update rule", section 3 (the FID).
 Paper: Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models".
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
@@ -23,6 +27,9 @@ from torch import Tensor, nn
 from latentlab.contracts import ImageShape
 from latentlab.optim.adam import adam_linear_decay
 from latentlab.transforms.augmentation import random_translation
+
+LOCAL_BLOCKS = 3  # layers of the trunk up to the end of the second block
+LOCAL_SIDE = 2  # cells along each side, over which the second block is averaged
 
 
 def _block(fan_in: int, fan_out: int) -> nn.Sequential:
@@ -40,6 +47,7 @@ class Classifier(LightningModule):
     """
 
     family = "classifier"
+    feature_scale: Tensor
 
     def __init__(
         self, image_shape: ImageShape, *, num_classes: int, width: int = 32, lr: float = 2e-3
@@ -59,6 +67,31 @@ class Classifier(LightningModule):
             nn.ReLU(),
         )
         self.head = nn.Linear(128, max(num_classes, 1))
+        self.register_buffer("feature_scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit_feature_scale(self, x: Tensor) -> None:
+        """Set the scale of `local_features` by images x (N, C, H, W): mean variance 1 over them.
+
+        So distances do not depend on the size of the weights, and an untrained network, whose
+        outputs are tiny, has distances of the same order. Images that are all equal keep the scale.
+        """
+        parts = [self.local_features(part).double() for part in x.split(500)]
+        variance = torch.cat(parts).var(0).mean() / self.feature_scale.double() ** 2
+        if variance > 0:
+            self.feature_scale.fill_(float(variance.rsqrt()))
+
+    def local_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) → 2×2 means of the second block, (B, 8 · width), scaled."""
+        return self._local(self.trunk[:LOCAL_BLOCKS](x))
+
+    def both_features(self, x: Tensor) -> Tensor:
+        """`local_features` and behind them `features`, (B, 8 · width + 128), in one pass."""
+        h = self.trunk[:LOCAL_BLOCKS](x)
+        return torch.cat([self._local(h), self.trunk[LOCAL_BLOCKS:](h)], 1)
+
+    def _local(self, h: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(h, LOCAL_SIDE).flatten(1) * self.feature_scale
 
     def features(self, x: Tensor) -> Tensor:
         return self.trunk(x)  # (B, 128)

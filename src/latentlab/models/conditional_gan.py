@@ -6,8 +6,15 @@ A code is the noise eps followed by the class y as a one-hot vector. The discrim
 for each class, and y selects one of them. The networks are those of DCGAN, and the generator's loss
 is the non-saturating one.
 
+Differs from the paper: both steps of a batch use the same generated images, as in dcgan.
+Differs from the paper: D has one logit for each class, and y selects one (Mescheder et al. 2018).
+The projection of Miyato & Koyama is yᵀVφ(x) + ψ(φ(x)); without ψ, the last layer shares nothing
+between classes.
+
 Paper: Mirza & Osindero 2014, "Conditional generative adversarial nets", arXiv:1411.1784, eq. 2.
 Paper: Miyato & Koyama 2018, "cGANs with projection discriminator", arXiv:1802.05637.
+Paper: Mescheder et al. 2018, "Which training methods for GANs do actually converge?",
+arXiv:1801.04406 (a logit for each class).
 Paper: Radford et al. 2016, "Unsupervised representation learning with deep convolutional GANs",
 arXiv:1511.06434.
 """
@@ -26,7 +33,6 @@ from latentlab.optim.adversarial import (
     AdversarialOptim,
     AdversarialSteps,
     adversarial_adam,
-    discriminator_probabilities,
     frozen,
 )
 from latentlab.samplers import ClassConditional, with_class
@@ -124,12 +130,12 @@ class ConditionalGAN(AdversarialSteps, LightningModule):
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            **discriminator_probabilities(real, fake),
+            **self.probabilities(real, fake),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         fake = self.fake_logits(self.sample_codes(*batch))
-        return discriminator_probabilities(self.real_logits(*batch), fake)
+        return self.probabilities(self.real_logits(*batch), fake)
 
     def configure_optimizers(self) -> Any:
         return adversarial_adam(self, self.generator.parameters())

@@ -6,10 +6,17 @@ Each batch has one step of the discriminator and one step of the generator, on t
 images. `loss` selects the objective: the three generator losses of Goodfellow et al., least squares
 or hinge.
 
+Differs from the paper: both steps of a batch use the same generated images, where algorithm 1 of
+Goodfellow et al. draws new codes for the generator. This is cheaper, and the generator answers to
+the step that the discriminator has just made on the same images.
+
 Paper: Radford et al. 2016, "Unsupervised representation learning with deep convolutional GANs",
 arXiv:1511.06434, section 3.
 Paper: Goodfellow et al. 2014, "Generative adversarial nets", arXiv:1406.2661, eq. 1.
 Paper: Mao et al. 2017, "Least squares generative adversarial networks", arXiv:1611.04076, eq. 9.
+Paper: Lim & Ye 2017, "Geometric GAN", arXiv:1705.02894 (hinge).
+Paper: Tran et al. 2017, "Hierarchical implicit models and likelihood-free variational inference",
+arXiv:1702.08896 (hinge).
 Paper: Miyato et al. 2018, "Spectral normalization for GANs", arXiv:1802.05957, eqs. 16, 17 (hinge).
 """
 
@@ -26,7 +33,6 @@ from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import (
     AdversarialOptim,
     AdversarialTraining,
-    discriminator_probabilities,
     frozen,
 )
 
@@ -86,7 +92,7 @@ class DCGAN(AdversarialTraining, LightningModule):
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            **discriminator_probabilities(real, fake),
+            **self.probabilities(real, fake),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -26,7 +26,6 @@ from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import (
     AdversarialOptim,
     AdversarialTraining,
-    discriminator_probabilities,
     frozen,
 )
 
@@ -83,7 +82,7 @@ class GAN(AdversarialTraining, LightningModule):
             "loss": d_loss + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            **discriminator_probabilities(real, fake),
+            **self.probabilities(real, fake),
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

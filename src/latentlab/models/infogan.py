@@ -9,6 +9,10 @@ A category need not be a class. Two options make this more likely. With a small 
 category changes the image more than the noise does. With `affine_strength` > 0, Q gets an image
 after a random affine map, so a category cannot be the slant, size or position of a digit.
 
+Differs from the paper: both steps of a batch use the same generated images, as in dcgan.
+Differs from the paper: Q(c|x) learns its standard deviation, within e^[−3, 1]. The authors' program
+keeps it at 1.
+
 Paper: Chen et al. 2016, "InfoGAN: interpretable representation learning by information maximizing
 generative adversarial nets", arXiv:1606.03657, eqs. 4-6.
 Paper: Hu et al. 2017, "Learning discrete representations via information maximizing self-augmented
@@ -33,7 +37,6 @@ from latentlab.optim.adversarial import (
     AdversarialOptim,
     AdversarialSteps,
     adversarial_adam,
-    discriminator_probabilities,
     frozen,
 )
 from latentlab.samplers import InfoGANPrior
@@ -122,7 +125,9 @@ class InfoGAN(AdversarialSteps, LightningModule):
         self.codes, self.recognition = codes, recognition
         self.build(image_shape, networks)
         self.apply(init_dcgan)
-        regularization.apply_to(self.discriminator, head="body.head")
+        path_of_d = nn.ModuleDict({key: self.discriminator[key] for key in ("body", "D")})
+        regularization.apply_to(path_of_d, head="D")  # in place; without Q
+        self.discriminator["D"] = path_of_d["D"]
 
     def build(self, image_shape: ImageShape, networks: InfoGANNetworks) -> None:
         """Set `generator` and `discriminator`, which is a body with two heads, D and Q."""
@@ -232,7 +237,7 @@ class InfoGAN(AdversarialSteps, LightningModule):
         fake, q = self.heads(self.generate(z))
         mi_y, mi_c = self.mutual_information(q, z)
         return {
-            **discriminator_probabilities(self.heads(x)[0], fake),
+            **self.probabilities(self.heads(x)[0], fake),
             "mi_categorical_nats": mi_y,
             "mi_continuous_nats": mi_c,
         }

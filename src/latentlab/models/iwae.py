@@ -28,7 +28,8 @@ class IWAE(LightningModule):
     """`num_samples` is K. `network` builds encoder and decoder; the decoder's outputs are logits.
 
     `binarize` "dynamic" samples each pixel as 0 or 1, anew at each use, with its grey level as
-    probability; None scores the grey levels. `lr`: Adam's learning rate, decays linearly to 0.
+    probability (Salakhutdinov & Murray 2008); None scores the grey levels. `lr`: Adam's learning
+    rate, decays linearly to 0.
     """
 
     family = "VAE"

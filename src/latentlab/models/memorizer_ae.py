@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, distributed
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.reconstruction import squared_error
@@ -64,6 +64,14 @@ class MemorizerAE(LightningModule):
         self.memory[stored : stored + len(new)] = new
         self.num_stored += len(new)
 
+    def whole_batch(self, x: Tensor) -> Tensor:
+        """The images of all processes in the order of the batch; each has every n-th of them."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return x
+        parts = [torch.empty_like(x) for _ in range(self.trainer.world_size)]
+        distributed.all_gather(parts, x)
+        return torch.stack(parts, 1).flatten(0, 1)
+
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x.flatten(1))  # (B, 1)
 
@@ -77,7 +85,7 @@ class MemorizerAE(LightningModule):
         return {"loss": sse, "sse": sse}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        self.store(batch[0])
+        self.store(self.whole_batch(batch[0]))
         return self.loss(self.memory[: int(self.num_stored)].unflatten(1, self.image_shape))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -37,7 +37,6 @@ from latentlab.optim.adversarial import (
     AdversarialOptim,
     AdversarialSteps,
     adversarial_adam,
-    discriminator_probabilities,
     frozen,
     training_progress,
 )
@@ -46,6 +45,7 @@ from latentlab.utils.errors import LatentlabError
 
 UNSUPPORTED = {
     "packing": "its discriminator predicts the class of one image",
+    "minibatch_stddev": "its discriminator predicts the class of one image",
     "spectral_norm": "its discriminator has weight normalization",
 }
 OPTIM = AdversarialOptim(generator_lr=3e-3, discriminator_lr=3e-3, linear_decay=True)
@@ -137,6 +137,10 @@ class SemiSupervisedGAN(AdversarialSteps, LightningModule):
         x, y = torch.zeros(count, num_pixels, dtype=torch.uint8), torch.zeros(count).long()
         self.register_buffer("labelled_x", x, persistent=False)
         self.register_buffer("labelled_y", y, persistent=False)
+
+    @property
+    def num_labelled(self) -> int:
+        return self.supervision.labels_per_class * self.num_classes
 
     def on_fit_start(self) -> None:
         """Select the labelled images. Raise LatentlabError if a class has too few images."""
@@ -232,7 +236,7 @@ class SemiSupervisedGAN(AdversarialSteps, LightningModule):
         logits, fake = self.classify(x), self.classify(self.decode(self.sample_prior(x)))
         return {
             "classification_error": (logits.argmax(1) != y).float().mean(),
-            **discriminator_probabilities(real_logit(logits), real_logit(fake)),
+            **self.probabilities(real_logit(logits), real_logit(fake)),
         }
 
     def configure_optimizers(self) -> Any:

@@ -6,6 +6,10 @@
 With beta = 1 the loss is −ELBO, an upper bound of −log p(x), estimated with one sample of z. It is
 a sum over pixels and over the units of the code, and a mean over the batch.
 
+Differs from the paper: a Bernoulli is a likelihood of binary pixels. Without `binarize`, grey
+levels are used in its place, as probabilities; the likelihood of an image is then measured on
+binary samples of it, which the encoder has not seen in training.
+
 Paper: Kingma & Welling 2014, "Auto-encoding variational Bayes", arXiv:1312.6114, eq. 10.
 Paper: Higgins et al. 2017, "beta-VAE: learning basic visual concepts with a constrained variational
 framework", eq. 4 (beta ≠ 1).
@@ -35,8 +39,9 @@ class VAE(LightningModule):
     """`network` builds encoder and decoder: MLP or Conv. `beta` weighs the KL.
 
     `likelihood` and `scale` as for losses.pixel_likelihood.PixelLikelihood. `binarize` "dynamic"
-    samples each pixel as 0 or 1, anew at each use, with its grey level as probability; None scores
-    the grey levels. `lr`: Adam's learning rate, decays linearly to 0.
+    samples each pixel as 0 or 1, anew at each use, with its grey level as probability
+    (Salakhutdinov & Murray 2008, "On the quantitative analysis of deep belief networks"); None
+    scores the grey levels. `lr`: Adam's learning rate, decays linearly to 0.
     """
 
     family = "VAE"

@@ -9,6 +9,11 @@ of the error. λ is `adversarial_weight`. Reconstructions and samples are averag
 adds them: λ is 2/γ of the paper, and the real images have the weight of all generated images. Each
 batch has one step of D, then one step of encoder and decoder. The decoder's loss is non-saturating.
 
+Differs from the paper: the losses of reconstructions and of samples are averaged, not added: λ is
+2/γ of the paper, and real images have the weight of all generated images.
+Differs from the paper: D_l is normalized over its units. The paper uses D_l itself, whose scale D
+can change.
+
 Paper: Larsen et al. 2016, "Autoencoding beyond pixels using a learned similarity metric",
 arXiv:1512.09300, eqs. 3-9 and algorithm 1.
 """

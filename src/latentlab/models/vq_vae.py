@@ -8,6 +8,9 @@ to the uniform prior is a constant, positions × log K, and is not in the loss. 
 together is learned after the training, by the sampler. A code consists of whole numbers. Two codes
 are interpolated along the vectors of their indices.
 
+Differs from the paper: batch normalization before the codebook, where the paper quantizes raw
+feature maps. More vectors of the codebook stay in use.
+
 Paper: van den Oord et al. 2017, "Neural discrete representation learning", arXiv:1711.00937,
 eqs. 1–3.
 """

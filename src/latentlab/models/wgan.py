@@ -7,6 +7,8 @@
 gradient penalty is used instead (2017b). The critic is updated at every batch, the generator at
 every `discriminator_steps`-th batch, each with new codes.
 
+Differs from the paper: Adam, where algorithm 1 of 2017a has RMSProp.
+
 Paper: Arjovsky et al. 2017a, "Wasserstein GAN", arXiv:1701.07875, algorithm 1.
 Paper: Gulrajani et al. 2017b, "Improved training of Wasserstein GANs", arXiv:1704.00028,
 algorithm 1.
@@ -61,6 +63,11 @@ class WGAN(AdversarialTraining, LightningModule):
         if gp_weight < 0:
             raise ValueError(f"gp_weight is {gp_weight}: it must be ≥ 0")
         regularization.require_supported(UNSUPPORTED, model="WGAN")
+        if clip is not None and regularization.spectral_norm:
+            raise ValueError(
+                f"clip is {clip} and spectral_norm is true, but spectral normalization scales the"
+                " clipped weights again: set clip to null, or remove spectral_norm"
+            )
         self.setup_training(
             prior,
             latent_dim=latent_dim,

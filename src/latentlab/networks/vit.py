@@ -102,6 +102,11 @@ class Block(nn.Module):
         return tokens + self.mlp(self.norm_mlp(tokens))
 
 
+def count_heads(width: int) -> int:
+    """The most heads that divide `width` into parts of 16 values or more: 8 for 128, 4 for 88."""
+    return max(heads for heads in range(1, max(1, width // 16) + 1) if width % heads == 0)
+
+
 class _Transformer(nn.Module):
     """`depth` blocks, layer normalization, and an embedding for each position of the grid."""
 
@@ -111,7 +116,7 @@ class _Transformer(nn.Module):
         self, grid: tuple[int, int], width: int, *, depth: int, pos_embed: PositionEmbedding
     ) -> None:
         super().__init__()
-        heads = max(1, width // 16)
+        heads = count_heads(width)
         self.blocks = nn.Sequential(*(Block(width, heads=heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         if pos_embed == "sincos":

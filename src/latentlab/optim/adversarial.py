@@ -21,18 +21,21 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.optimizer import ParamsT
 
 from latentlab.losses.adversarial import (
-    DECISION_THRESHOLDS,
     DiscriminatorLoss,
     GeneratorLoss,
+    decision_threshold,
     make_adversarial_losses,
+    real_probability,
 )
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adam import adam, linear_decay
@@ -88,6 +91,7 @@ class AdversarialSteps(Mixin):
     decision_threshold: float | None
     d_loss: DiscriminatorLoss
     g_loss: GeneratorLoss
+    to_probability: Callable[[Tensor], Tensor]  # logits → p(real), by the loss and its labels
 
     @final
     def setup_training(
@@ -107,12 +111,16 @@ class AdversarialSteps(Mixin):
         if loss is not None:
             labels = regularization.labels
             self.d_loss, self.g_loss = make_adversarial_losses(loss, **labels)
-            self.decision_threshold = DECISION_THRESHOLDS[loss]
+            self.decision_threshold = decision_threshold(loss, **labels)
+            real, fake = labels["real_label"], labels["fake_label"]
+            self.to_probability = partial(
+                real_probability, name=loss, real_label=real, fake_label=fake
+            )
 
     @final
     def sample_prior(self, x: Tensor) -> Tensor:
-        """Codes (B, D) from the prior, as many as images in the batch x, on the device of x."""
-        return self.prior.sample((len(x), self.latent_dim)).to(x.device)
+        """Codes (B, D) from the prior, as many as images in the batch x, of its device and type."""
+        return self.prior.sample((len(x), self.latent_dim)).to(x)
 
     @final
     def augment(self, x: Tensor) -> Tensor:
@@ -137,6 +145,11 @@ class AdversarialSteps(Mixin):
     @final
     def has_r1(self) -> bool:
         return self.regularization.has_r1(batch_number(self))
+
+    @final
+    def probabilities(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+        """Mean p(real) of real and of generated images, for the curves."""
+        return discriminator_probabilities(real_logits, fake_logits, self.to_probability)
 
     @final
     def discriminate(self, x: Tensor, x_fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,7 +221,7 @@ class AdversarialTraining(AdversarialSteps):
     def validation(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Mean probabilities of images x in [0, 1], and of as many generated images."""
         fake_logits = self.fake_logits(self.sample_prior(x))
-        return discriminator_probabilities(self.real_logits(x, y), fake_logits)
+        return self.probabilities(self.real_logits(x, y), fake_logits)
 
     @final
     def configure_optimizers(self) -> Any:
@@ -273,11 +286,15 @@ def training_progress(model: LightningModule) -> float:
     return batch_number(model) / model.trainer.estimated_stepping_batches
 
 
-def discriminator_probabilities(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
-    """Mean of D = σ(logit) for real and for generated images; 0.5 and 0.5 at the optimum."""
+def discriminator_probabilities(
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    to_probability: Callable[[Tensor], Tensor] = torch.sigmoid,
+) -> dict[str, Tensor]:
+    """Mean p(real) of real and of generated images; 0.5 and 0.5 where D cannot separate them."""
     return {
-        "d_prob_real": real_logits.sigmoid().mean(),
-        "d_prob_fake": fake_logits.sigmoid().mean(),
+        "d_prob_real": to_probability(real_logits).mean(),
+        "d_prob_fake": to_probability(fake_logits).mean(),
     }
 
 

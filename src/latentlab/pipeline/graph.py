@@ -40,7 +40,7 @@ class Graph:
         return found
 
     def select(self, targets: Iterable[str]) -> Graph:
-        """Return the part that `targets` need: names of stages, or of a foreach without `@name`.
+        """Return the part that `targets` need: names of stages, or of a group without `@…`.
 
         Raises LatentlabError for a name that is no stage.
         """

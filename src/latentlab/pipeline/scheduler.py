@@ -123,7 +123,7 @@ class Scheduler:
 
         The first training is the shortest; then comes the stage with the longest rest.
         """
-        slow = stage.startswith(("train@", "tasks@"))
+        slow = stage.startswith(("train@", "train_seed@", "tasks@"))
         begun = [*self.outcome.ended, *(job.stage for job in self.running)]
         first = not any(s.startswith("train@") for s in begun)
         return (slow, self.durations[stage] if slow and first else -rest[stage])
@@ -205,8 +205,10 @@ class Durations:
             self.known = {str(stage): float(seconds) for stage, seconds in content.items()}
 
     def __getitem__(self, stage: str) -> float:
-        usual = USUAL_SECONDS.get(stage.split("@")[0], OTHER_SECONDS)
-        return self.known.get(stage, usual)
+        kind, _, item = stage.partition("@")
+        if stage not in self.known and kind.endswith("_seed"):  # as the first training of the model
+            return self[f"{kind.removesuffix('_seed')}@{item.rpartition('-')[0]}"]
+        return self.known.get(stage, USUAL_SECONDS.get(kind, OTHER_SECONDS))
 
     def note(self, stage: str, seconds: float) -> None:
         """Store the seconds of a stage. They are an estimate only: a full disk is no error."""

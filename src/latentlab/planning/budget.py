@@ -11,12 +11,14 @@ LEAST = 1 / 3  # of the budget of a config: a shorter training says little about
 LEAST_CLASSIFIER = 0.2  # of the budget of the classifier
 PACKED = 0.7  # stages side by side slow each other down, and the last one runs alone
 START = 4.0  # seconds: the start of a stage, DVC included
-MEASURE = 4.0  # seconds: all metrics of 1,000 small images, without the model itself
+MEASURE = 6.5  # seconds: all metrics of 1,000 small images, without the model itself
 TASKS = {"gan_1d": 5.0, "dimensionality_reduction": 16.0, "retrieval": 10.0}  # seconds, mnist_5k
 TASK = 25.0  # seconds: any other task
 READ = 1e-3  # seconds: to read one image file
-LIKELIHOOD = 100_000  # codes that the estimate of the likelihood decodes
+LIKELIHOOD = 255_000  # codes that the estimate of the likelihood decodes
 SERIAL = ("prepare", "classifier", "reference", "report")  # stages beside which none runs
+
+Places = tuple[int, int]  # stages at a time, trainings of each model
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Budget:
     """`epochs`: model → epochs. `too_slow`: models that do not fit. `seconds`: stage → seconds.
 
     `classifier_epochs`: of the classifier whose features measure all models; 0 if it is not
-    trained. `enough`: seconds into which all models fit.
+    trained. `enough`: seconds into which all models fit. `trainings`: of each model, by its seeds;
+    `seconds` has the first one.
     """
 
     epochs: dict[str, int]
@@ -32,16 +35,22 @@ class Budget:
     too_slow: list[str] = field(default_factory=list)
     classifier_epochs: int = 0
     enough: float = 0.0
+    trainings: int = 1
 
     def total(self, jobs: int) -> float:
         """Return the expected wall seconds of all stages, with `jobs` of them at a time."""
         serial = sum(self.seconds.get(name, 0.0) for name in SERIAL)
-        each = [
-            seconds + self.seconds.get(f"evaluate@{name.removeprefix('train@')}", 0.0)
-            for name, seconds in self.seconds.items()
-            if name.startswith(("train@", "tasks@"))
-        ]
-        return serial + max(sum(each) / jobs / (PACKED if jobs > 1 else 1), *each, 0.0)
+        work, longest = 0.0, 0.0
+        for name, seconds in self.seconds.items():
+            kind, _, model = name.partition("@")
+            if kind == "tasks":
+                work, longest = work + seconds, max(longest, seconds)
+            elif kind == "train":
+                measured = self.seconds.get(f"evaluate@{model}", 0.0)
+                work += self.trainings * (seconds + measured)
+                # the other trainings begin when the first one has ended
+                longest = max(longest, min(self.trainings, 2) * seconds + measured)
+        return serial + max(work / jobs / (PACKED if jobs > 1 else 1), longest)
 
 
 def choose_budget(
@@ -52,24 +61,27 @@ def choose_budget(
     values: int,
     seconds: float | None,
     jobs: int,
+    trainings: int = 1,
 ) -> Budget:
     """Choose models and epochs. The order of `costs` is that of importance.
 
     `costs` has "classifier" if it is trained. `values`: of one image. `seconds`: None keeps the
     budgets of the configs. With a limit, models are left out that do not get LEAST of their budget;
     all others get the same fraction of theirs. An empty `epochs` says that no model fits.
+    `trainings`: of each model.
     """
+    places = jobs, trainings
     models = {name: cost for name, cost in costs.items() if name != "classifier"}
     epochs = _classifier_epochs(costs.get("classifier"), seconds)
     fixed = _fixed(costs, epochs, tasks, counts, values)
     if seconds is None:
         chosen, fractions = list(models), dict.fromkeys(models, 1.0)
     else:
-        chosen, fractions = _within(models, fixed, seconds, jobs)
+        chosen, fractions = _within(models, fixed, seconds, places)
     too_slow = [name for name in models if name not in chosen]
-    enough = _total(models, dict.fromkeys(models, LEAST), fixed, jobs)
+    enough = _total(models, dict.fromkeys(models, LEAST), fixed, places)
     budget = _budget(models, fractions, fixed, too_slow)
-    return replace(budget, classifier_epochs=epochs, enough=enough)
+    return replace(budget, classifier_epochs=epochs, enough=enough, trainings=trainings)
 
 
 def _classifier_epochs(cost: Cost | None, seconds: float | None) -> int:
@@ -81,15 +93,15 @@ def _classifier_epochs(cost: Cost | None, seconds: float | None) -> int:
 
 
 def _within(
-    models: Mapping[str, Cost], fixed: Mapping[str, float], seconds: float, jobs: int
+    models: Mapping[str, Cost], fixed: Mapping[str, float], seconds: float, places: Places
 ) -> tuple[list[str], dict[str, float]]:
     """Return the models that fit, and the fraction of its budget that each of them gets."""
     chosen: list[str] = []
     for name in models:
         trial = [*chosen, name]
-        if _total(models, dict.fromkeys(trial, LEAST), fixed, jobs) <= seconds:
+        if _total(models, dict.fromkeys(trial, LEAST), fixed, places) <= seconds:
             chosen = trial
-    return chosen, _largest(models, chosen, fixed, seconds, jobs)
+    return chosen, _largest(models, chosen, fixed, seconds, places)
 
 
 def _largest(
@@ -97,15 +109,15 @@ def _largest(
     chosen: list[str],
     fixed: Mapping[str, float],
     seconds: float,
-    jobs: int,
+    places: Places,
 ) -> dict[str, float]:
     """The largest fraction of the configs' budgets that fits, by bisection."""
     low, high = LEAST, 1.0
-    if _total(models, dict.fromkeys(chosen, high), fixed, jobs) <= seconds:
+    if _total(models, dict.fromkeys(chosen, high), fixed, places) <= seconds:
         low = high
     for _ in range(20):
         middle = (low + high) / 2
-        fits = _total(models, dict.fromkeys(chosen, middle), fixed, jobs) <= seconds
+        fits = _total(models, dict.fromkeys(chosen, middle), fixed, places) <= seconds
         low, high = (middle, high) if fits else (low, middle)
     return dict.fromkeys(chosen, low)
 
@@ -114,9 +126,10 @@ def _total(
     models: Mapping[str, Cost],
     fractions: Mapping[str, float],
     fixed: Mapping[str, float],
-    jobs: int,
+    places: Places,
 ) -> float:
-    return _budget(models, fractions, fixed, []).total(jobs)
+    jobs, trainings = places
+    return replace(_budget(models, fractions, fixed, []), trainings=trainings).total(jobs)
 
 
 def _budget(
@@ -169,7 +182,7 @@ def _evaluation(cost: Cost, counts: Mapping[str, int]) -> float:
     A step of latent inversion, the search for the code of an image, costs as much as three decoded
     images.
     """
-    codes = 4.0 * counts["test"] + 0.5 * counts["train"]
+    codes = 8.0 * counts["test"] + 0.5 * counts["train"]
     if not cost.has_encoder:
         codes += 2000 + 3 * 100 * min(1000, max(100, counts["test"] // 5), counts["test"])
     if cost.has_likelihood:

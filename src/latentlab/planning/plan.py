@@ -21,11 +21,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asks for. `jobs`: stages that run at a time."""
+    """What the user asks for. `jobs`: stages that run at a time. `trainings`: of each model."""
 
     goal: str | None
     minutes: float | None
     jobs: int
+    trainings: int = 1
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,13 @@ def _fitting(
     seconds = None if wish.minutes is None else 60 * wish.minutes
     for kept in (tasks, []):
         budget = choose_budget(
-            costs, kept, counts=counts, values=values, seconds=seconds, jobs=wish.jobs
+            costs,
+            kept,
+            counts=counts,
+            values=values,
+            seconds=seconds,
+            jobs=wish.jobs,
+            trainings=wish.trainings,
         )
         if budget.epochs:
             break
@@ -158,6 +165,7 @@ def _too_short(
             values=values,
             seconds=None,
             jobs=wish.jobs,
+            trainings=wish.trainings,
         ).total(wish.jobs)
         for name in costs
         if name != CLASSIFIER
@@ -195,7 +203,7 @@ def plan_table(plan: Plan, minutes: float | None) -> str:
     seconds = plan.budget.seconds
     for name, epochs in plan.budget.epochs.items():
         of = _of(epochs, plan.costs[name].epochs)
-        spent = seconds[f"train@{name}"] + seconds[f"evaluate@{name}"]
+        spent = plan.budget.trainings * (seconds[f"train@{name}"] + seconds[f"evaluate@{name}"])
         rows.append((name, of, f"{spent / 60:.1f}", plan.why[name]))
     for task in plan.tasks:
         rows.append((task, "", f"{seconds[f'tasks@{task}'] / 60:.1f}", "a task"))
@@ -227,7 +235,10 @@ def _classifier_cells(plan: Plan) -> tuple[str, str]:
 
 def _whole_time(plan: Plan, minutes: float | None) -> str:
     places = f"{plan.jobs} stages at a time" if plan.jobs > 1 else "one stage at a time"
-    text = f"about {plan.minutes:.1f} minutes in all, with {places} on this machine"
+    seeds = (
+        f", {plan.budget.trainings} trainings of each model" if plan.budget.trainings > 1 else ""
+    )
+    text = f"about {plan.minutes:.1f} minutes in all, with {places} on this machine{seeds}"
     if minutes is not None:
         text += f"; asked for: {minutes:g}"
         shortened = [n for n in plan.models if plan.budget.epochs[n] < plan.costs[n].epochs]

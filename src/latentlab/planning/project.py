@@ -55,7 +55,10 @@ def make_project(
     if draft.plan is None:
         raise LatentlabError(draft.problem)
     write_project(folder, version=version)
-    _apply(folder, draft.plan, draft.data | ({"goal": request.goal} if request.goal else {}))
+    values = draft.data | ({"goal": request.goal} if request.goal else {})
+    if request.seeds:
+        values["more_seeds"] = list(range(1, request.seeds))
+    _apply(folder, draft.plan, values)
     lines = _found_lines(request, draft)
     return "\n".join([*lines, "", plan_table(draft.plan, request.minutes)])
 
@@ -76,7 +79,7 @@ def _draft(
 ) -> _Draft:
     """Measure and plan in a temporary project."""
     found = _survey(request)
-    wish = Wish(request.goal, request.minutes, jobs)
+    wish = Wish(request.goal, request.minutes, jobs, request.seeds or 1)
     data = _data_values(request, found, folder)
     with tempfile.TemporaryDirectory() as temporary, _one_thread():
         project, sample = Path(temporary) / "project", Path(temporary) / "prepared"

@@ -12,13 +12,17 @@ from latentlab.utils.errors import LatentlabError
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `latentlab init`. None: the choice is latentlab's."""
+    """The options of `latentlab init`. None: the choice is latentlab's.
+
+    `seeds`: number of trainings of each model, each with its own seed.
+    """
 
     images: Path | None = None
     goal: str | None = None
     minutes: float | None = None
     size: int | None = None
     channels: int | None = None
+    seeds: int | None = None
 
     def check(self, folder: Path | None) -> None:
         """Raise LatentlabError for a value that is not allowed, and for an unsuitable `folder`."""
@@ -34,6 +38,10 @@ class Request:
             )
         if self.size is not None and self.size < 8:
             raise LatentlabError(f"--size is {self.size}; it must be 8 pixels or more")
+        if self.seeds is not None and self.seeds < 1:
+            raise LatentlabError(
+                f"--seeds is {self.seeds}; it must be 1 or more: the trainings of each model"
+            )
         if self.images is not None and folder.resolve().is_relative_to(self.images.resolve()):
             raise LatentlabError(
                 f"the project {folder} would lie in the image folder {self.images}, and its files"

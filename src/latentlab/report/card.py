@@ -39,11 +39,12 @@ def card_of(model: ModelResults, comparison: Comparison, pictures: Pictures) -> 
         "name": row.name,
         "title": row.title,
         "family": row.family,
-        "summary": summary[:1].upper() + summary[1:],
+        "summary": _sentence(summary),
         "warnings": model.warnings,
         "note": _note(class_path),
         "objective": textwrap.dedent(str(card.get("objective") or "")).strip("\n"),
         "papers": [{"text": str(t), "link": link_of(str(t))} for t in card.get("papers") or []],
+        "differs": [_sentence(str(t)) for t in card.get("differs_from_the_paper") or []],
         "about": _about(model),
         "code": _code(model, class_path),
         "columns": [each.title if each is not row else "This model" for each in rows],
@@ -52,6 +53,10 @@ def card_of(model: ModelResults, comparison: Comparison, pictures: Pictures) -> 
         "diagnostics": [result_of(each, row.name, pictures) for each in model.diagnostics],
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
     }
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _note(class_path: str) -> View | None:

@@ -7,12 +7,16 @@ import io
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from latentlab.config.seeds import stage_of
 from latentlab.evaluation.results import StoredResult, read_result
-from latentlab.report.metrics import BY_KEY, Row, Values, decimals_of, text_of
+from latentlab.report.metrics import BY_KEY, Row, Values, decimals_of
+from latentlab.report.pictures import read_arrays
+from latentlab.report.seeds import averaged, same_settings, text_with_spread, trainings_of
 from latentlab.utils.errors import LatentlabError
 
 TEXT_COLUMNS = (
@@ -27,7 +31,9 @@ class ModelResults:
 
     `card`: the model card. `pca`: the PCA baseline with the same size of codes; None without an
     encoder. `history`: "split/quantity" → [(training images, value)]. `provenance`: when and with
-    what the model was measured, as far as it was stored.
+    what the model was measured, as far as it was stored. `trainings`: the name of each training,
+    such as vae and vae@1, → its row. If there are several, `row` has their means, and all else is
+    of the first one.
     """
 
     row: Row
@@ -37,6 +43,12 @@ class ModelResults:
     folder: Path
     diagnostics: list[StoredResult] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    trainings: dict[str, Row] = field(default_factory=dict)
+
+    @cached_property
+    def arrays(self) -> dict[str, Any]:
+        """The values of single test images, by metric, from per_image.npz; empty without it."""
+        return read_arrays(self.folder, "per_image.npz")
 
     @property
     def warnings(self) -> list[str]:
@@ -49,7 +61,8 @@ class Comparison:
     """The content of the page. `dataset`: the dataset card. `folder`: results/.
 
     `rows`: the models in the order of the project, then the baselines. `pending`: models and tasks
-    of the project without results. `goal`: a key of config.goals.GOALS, or None.
+    of the project without results. `goal`: a key of config.goals.GOALS, or None. `evidence`: the
+    content of results/reference/evidence.json; empty if it is missing.
     """
 
     models: list[ModelResults]
@@ -61,7 +74,13 @@ class Comparison:
     tasks: list[StoredResult] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     goal: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(init=False)
+
+    @property
+    def unreliable(self) -> dict[str, str]:
+        """Metric → why it cannot be trusted on these data, one sentence."""
+        return dict(self.evidence.get("unreliable") or {})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", [m.row for m in self.models] + self.baselines)
@@ -78,7 +97,11 @@ def read_comparison(project: Any, *, outdated: Collection[str] | None = None) ->
     """
     folder = project.root / "results"
     pending = [] if outdated is None else _without_results(project, outdated)
-    models = [_read_model(folder / name, name) for name in project.models if name not in pending]
+    models = [
+        _with_seeds(_read_model(folder / name, name), project.more_seeds, pending, outdated is None)
+        for name in project.models
+        if name not in pending
+    ]
     hint = "the baselines are not measured yet; run `dvc repro reference`"
     dataset = _read_json(folder / "reference" / "card.json", hint)
     measured = _read_json(folder / "reference" / "metrics.json", hint)
@@ -87,7 +110,8 @@ def read_comparison(project: Any, *, outdated: Collection[str] | None = None) ->
         if None not in (features, expected) and features != expected:
             raise LatentlabError(
                 f"{model.row.name} was measured with the features {features!r}, the baselines with"
-                f" {expected!r}: both must be equal. Run `dvc repro evaluate@{model.row.name}`"
+                f" {expected!r}: both must be equal. Run"
+                f" `dvc repro {stage_of('evaluate', model.row.name)}`"
             )
     return Comparison(
         models,
@@ -103,24 +127,55 @@ def read_comparison(project: Any, *, outdated: Collection[str] | None = None) ->
         ],
         pending=pending,
         goal=project.goal,
+        evidence=_read_evidence(folder / "reference" / "evidence.json"),
     )
+
+
+def _with_seeds(
+    model: ModelResults, seeds: Sequence[int], pending: list[str], strict: bool
+) -> ModelResults:
+    """Add the other trainings of a model. Those with other settings are left out, as `pending`.
+
+    `strict`: raise LatentlabError for such a training.
+    """
+    rows = {model.row.name: model.row}
+    for training in trainings_of(model.row.name, seeds):
+        if training.name in pending:
+            continue
+        other = _read_model(model.folder.parent / training.name, training.name)
+        if same_settings(model.card, other.card):
+            rows[training.name] = other.row
+        elif strict:
+            raise LatentlabError(
+                f"{training.name} was measured with other settings than {training.model}: run"
+                f" `dvc repro {training.stage('evaluate')}`"
+            )
+        else:
+            pending.append(training.name)
+    first, *others = rows.values()
+    return replace(model, row=averaged(first, others) if seeds else first, trainings=rows)
+
+
+def _read_evidence(path: Path) -> dict[str, Any]:
+    return _read_json(path, "run `dvc repro reference`") if path.exists() else {}
 
 
 def _without_results(project: Any, outdated: Collection[str]) -> list[str]:
     """Models and tasks that are outdated, or of which the last file of results is missing."""
     folder = project.root / "results"
-    last = {name: folder / name / "cost.json" for name in project.models}
+    others = [t.name for m in project.models for t in trainings_of(m, project.more_seeds)]
+    last = {name: folder / name / "cost.json" for name in [*project.models, *others]}
     last |= {name: folder / "tasks" / name / "cost.json" for name in project.tasks}
     return [name for name, path in last.items() if name in outdated or not path.exists()]
 
 
 def _read_model(folder: Path, name: str) -> ModelResults:
-    hint = f"{name} is not evaluated yet; run `dvc repro evaluate@{name}`"
+    hint = f"{name} is not evaluated yet; run `dvc repro {stage_of('evaluate', name)}`"
     metrics = _read_json(folder / "metrics.json", hint)
     card = _read_json(folder / "card.json", hint)
     cost = _read_json(folder / "cost.json", hint) if (folder / "cost.json").exists() else {}
     diagnostics = _read_diagnostics(folder / "diagnostics")
-    values = _numbers(metrics) | _numbers(cost)
+    values = _values(metrics) | _numbers(cost)
     for key, value in _numbers(metrics.get("test") or {}).items():  # terms of the model's loss
         values.setdefault(f"test_{key}", value)
     for diagnostic in diagnostics:
@@ -128,7 +183,7 @@ def _read_model(folder: Path, name: str) -> ModelResults:
         values |= {key: value for key, value in named.items() if key in BY_KEY}
     pca = None
     if isinstance(metrics.get("pca"), dict):
-        pca_values = _numbers(metrics["pca"])
+        pca_values = _values(metrics["pca"])
         pca_values.setdefault("latent_dim", values.get("latent_dim", math.nan))
         pca = _pca_row(pca_values)
     row = Row(name, str(card.get("title") or name), str(card.get("family") or "–"), values)
@@ -167,14 +222,28 @@ def _baselines(models: Sequence[ModelResults], measured: Mapping[str, Any]) -> l
         if model.pca:
             pca.setdefault(model.pca.name, model.pca)
     if measured.get("pca_gaussian"):
-        row = _pca_row(_numbers(measured["pca_gaussian"]))
+        row = _pca_row(_values(measured["pca_gaussian"]))
         known = pca.get(row.name, row)
         pca[row.name] = Row(row.name, row.title, "", row.values | known.values)
-    rows = [Row("real", "Real images", "", _numbers(measured.get("real", {})))]
+    rows = [Row("real", "Real images", "", _values(measured.get("real", {})))]
     rows += sorted(pca.values(), key=lambda row: row.values.get("latent_dim", math.inf))
-    rows.append(Row("pixels", "Raw pixels", "", _numbers(measured.get("pixels", {}))))
-    rows.append(Row("noise", "Uniform noise", "", _numbers(measured.get("noise", {}))))
+    rows.append(Row("pixels", "Raw pixels", "", _values(measured.get("pixels", {}))))
+    rows.append(Row("noise", "Uniform noise", "", _values(measured.get("noise", {}))))
     return [row for row in rows if row.values]
+
+
+def _values(metrics: Mapping[str, Any]) -> Values:
+    """The numbers of metrics.json, with `<key>_low` and `<key>_high` for 95 % intervals.
+
+    Also the novelty of a baseline, under the names that a model's diagnostic has.
+    """
+    values = _numbers(metrics)
+    for key, half in _numbers(metrics.get("ci95") or {}).items():
+        if key in values:
+            values[f"{key}_low"], values[f"{key}_high"] = values[key] - half, values[key] + half
+    values |= _numbers(metrics.get("other_spaces") or {})
+    novelty = _numbers(metrics.get("novelty") or {})
+    return values | {f"novelty/{key}": value for key, value in novelty.items()}
 
 
 def _numbers(values: Mapping[str, Any]) -> Values:
@@ -211,7 +280,8 @@ def _read_history(path: Path) -> dict[str, list[tuple[float, float]]]:
         except (KeyError, TypeError, ValueError) as error:
             raise LatentlabError(
                 f"{'/'.join(path.parts[-3:])} is damaged ({error!r}): it needs the columns split, "
-                f"quantity, step, images, value. Run `dvc repro -f evaluate@{path.parent.name}`"
+                f"quantity, step, images, value. Run `dvc repro -f"
+                f" {stage_of('evaluate', path.parent.name)}`"
             ) from error
     return history
 
@@ -223,7 +293,7 @@ def format_table(comparison: Comparison) -> str:
     heading = ["model", "family", *(metric.label for metric in metrics)]
     cells = [
         [row.name if row.family else row.title, row.family or "baseline"]
-        + [text_of(metric, row.values.get(metric.key), digits[metric.key]) for metric in metrics]
+        + [text_with_spread(row, metric, digits[metric.key]) for metric in metrics]
         for row in comparison.rows
     ]
     widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]

@@ -1,8 +1,6 @@
 """Models side by side: their metrics, the differences to the first one, and those of their configs.
 
-An interval needs a value for each test image, of both models: the differences of the same images
-are resampled (paired bootstrap). It says how much the difference depends on the test images. It
-does not contain the spread over training seeds.
+The intervals of the differences are those of difference_intervals.py.
 """
 
 from __future__ import annotations
@@ -13,31 +11,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from latentlab.report.difference_intervals import Difference, Measured, difference, method_notes
+from latentlab.report.metrics import COST, METRICS, Metric, decimals_of, text_of
+from latentlab.report.seeds import spread_note, text_with_spread
 
-from latentlab.report.metrics import COST, METRICS, Metric, Row, decimals_of, text_of
-
-RESAMPLES = 2000
-CHUNK = 100  # resamples in memory at a time
 ARROW = {1: " ↑", -1: " ↓", 0: ""}
-PerImage = Mapping[str, Mapping[str, np.ndarray]]  # model → metric → values (N,)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """`value`: of a model minus the first. `interval`: 95 %, over `count` images; None without."""
-
-    value: float
-    interval: tuple[float, float] | None = None
-    count: int = 0
+NO_INTERVAL = (
+    "No interval: a metric that was measured once for a whole set of images, or a cost, with one"
+    " training of a model."
+)
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric. `values`: by model. `differences`: by model, not of the first."""
+    """One metric. `texts`: of each model. `differences`: by model, not of the first."""
 
     metric: Metric
     values: Mapping[str, float]
+    texts: Mapping[str, str]
     differences: Mapping[str, Difference]
 
 
@@ -53,49 +44,53 @@ class SideBySide:
 
 
 def side_by_side(
-    rows: Sequence[Row],
-    configs: Sequence[Mapping[str, Any]],
-    per_image: PerImage,
-    notes: Sequence[str] = (),
+    models: Sequence[Measured], configs: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()
 ) -> SideBySide:
-    """Compare models. `per_image`: the values of each test image, of the models that have them."""
-    names = [row.name for row in rows]
+    """Compare models with the first one. `notes`: what else the reader has to know."""
+    rows = [model.row for model in models]
     shown = [m for m in METRICS if any(m.key in row.values for row in rows)]
-    found = [_metric_row(metric, rows, per_image) for metric in shown]
     digits = {metric.key: decimals_of(metric, rows) for metric in shown}
-    return SideBySide(names, found, config_differences(configs), digits, notes)
-
-
-def _metric_row(metric: Metric, rows: Sequence[Row], per_image: PerImage) -> MetricRow:
-    values = {row.name: row.values[metric.key] for row in rows if metric.key in row.values}
-    first, differences = rows[0].name, {}
-    comparable = metric.better or metric.group == COST
-    for name in [row.name for row in rows[1:] if row.name in values and first in values]:
-        if not comparable:  # likelihoods of different kinds have different units
-            continue
-        a, b = (per_image.get(model, {}).get(metric.key) for model in (first, name))
-        value = values[name] - values[first]
-        if a is None or b is None:
-            differences[name] = Difference(value)
-        else:
-            differences[name] = Difference(value, paired_interval(b - a), len(a))
-    return MetricRow(metric, values, differences)
-
-
-def paired_interval(differences: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of `differences` (N,): percentiles of `RESAMPLES` bootstrap means.
-
-    Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
-    """
-    generator, size = np.random.default_rng(seed), len(differences)
-    means = np.concatenate(
-        [
-            differences[generator.integers(size, size=(CHUNK, size))].mean(1)
-            for _ in range(RESAMPLES // CHUNK)
-        ]
+    found = [_metric_row(metric, models, digits[metric.key]) for metric in shown]
+    spread = spread_note(rows, [metric.key for metric in shown])
+    all_notes = [*([f"{spread}."] if spread else []), *_notes(found), *notes]
+    return SideBySide(
+        [row.name for row in rows], found, config_differences(configs), digits, all_notes
     )
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+
+
+def _metric_row(metric: Metric, models: Sequence[Measured], digits: int) -> MetricRow:
+    having = {model.row.name: model for model in models if metric.key in model.row.values}
+    values = {name: model.row.values[metric.key] for name, model in having.items()}
+    texts = {name: text_with_spread(model.row, metric, digits) for name, model in having.items()}
+    first = models[0]
+    # likelihoods of different kinds have different units
+    comparable = (metric.better or metric.group == COST) and metric.key in first.first
+    return MetricRow(
+        metric,
+        values,
+        texts,
+        {
+            name: difference(metric.key, first, model)
+            for name, model in having.items()
+            if comparable and model is not first and metric.key in model.first
+        },
+    )
+
+
+def _notes(rows: Sequence[MetricRow]) -> list[str]:
+    """What the intervals are, and the tests of metrics of right or wrong answers."""
+    found = [each for row in rows for each in row.differences.values()]
+    notes = method_notes(found)
+    tests = [
+        f"{row.metric.label} of {name}: p = {each.p_value:.2g}"
+        for row in rows
+        for name, each in row.differences.items()
+        if each.p_value is not None
+    ]
+    notes += [f"McNemar's exact test that both are right equally often: {'; '.join(tests)}."] * (
+        len(tests) > 0
+    )
+    return notes + [NO_INTERVAL] * (bool(notes) and any(not each.interval for each in found))
 
 
 def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -159,7 +154,10 @@ def as_json(result: SideBySide) -> str:
                 name: {
                     "difference": _finite(d.value),
                     "interval_95": list(d.interval) if d.interval else None,
-                    "num_images": d.count or None,
+                    "over": d.over or None,
+                    "counts": list(d.counts),
+                    "paired": d.paired,
+                    "p_value": d.p_value,
                 }
                 for name, d in row.differences.items()
             },
@@ -176,16 +174,16 @@ def _finite(value: float) -> float | None:
 
 
 def _metric_cells(result: SideBySide) -> list[list[str]]:
-    """Head and rows: the metric, a value of each model, difference and interval of the others."""
+    """Head and rows: metric, value of each model; of the others difference, interval, over what."""
     first, *others = result.names
     heads = ["metric", *result.names]
     for name in others:
-        heads += [f"{name} − {first}" if len(others) > 1 else "difference", "95 % interval"]
+        heads += [f"{name} − {first}" if len(others) > 1 else "difference", "95 % interval", "over"]
     rows = [heads]
     for row in result.rows:
         digits = result.digits[row.metric.key]
         cells = [f"{row.metric.label}{ARROW[row.metric.better]}"]
-        cells += [text_of(row.metric, row.values.get(name), digits) for name in result.names]
+        cells += [row.texts.get(name, "–") for name in result.names]
         for name in others:
             cells += _difference_cells(row, name, digits)
         rows.append(cells)
@@ -195,12 +193,13 @@ def _metric_cells(result: SideBySide) -> list[list[str]]:
 def _difference_cells(row: MetricRow, name: str, digits: int) -> list[str]:
     difference = row.differences.get(name)
     if difference is None:
-        return ["–", ""]
+        return ["–", "", ""]
     value = _signed(row.metric, difference.value, digits)
     if difference.interval is None:
-        return [value, ""]
+        return [value, "", ""]
     low, high = (_signed(row.metric, end, digits) for end in difference.interval)
-    return [value, f"[{low}, {high}]"]
+    counts = " and ".join(f"{count:,}" for count in dict.fromkeys(difference.counts))
+    return [value, f"[{low}, {high}]", f"{counts} {difference.over}".strip()]
 
 
 def _signed(metric: Metric, value: float, digits: int) -> str:

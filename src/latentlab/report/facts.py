@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from latentlab.config.seeds import Training
 from latentlab.report.comparison import Comparison
 
 FAMILIES = {"AE": "autoencoders", "VAE": "VAEs", "GAN": "GANs", "Diffusion": "diffusion models"}
+FEATURES = {"classifier": "classifier, second block", "random": "untrained network"}
 
 
 def heading_of(comparison: Comparison) -> str:
@@ -30,14 +32,25 @@ def facts_of(comparison: Comparison) -> list[tuple[str, str, str]]:
     size = f"{shape[1]} × {shape[2]} {'grey' if shape[0] == 1 else 'color'}" if shape else "–"
     names = ", ".join(map(str, classes[:12])) + (" …" if len(classes) > 12 else "")
     split = " · ".join(f"{counts[k]:,} {k}" for k in ("train", "val", "test") if k in counts)
-    samples = f"{card['num_samples']:,} generated images" if "num_samples" in card else ""
+    draws = f"{card['num_draws']} × " if card.get("num_draws", 1) > 1 else ""
+    space = str(card.get("features", "–"))
+    samples = f"{draws}{card['num_samples']:,} generated images" if "num_samples" in card else ""
     facts = [
         ("Images", size, f"{len(classes)} classes: {names}" if classes else "no labels"),
         ("Split", split or "–", f"split seed {card.get('split_seed', '–')}"),
-        ("Seed of the training", str(comparison.seed), f"data {card.get('data_sha256', '–')[:10]}"),
-        ("FID features", str(card.get("features", "–")), samples),
+        ("Seed of the training", _seeds(comparison), f"data {card.get('data_sha256', '–')[:10]}"),
+        ("FID features", FEATURES.get(space, space), samples),
     ]
+    if any(len(model.trainings) > 1 for model in comparison.models):
+        facts.append(("± with n > 1", "standard deviation", "of one training, over n seeds"))
     return facts + _provenance(comparison)
+
+
+def _seeds(comparison: Comparison) -> str:
+    """The seed of the first trainings, and those of others."""
+    trainings = [Training.parse(name) for model in comparison.models for name in model.trainings]
+    others = {training.seed for training in trainings if training.seed is not None}
+    return ", ".join(map(str, [comparison.seed, *sorted(others)]))
 
 
 def _provenance(comparison: Comparison) -> list[tuple[str, str, str]]:

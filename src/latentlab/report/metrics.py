@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Values = dict[str, float]  # key of a metric → value
+COUNT = "num_trainings"  # key of the number of trainings of a model, if it has several
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,28 @@ METRICS = (
     Metric(
         *("fid", "FID", SAMPLES, -1, "0 … ∞"),
         "Fréchet distance between two Gaussians, fitted to the features of real and of generated"
-        " images. It is biased upwards for few images. Compare it only with an FID of the same"
-        " number of images and the same features, such as that of the row “Real images”.",
+        " images, mean over several draws of samples. The features are those of the second block"
+        " of the classifier, which sees strokes and edges. FID is biased upwards for few images:"
+        " compare it only with an FID of the same number of images and the same features, such as"
+        " that of the row “Real images”.",
         "Heusel et al. 2017",
         decimals=1,
+    ),
+    Metric(
+        *("fid_infinity", "FID∞", SAMPLES, -1, "about 0 … ∞"),
+        "FID extrapolated to infinitely many samples, by a line in 1/N. The number of real images"
+        " stays the same.",
+        "Chong & Forsyth 2020",
+        decimals=1,
+        optional=True,
+    ),
+    Metric(
+        *("class_fid", "Class FID", SAMPLES, -1, "0 … ∞"),
+        "FID in the last layer of the classifier, where an image is little more than its class. It"
+        " tells whether all classes are there, and forgives blur.",
+        "Heusel et al. 2017",
+        decimals=1,
+        optional=True,
     ),
     Metric(
         *("kid", "KID", SAMPLES, -1, "about 0 … ∞"),
@@ -87,6 +106,15 @@ METRICS = (
         "and is robust to outliers.",
         "Naeem et al. 2020",
         3,
+    ),
+    Metric(
+        *("novelty/authenticity", "Authenticity", SAMPLES, 0, "0 … 1"),
+        "Fraction of generated images that are farther from their nearest training image than this"
+        " image is from its own nearest one. Copies have 0, real images that are no copies about"
+        " 0.6, noise 1: it is a warning if low, and no praise if high.",
+        "Alaa et al. 2022",
+        2,
+        optional=True,
     ),
     Metric(
         *("reconstruction_mse", "MSE", RECONSTRUCTION, -1, "0 … 1"),
@@ -138,6 +166,13 @@ METRICS = (
         "Size of the code. Larger codes reconstruct better, so compare models of equal size.",
         decimals=0,
     ),
+    Metric(
+        *("num_labels", "Labels", COST, 0, "number of images"),
+        "Training images whose labels the model was given. A model with labels is easier to sample"
+        " well: compare models with equally many.",
+        decimals=0,
+        optional=True,
+    ),
     Metric(*("num_parameters", "Parameters", COST, 0, "number"), "Parameters of the model."),
     Metric(
         *("train_seconds", "Train s", COST, -1, "seconds"),
@@ -152,6 +187,13 @@ METRICS = (
         *("peak_memory_mb", "Peak MB", COST, -1, "megabytes"),
         "Peak memory of the training process.",
         decimals=0,
+    ),
+    Metric(
+        *(COUNT, "n", COST, 0, "number of trainings"),
+        "Trainings of the model, each with its own seed. With several, values are means ± the"
+        " standard deviation of one training.",
+        decimals=0,
+        optional=True,
     ),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}

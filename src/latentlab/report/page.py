@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from latentlab.report.card import card_of, groups_of, result_of
 from latentlab.report.comparison import Comparison
+from latentlab.report.evidence import evidence_of
 from latentlab.report.facts import facts_of, families_of, heading_of, lead_of
 from latentlab.report.metrics import BY_KEY, Metric, Row
 from latentlab.report.pictures import Pictures
@@ -64,6 +65,8 @@ def render_page(comparison: Comparison) -> str:
             rows=[_row(row, columns, comparison) for row in comparison.rows],
             models=models,
             tasks=tasks,
+            evidence=evidence_of(comparison),
+            unreliable=comparison.unreliable,
             arrow=ARROW,
             direction=DIRECTION,
             words=WORDS,
@@ -126,6 +129,7 @@ def _row(row: Row, columns: Sequence[Metric], comparison: Comparison) -> View:
         "title": row.title,
         "family": row.family,
         "warnings": _flags(warnings),
+        "labels": f"{row.values.get('num_labels', 0):,.0f}" if row.values.get("num_labels") else "",
         "cells": {
             metric.key: {"spread": "", "beaten": ""} | cell(row, metric, comparison)
             if metric.key in row.values

@@ -19,13 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from latentlab.config.seeds import stage_of
 from latentlab.utils.errors import LatentlabError
 from latentlab.visualization.grids import is_plot, unscaled
 
 Arrays = dict[str, np.ndarray]
 
 COLUMNS = 16
-MAX_PIXELS = 360_000  # of one sprite: 459 images of 28 × 28; larger images are fewer
+MAX_PIXELS = 360_000  # of one sprite; larger images are fewer
+MAX_TILES = 150  # images of one sprite
 MAX_FIGURE_WIDTH = 900  # px
 MAX_PIXELATED_WIDTH = 480  # px: smaller figures are enlarged by whole factors, without smoothing
 QUALITY = 35  # of lossy WebP: at 28 × 28 pixels no difference is visible
@@ -87,12 +89,12 @@ class Pictures:
         }
 
 
-def read_arrays(folder: Path) -> Arrays:
-    """Read images.npz in results/<name>; empty without the file.
+def read_arrays(folder: Path, name: str = "images.npz") -> Arrays:
+    """Read a file of arrays in results/<name>; empty without the file.
 
     Raises LatentlabError if the file is damaged.
     """
-    path = folder / "images.npz"
+    path = folder / name
     if not path.exists():
         return {}
     try:
@@ -121,7 +123,7 @@ def _sprite(key: str, stack: np.ndarray) -> Sprite | None:
     tiles = stack.reshape(-1, height, width, channels)
     group = SPRITES[key]
     if key != "plane":  # a grid of which a part is missing is useless
-        most = max(1, MAX_PIXELS // (height * width * group)) * group
+        most = max(1, min(MAX_TILES, MAX_PIXELS // (height * width)) // group) * group
         tiles = tiles[:most]
     columns = min(COLUMNS, len(tiles))
     sheet = _sheet(tiles, columns)
@@ -234,4 +236,4 @@ def _short(path: Path) -> str:
 
 
 def _stage(folder: Path) -> str:
-    return "reference" if folder.name == "reference" else f"evaluate@{folder.name}"
+    return "reference" if folder.name == "reference" else stage_of("evaluate", folder.name)

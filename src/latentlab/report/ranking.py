@@ -6,21 +6,11 @@ import math
 from dataclasses import dataclass
 
 from latentlab.report.comparison import Comparison, ModelResults
-from latentlab.report.metrics import BY_KEY, Metric, Row, Values, decimals_of, text_of
+from latentlab.report.metrics import BY_KEY, Metric, Row, best_of, decimals_of, text_of
+from latentlab.report.ties import tied
 
+COPYING = "copies training images"  # the warning of the diagnostic novelty
 SAMPLE_KEYS = ("fid", "kid", "precision", "recall", "density", "coverage")
-
-
-def interval_of(values: Values, key: str) -> tuple[float, float] | None:
-    """The interval of a value: `<key>_low` and `<key>_high`, or value ± `<key>_std`; else None."""
-    value = values.get(key, math.nan)
-    low, high = values.get(f"{key}_low", math.nan), values.get(f"{key}_high", math.nan)
-    if math.isfinite(low) and math.isfinite(high):
-        return low, high
-    spread = values.get(f"{key}_std", 0.0)
-    if math.isfinite(value) and math.isfinite(spread) and spread > 0:
-        return value - spread, value + spread
-    return None
 
 
 def better(metric: Metric, first: float, second: float) -> bool:
@@ -87,8 +77,9 @@ HEADLINES = (  # metric, title, the row to compare with
 def headlines(comparison: Comparison) -> list[Headline]:
     """The best models of three metrics.
 
-    A model that a baseline beats is left out. So is a model with a code as large as the image, in
-    reconstruction and features: copying the image is no achievement.
+    A model that a baseline beats is left out. So is a model whose samples are copies of training
+    images, and a metric that cannot be trusted on these data. So is a model with a code as large as
+    the image, in reconstruction and features: copying the image is no achievement.
     """
     found = []
     for key, title, reference in HEADLINES:
@@ -104,7 +95,7 @@ def headlines(comparison: Comparison) -> list[Headline]:
                 best,
                 formatted(best.row, metric, comparison),
                 _reference(best, metric, comparison, reference),
-                [m for m in models if m is not best and _tie(m.row, best.row, metric, comparison)],
+                [m for m in models if m is not best and _tie(m, best, metric, comparison)],
             )
         )
     return found
@@ -113,6 +104,10 @@ def headlines(comparison: Comparison) -> list[Headline]:
 def eligible(model: ModelResults, metric: Metric, comparison: Comparison) -> bool:
     """True if the model may stand in a headline about this metric."""
     if not math.isfinite(model.row.values.get(metric.key, math.nan)):
+        return False
+    if metric.key in comparison.unreliable:
+        return False
+    if metric.key in SAMPLE_KEYS and COPYING in model.warnings:
         return False
     shape = comparison.dataset.get("image_shape") or [math.inf]
     copies = model.row.values.get("latent_dim", 0) >= math.prod(shape)
@@ -126,11 +121,23 @@ def formatted(row: Row, metric: Metric, comparison: Comparison) -> str:
     return text_of(metric, row.values.get(metric.key), decimals_of(metric, comparison.rows))
 
 
-def _tie(row: Row, best: Row, metric: Metric, comparison: Comparison) -> bool:
-    if formatted(row, metric, comparison) == formatted(best, metric, comparison):
-        return True
-    first, second = interval_of(row.values, metric.key), interval_of(best.values, metric.key)
-    return bool(first and second and first[0] <= second[1] and second[0] <= first[1])
+def best_names(metric: Metric, comparison: Comparison) -> set[str]:
+    """The model with the best value, and all that tie with it.
+
+    Empty for fewer than two models, for a metric without a direction, and for one that cannot be
+    trusted on these data.
+    """
+    best = best_of(metric, comparison.rows)
+    if best is None or metric.key in comparison.unreliable:
+        return set()
+    first = next(m for m in comparison.models if m.row.values.get(metric.key) == best)
+    having = (m for m in comparison.models if math.isfinite(m.row.values.get(metric.key, math.nan)))
+    return {m.row.name for m in having if m is first or _tie(m, first, metric, comparison)}
+
+
+def _tie(model: ModelResults, best: ModelResults, metric: Metric, comparison: Comparison) -> bool:
+    same = formatted(model.row, metric, comparison) == formatted(best.row, metric, comparison)
+    return same or tied(metric, model, best)
 
 
 def _reference(model: ModelResults, metric: Metric, comparison: Comparison, reference: str) -> str:

@@ -14,7 +14,8 @@ from latentlab.config.goals import GOALS
 from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
 from latentlab.report.pictures import Arrays, Pictures, picture, read_arrays, sprites_of
-from latentlab.report.ranking import beaten_by, interval_of, lower
+from latentlab.report.ranking import beaten_by, lower
+from latentlab.report.ties import interval_of, ties_of
 from latentlab.report.words import words_of
 
 MAX_POINTS = 60  # of one curve
@@ -40,8 +41,9 @@ def view_of(comparison: Comparison, pictures: Pictures) -> View:
         "classes": [str(name) for name in comparison.dataset.get("classes") or []],
         "labels": _whole_numbers(arrays.get("labels")),
         "sprites": _sprites(reference, arrays, shape, pictures, only=("originals",)),
-        "metrics": [_metric(metric) for metric in columns_of(comparison)],
+        "metrics": [_metric(metric, comparison) for metric in columns_of(comparison)],
         "presets": presets_of(comparison),
+        "ties": ties_of(comparison),
         "rows": [_row(row, comparison) for row in comparison.rows],
         "models": {m.row.name: _model(m, comparison, pictures) for m in comparison.models},
     }
@@ -70,13 +72,14 @@ def presets_of(comparison: Comparison) -> list[View]:
     return presets
 
 
-def _metric(metric: Metric) -> View:
+def _metric(metric: Metric, comparison: Comparison) -> View:
     return {
         "key": metric.key,
         "label": metric.label,
         "group": metric.group,
         "better": metric.better,
         "meaning": metric.meaning,
+        "unreliable": comparison.unreliable.get(metric.key, ""),
     }
 
 

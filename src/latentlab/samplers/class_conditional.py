@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentlab.contracts import CodePart
 from latentlab.samplers.fixed import Prior, device_of
+from latentlab.samplers.projection import project_parts
 
 
 class _WithClass(Prior):
@@ -28,6 +30,15 @@ class _WithClass(Prior):
         z[:, :noise] = torch.randn(count, noise, generator=generator, device=device)
         y = self._sample_classes(count, generator)
         return z.scatter_(1, noise + y[:, None], 1.0)
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        """Noise, then the class. Raises ValueError unless 2 ≤ K < D."""
+        self._check(dim)
+        noise = dim - self.num_classes
+        return CodePart("gaussian", noise), CodePart("one_hot", self.num_classes)
+
+    def project(self, z: Tensor) -> Tensor:
+        return project_parts(z, self.parts(z.shape[1]))
 
     def _sample_classes(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Classes (N,), int64, on the generator's device."""
@@ -96,7 +107,7 @@ class ClassConditional(_WithClass):
 class InfoGANPrior(_WithClass):
     """z = (ε, c, y): noise ε, J = `num_continuous` values c uniform on [−1, 1], a class y.
 
-    The prior of InfoGAN (Chen et al. 2016, section 7.1). The model sets both numbers.
+    The prior of InfoGAN (Chen et al. 2016, sections 7.1 and 7.2). The model sets both numbers.
     """
 
     num_continuous: int = 0
@@ -109,6 +120,12 @@ class InfoGANPrior(_WithClass):
         end = shape[1] - self.num_classes
         z[:, end - self.num_continuous : end] = 2 * uniform - 1
         return z
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        """Noise, the continuous codes, then the class."""
+        noise, category = super().parts(dim)
+        uniform = CodePart("uniform", self.num_continuous)
+        return CodePart("gaussian", noise.size - self.num_continuous), uniform, category
 
     def _check(self, dim: int) -> None:
         super()._check(dim - self.num_continuous)

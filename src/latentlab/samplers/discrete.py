@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latentlab.contracts import CodePart
 from latentlab.samplers.fixed import Prior, device_of
 from latentlab.samplers.training import check_settings, minimize, training_mode
 
@@ -43,6 +44,12 @@ class IndependentCategorical(Prior):
         p = self.frequencies.to(device_of(generator))
         indices = torch.multinomial(p, shape[0], replacement=True, generator=generator)  # (T, N)
         return indices.T.float()
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        return (CodePart("indices", dim),)
+
+    def project(self, z: Tensor) -> Tensor:
+        return nearest_indices(z, self.frequencies.shape[1])
 
 
 class AutoregressivePrior(Prior):
@@ -125,6 +132,17 @@ class AutoregressivePrior(Prior):
             p = self.head(output[:, 0]).softmax(1).to(device_of(generator))
             indices[:, t] = torch.multinomial(p, 1, generator=generator)[:, 0].to(device)
         return indices.float()
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        return (CodePart("indices", dim),)
+
+    def project(self, z: Tensor) -> Tensor:
+        return nearest_indices(z, self.codebook_size)
+
+
+def nearest_indices(z: Tensor, codebook_size: int) -> Tensor:
+    """Codes (N, T) rounded to whole numbers 0 … K − 1, as floats."""
+    return z.round().clamp(0, codebook_size - 1)
 
 
 def to_indices(codes: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latentlab.contracts import CodePart
 from latentlab.samplers.fixed import Prior, device_of
+from latentlab.samplers.projection import typical_radius
 
 
 class _GaussianMixture(Prior):
@@ -47,6 +49,27 @@ class _GaussianMixture(Prior):
             rows = component == k
             z[rows] = self.means[k] + eps[rows] @ self.factors[k].T
         return z.float()
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        return (CodePart("fitted", dim),)
+
+    def project(self, z: Tensor) -> Tensor:
+        """Move codes (N, D) towards the mean of the nearest Gaussian, up to its 99 % ellipsoid.
+
+        The nearest Gaussian is the one with the least Mahalanobis norm ‖L⁻¹ (z − μ)‖, Σ = L Lᵀ.
+        """
+        codes = z.to(self.means)
+        norms = self._whitened(codes).norm(dim=2)  # (K, N)
+        norm, nearest = norms.min(0)
+        radius = typical_radius(z.shape[1])
+        mean = self.means[nearest]
+        border = mean + (codes - mean) * (radius / norm)[:, None]
+        return torch.where((norm > radius)[:, None].to(z.device), border.to(z), z)
+
+    def _whitened(self, codes: Tensor) -> Tensor:
+        """L_k⁻¹ (z − μ_k) of codes (N, D), float64, for each Gaussian k, (K, N, D)."""
+        centred = codes - self.means[:, None]  # (K, N, D)
+        return torch.linalg.solve_triangular(self.factors, centred.mT, upper=False).mT
 
 
 class FittedGaussian(_GaussianMixture):

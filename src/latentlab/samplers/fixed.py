@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from latentlab.contracts import CodePart
+from latentlab.samplers.projection import project_parts
+
 
 class Prior(nn.Module, ABC):
     """A distribution over codes (N, D), sampled with an explicit generator."""
@@ -34,9 +37,21 @@ class StandardNormal(Prior):
     def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
         return torch.randn(shape, generator=generator, device=device_of(generator))
 
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        return (CodePart("gaussian", dim),)
+
+    def project(self, z: Tensor) -> Tensor:
+        return project_parts(z, self.parts(z.shape[1]))
+
 
 class Uniform(Prior):
     """Uniform on the cube [−1, 1]^D, the prior of the first DCGAN (Radford et al. 2016)."""
 
     def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(shape, generator=generator, device=device_of(generator)) * 2 - 1
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        return (CodePart("uniform", dim),)
+
+    def project(self, z: Tensor) -> Tensor:
+        return project_parts(z, self.parts(z.shape[1]))

@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from latentlab.contracts import CodePart
 from latentlab.losses.variational import kl_standard_normal, reparameterize
 from latentlab.samplers.fixed import Prior, device_of
+from latentlab.samplers.projection import shrink, typical_radius
 from latentlab.samplers.training import check_settings, minimize, training_mode
 
 INITIAL_LOG_SCALE = math.log(0.1)  # of γ; with 1, the posterior of u would collapse at first
@@ -95,3 +97,18 @@ class TwoStageVAE(Prior):
         u, eps = torch.randn(2, *shape, generator=generator, device=device_of(generator)).to(device)
         scaled = self.decoder(u) + self.log_scale.exp() * eps
         return self.mean + self.scale * scaled
+
+    def parts(self, dim: int) -> tuple[CodePart, ...]:
+        return (CodePart("fitted", dim),)
+
+    def project(self, z: Tensor) -> Tensor:
+        """Codes (N, D) → mean + scale · (f(u) + γ ε) with u and ε inside their 99 % norm.
+
+        u is the posterior mean of z, and ε is the rest. So z does not change if both are inside.
+        """
+        scaled = (z.to(self.mean) - self.mean) / self.scale
+        radius, gamma = typical_radius(z.shape[1]), self.log_scale.exp()
+        u = shrink(self.encoder(scaled)[:, : z.shape[1]], radius)
+        centre = self.decoder(u)
+        eps = shrink((scaled - centre) / gamma, radius)
+        return (self.mean + self.scale * (centre + gamma * eps)).to(z)

@@ -5,7 +5,10 @@ Its accuracy and its features measure every model. For data without labels it st
 
 from __future__ import annotations
 
+from typing import Any
+
 from latentlab.config import load_experiment, load_project
+from latentlab.contracts import to_float
 from latentlab.data.prepared import read_meta
 from latentlab.training import FitResult, History, data_module, fit
 from latentlab.training.resume import (
@@ -16,6 +19,8 @@ from latentlab.training.resume import (
     work_folder,
 )
 from latentlab.training.write_run import write_run
+
+MAX_SCALE_IMAGES = 2000  # training images that set the scale of the features
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,5 +36,8 @@ def main(argv: list[str] | None = None) -> None:
             print("classifier: the data have no labels, so it is not trained")
             fitted = FitResult(History(), {}, 0, "cpu", True)
         if fitted.is_main_process:
+            images = data.split("train").some(MAX_SCALE_IMAGES, seed=0)
+            model: Any = experiment.model.cpu().eval()
+            model.fit_feature_scale(to_float(images.images))
             write_run(experiment, dataset, fitted, run_id="")
             remove_work_folder(work)

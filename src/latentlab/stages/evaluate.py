@@ -1,4 +1,7 @@
-"""Stage evaluate@<name>: runs/<name> → results/<name>: metrics, diagnostics, figures, card."""
+"""Stage evaluate@<name>: runs/<name> → results/<name>: metrics, diagnostics, figures, card.
+
+Stage evaluate_seed@<name>-<seed> is this stage for the training `<name>@<seed>`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from latentlab import tracking
 from latentlab.config import Project, load_project
 from latentlab.diagnostics import run_diagnostics
 from latentlab.evaluation.evaluate import evaluate
-from latentlab.evaluation.evaluator import Evaluator, load_reference, make_evaluator
+from latentlab.evaluation.evaluator import Evaluator, make_evaluator
 from latentlab.evaluation.folder import save_evaluation
+from latentlab.evaluation.reference import load_reference
 from latentlab.inference.trained import TrainedModel, load_trained
 from latentlab.stages.mlflow_runs import add_evaluation
 
@@ -20,8 +24,8 @@ def main(argv: list[str]) -> None:
     start, project = time.perf_counter(), load_project()
     tracking.check_store(project.root)
     trained, evaluator = load(project, name)
-    real, pca = load_reference(project.reference / "reference.pt")
-    metrics, outputs = evaluate(trained, evaluator, real=real, pca=pca)
+    reference = load_reference(project.reference / "reference.pt")
+    metrics, outputs = evaluate(trained, evaluator, reference)
     trained = replace(trained, module=trained.module.cpu(), device="cpu")
     results = dict(run_diagnostics(trained, evaluator))
     metrics |= {key: dict(result.metrics) for key, result in results.items() if result.metrics}

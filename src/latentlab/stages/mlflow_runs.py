@@ -1,4 +1,4 @@
-"""The MLflow runs of the stages: one run for each model, and one below it for each of its tasks.
+"""The MLflow runs of the stages: one for each model; below it, one for each further seed and task.
 
 Stage train opens the run of a model, stage evaluate continues it. Nothing here changes a result.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from latentlab import tracking
 from latentlab.config import Experiment, Project
+from latentlab.config.seeds import Training
 from latentlab.data.prepared import DatasetInfo, read_meta
 from latentlab.evaluation.results import Result
 from latentlab.inference.description import describe
 from latentlab.inference.trained import TrainedModel
+from latentlab.report.metrics import BY_KEY, COUNT, Row
+from latentlab.report.seeds import spreads
 from latentlab.stages import UNTRACKED
 from latentlab.training import FitResult
 from latentlab.training.resume import ResumePoint
@@ -42,7 +45,7 @@ def open_training(
         "name": experiment.name,
         "params": experiment.resolved,
         "tags": {
-            **tracking.run_tags(project.root, f"latentlab repro train@{experiment.name}"),
+            **_tags(project, "train", experiment.name),
             "data.sha256": dataset.sha256,
             "family": family,
             "mlflow.note.content": text,
@@ -90,7 +93,7 @@ def add_evaluation(
         name=trained.name,
         params=trained.metadata["resolved"],
         tags={
-            **tracking.run_tags(project.root, f"latentlab repro evaluate@{trained.name}"),
+            **_tags(project, "evaluate", trained.name),
             "data.sha256": trained.metadata["data_sha256"],
             "mlflow.note.content": text,
         },
@@ -102,6 +105,26 @@ def add_evaluation(
     run.log_artifact(folder, "report")
     cost = json.loads((trained.folder / "cost.json").read_text())
     _finish(run, cost["train_seconds"])
+
+
+def add_spreads(project: Project, trainings: Mapping[str, Mapping[str, Row]]) -> None:
+    """Add mean and standard deviation over several trainings to the run of the first of them.
+
+    `trainings`: model → the rows of its trainings. The metrics are those of the table, as
+    `seeds/fid_mean` and `seeds/fid_std`, and `seeds/num_trainings`. Exit code 3 as
+    `finish_training`.
+    """
+    complete = True
+    for model, rows in trainings.items():
+        found = spreads([row.values for row in rows.values()])
+        metrics: dict[str, float] = {COUNT: len(rows)}
+        for key, spread in found.items():
+            if key in BY_KEY and spread.std != 0:
+                metrics |= {f"{key}_mean": spread.mean, f"{key}_std": spread.std}
+        run_id = _run_id(project.root / "runs" / model)
+        complete &= tracking.add_metrics(project.root, run_id, {"seeds": metrics})
+    if not complete:
+        raise SystemExit(UNTRACKED)
 
 
 def log_task(
@@ -133,6 +156,18 @@ def log_task(
 def _finish(run: tracking.AnyRun, seconds: float) -> None:
     if not run.finish("FINISHED", seconds=seconds):
         raise SystemExit(UNTRACKED)
+
+
+def _tags(project: Project, kind: str, name: str) -> dict[str, str]:
+    """Tags of a training: code, command, its model, and the first training, whose run it is below.
+
+    `kind`: train or evaluate.
+    """
+    training = Training.parse(name)
+    tags = tracking.run_tags(project.root, f"latentlab repro {training.stage(kind)}")
+    tags["model"] = training.model
+    first = _run_id(project.root / "runs" / training.model) if training.seed is not None else ""
+    return tags | ({"mlflow.parentRunId": first} if first else {})
 
 
 def _experiment(project: Project) -> str:

@@ -1,10 +1,14 @@
-"""Stage report: results/ → reports/index.html and reports/results.csv."""
+"""Stage report: results/ → reports/index.html and reports/results.csv.
+
+It runs after all evaluations, so it also adds the means over several trainings to MLflow.
+"""
 
 from __future__ import annotations
 
 from latentlab.config import load_project
 from latentlab.report.comparison import read_comparison
 from latentlab.report.files import write_reports
+from latentlab.stages.mlflow_runs import add_spreads
 from latentlab.utils.errors import LatentlabError
 
 
@@ -13,4 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     if argv:
         raise LatentlabError(f"report takes no arguments, got {argv}; settings are in params.yaml")
     project = load_project()
-    print(f"page: {write_reports(read_comparison(project), project.root)}")
+    comparison = read_comparison(project)
+    print(f"page: {write_reports(comparison, project.root)}")
+    trainings = {model.row.name: model.trainings for model in comparison.models}
+    add_spreads(project, {name: rows for name, rows in trainings.items() if len(rows) > 1})

@@ -1,4 +1,7 @@
-"""Stage train@<name>: data/prepared + configs/<name>.yaml → runs/<name>, and an open MLflow run."""
+"""Stage train@<name>: data/prepared + configs/<name>.yaml → runs/<name>, and an open MLflow run.
+
+Stage train_seed@<name>-<seed> is this stage for `<name>@<seed>`: the same config, another seed.
+"""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class ContractivePenalty(Task):
             "contraction_ratio": smallest_radius,
             "relative_contraction": smallest_radius / max(pairs, 1e-12),
             **_mean_errors(model, context.evaluator.test),
-            **context.evaluator.score_features(model.features),
+            **context.evaluator.score_features(model.features).metrics,
         }
 
 

@@ -107,7 +107,7 @@ class FineTuning(Task):
         accuracies = {}
         for name, function in functions.items():
             data = extract(function, x), y, extract(function, test), labels_of(test)
-            accuracies[name] = probe_accuracy(*data, l2=l2)["probe_accuracy"]
+            accuracies[name] = probe_accuracy(*data, l2=l2)
         return accuracies
 
     def _result(

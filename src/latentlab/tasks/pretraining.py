@@ -113,7 +113,7 @@ class Pretraining(Task):
         """Test error in % of each method after training on `labelled`."""
         x, y = to_float(labelled.images).flatten(1), labels_of(labelled)
         x_test, y_test = to_float(test.images).flatten(1), labels_of(test)
-        probe = probe_accuracy(x, y, x_test, y_test, l2=1e-2)["probe_accuracy"]
+        probe = probe_accuracy(x, y, x_test, y_test, l2=1e-2)
         errors = {PIXELS: 100 * (1 - probe)}
         for method in (SCRATCH, PRETRAINED):
             net = self.train(copy.deepcopy(encoders[method]), x, y, num_classes, lr=1e-3)

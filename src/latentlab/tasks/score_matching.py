@@ -110,7 +110,7 @@ class ScoreMatching(Task):
     ) -> Result:
         real = evaluator.real_features()
         fids = {step: _fid(evaluator, real, x) for step, x in chain.items()}
-        last = evaluator.score_samples(chain[self.chain_length], real)
+        last = evaluator.score_samples([chain[self.chain_length]], real).metrics
         summary = SUMMARY.format(
             self.noise_std, agreement["curve"]["cosine"], self.image_noise_std, last["fid"],
             self.chain_length,

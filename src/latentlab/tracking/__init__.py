@@ -29,7 +29,7 @@ from latentlab.tracking.background import (
     start_worker,
 )
 from latentlab.tracking.metadata import run_tags
-from latentlab.tracking.run import Run, Status
+from latentlab.tracking.run import Run, Status, add_metrics
 from latentlab.tracking.store import check_store, tracking_uri
 from latentlab.tracking.ui import ui_command
 
@@ -38,6 +38,7 @@ __all__ = [
     "BackgroundRun",
     "Run",
     "Status",
+    "add_metrics",
     "check_store",
     "continue_run",
     "open_run",

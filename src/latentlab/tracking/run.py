@@ -109,6 +109,20 @@ def continue_run(
     return continued
 
 
+def add_metrics(root: Path, run_id: str, metrics: Mapping[str, Any]) -> bool:
+    """Log nested results to a finished run, as `Run.log_final` does. Its state does not change.
+
+    A run that the store does not have is skipped. Return False, after a warning, if the store
+    failed. Raises LatentlabError if it does not work at all.
+    """
+    with open_store(root) as client:
+        run = find_run(client, run_id)
+    if run is None:
+        return True
+    start, folder = run.info.start_time, store_folder(root)
+    return Run(client, run_id, folder, start_time=start, is_new=False).log_final(metrics)
+
+
 class Run:
     """One MLflow run. Metrics are buffered in memory until `flush`.
 

@@ -58,7 +58,7 @@ def find_model(root: Path, name: str) -> ServedModel:
         missing = "no such run" if run is None else "the run, but no model of it"
         raise LatentlabError(
             f"the MLflow store {without_password(uri)} has {missing} ({run_id or 'no id'}): run"
-            f" `dvc repro -f evaluate@{folder.name}`, which logs the model"
+            f" `dvc repro -f {_evaluate(folder.name)}`, which logs the model"
         )
     return ServedModel(f"models:/{ready[-1].model_id}", uri)
 
@@ -82,8 +82,14 @@ def serve_model(root: Path, name: str, *, port: int) -> None:
     os.execv(sys.executable, [sys.executable, "-m", *served.command(port)])
 
 
+def _evaluate(name: str) -> str:
+    """The stage that evaluates `name`, as config/seeds.py has it, which tracking cannot import."""
+    model, at, seed = name.rpartition("@")
+    return f"evaluate_seed@{model}-{seed}" if at else f"evaluate@{name}"
+
+
 def _not_trained(root: Path, name: str) -> str:
     trained = sorted(path.parent.name for path in root.glob("runs/*/mlflow_run_id"))
     close = get_close_matches(name, trained, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else f"run `dvc repro evaluate@{name}`; "
+    hint = f"did you mean {close[0]!r}? " if close else f"run `dvc repro {_evaluate(name)}`; "
     return f"{name!r} is not trained: {hint}trained: {', '.join(trained) or 'none'}"

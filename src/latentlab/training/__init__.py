@@ -2,7 +2,8 @@
 
 loop              fit(): the length of a training, its callbacks, its cost
 trainer           Lightning's Trainer, exit codes
-callbacks         a seed for each batch, curves, weight averaging, progress bar
+callbacks         a seed for each batch, curves, progress bar
+ema               the average of the weights
 checkpoints       write checkpoints, verify them, keep the newest two
 best_checkpoint   keep the weights with the lowest FID on validation images
 training_samples  images from the same codes at several times of a training

@@ -32,7 +32,10 @@ class ValidationFID:
     """A score: FID between validation images and as many samples, from the same codes each time.
 
     `feature_extractor` maps images (B, C, H, W) to features (B, F). The FID of so few images is
-    biased upwards, so it compares states of one training only.
+    biased upwards, so it compares states of one training only. It also prefers samples with too
+    little spread, but little so: in the features of mnist_5k, 500 real images whose distance to
+    their mean was multiplied by s had their least FID between s = 0.95 and 1 (8.2 and 8.0; 9.7 at
+    0.9), 180 real images at s = 0.95 (22.0; 22.3 at 1). KID is flat there, so it is not used.
     """
 
     def __init__(
@@ -47,7 +50,8 @@ class ValidationFID:
         generator = torch.Generator().manual_seed(0)
         z = self.sampler.sample((self.count, model.latent_dim), generator)  # (N, D)
         with torch.inference_mode():
-            parts = [model.decode(part.to(model.device)).cpu() for part in z.split(500)]
+            z = z.to(model.device, model.dtype)
+            parts = [model.decode(part).cpu() for part in z.split(500)]
         images = torch.cat(parts).float()
         if not images.isfinite().all():
             return float("inf")
@@ -98,5 +102,5 @@ def validation_fid(experiment: Experiment) -> ValidationFID | None:
             " StandardNormal"
         )
     classifier: Any = rebuild(find_run("classifier", root), allow=allowed_packages(root))[0].model
-    features = classifier.eval().to(memory_format=torch.channels_last).features
+    features = classifier.eval().to(memory_format=torch.channels_last).local_features
     return ValidationFID(features, read_split(experiment.project.prepared, "val"), sampler)

@@ -1,4 +1,4 @@
-"""Callbacks of a training: a seed for each batch, curves, weight averaging, a progress bar."""
+"""Callbacks of a training: a seed for each batch, curves, a progress bar."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, distributed
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from latentlab.contracts import weighted_means
@@ -171,20 +169,6 @@ class UnfusedOptimizer(Callback):
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["fused"] = False
-
-
-class EMA(WeightAveraging):
-    """Average the weights, w_avg ← decay·w_avg + (1−decay)·w. Validate and keep the average.
-
-    For GANs: Yazıcı et al. 2019, "The unusual effectiveness of averaging in GAN training".
-    """
-
-    def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning does not call on_train_end if a resumed training has no step left
-        self.on_train_end(trainer, pl_module)
 
 
 class ProgressBar(Callback):

@@ -16,7 +16,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import distributed
+from torch import Tensor, distributed
+from torch.nn.modules.batchnorm import _NormBase
 
 from latentlab.config import HardwareSettings
 from latentlab.training.checkpoints import VerifiedCheckpointIO
@@ -81,7 +82,10 @@ def _can_sync_batchnorm(hardware: HardwareSettings, model: LightningModule) -> b
 
 
 class DistributedSync(Callback):
-    """Average the buffers of all processes, and end all processes together.
+    """Average running means and variances over the processes, and end all processes together.
+
+    No other buffer is averaged: images that a model stores, counters and vectors of a power
+    iteration have no mean. A model computes these equally in all processes.
 
     SIGTERM ends this process at once. Lightning would first inform the others in a collective
     operation, which can block forever if they are in another one. The others end because their
@@ -94,10 +98,9 @@ class DistributedSync(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size == 1:
             return
-        for buffer in pl_module.buffers():
-            if buffer.is_floating_point():
-                distributed.all_reduce(buffer)
-                buffer /= trainer.world_size
+        for buffer in running_statistics(pl_module):
+            distributed.all_reduce(buffer)
+            buffer /= trainer.world_size
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size == 1:
@@ -106,6 +109,13 @@ class DistributedSync(Callback):
         if launch.is_lightning_child() and sys.platform.startswith("linux"):
             pr_set_pdeathsig = 1  # prctl.h; GPU connections do not always report a lost process
             ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def running_statistics(model: torch.nn.Module) -> list[Tensor]:
+    """The running means and variances of all normalization layers of a model."""
+    layers = [layer for layer in model.modules() if isinstance(layer, _NormBase)]
+    pairs = [(layer.running_mean, layer.running_var) for layer in layers]
+    return [buffer for pair in pairs for buffer in pair if buffer is not None]
 
 
 def _raise_sigterm(*_: Any) -> None:

@@ -18,7 +18,6 @@ from latentlab.config import Experiment, TrainerSettings
 from latentlab.data.datamodule import ImageDataModule
 from latentlab.training.best_checkpoint import BestCheckpoint, Score
 from latentlab.training.callbacks import (
-    EMA,
     MetricAccumulator,
     ProgressBar,
     SeedEachBatch,
@@ -26,6 +25,7 @@ from latentlab.training.callbacks import (
 )
 from latentlab.training.checkpoints import PeriodicCheckpoint
 from latentlab.training.distributed import DistributedSync, peak_memory_mb
+from latentlab.training.ema import EMA
 from latentlab.training.resume import ResumePoint, Row
 from latentlab.training.trainer import exit_codes, make_trainer, quiet_lightning
 from latentlab.training.training_samples import (
@@ -86,7 +86,8 @@ class Schedule:
     """The length of a training in whole epochs. The last epoch ends with a validation.
 
     epochs: number of epochs, a multiple of `validate_every`: at least as many as `total_images`
-    needs, but at most `max_epochs`. So with 20 validations, `max_epochs` 50 gives 48 epochs.
+    needs, but at most `max_epochs`. So with 20 validations, `max_epochs` 50 gives 48 epochs; and
+    with 2 validations, 3 epochs of images give 4.
     validate_every: epochs between two validations. steps: number of steps in all.
     """
 
@@ -158,6 +159,8 @@ def fit(
     ]
     callbacks = _callbacks(experiment, schedule, history, at_validations, work, extra_state)
     trainer = make_trainer(experiment, schedule, callbacks, work)
+    if settings.precision == "64-true":
+        model.double()  # before a checkpoint is loaded: Lightning converts after it, and rounds
     with exit_codes(settings):
         checkpoint = resume.path if resume else None
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import torch
 
 from latentlab.config import Experiment
+from latentlab.config.seeds import Training
 from latentlab.data.prepared import DatasetInfo
 from latentlab.training.loop import FitResult
 from latentlab.training.training_samples import write_training_samples
@@ -41,11 +44,30 @@ def write_run(
         if experiment.sampler is not None:
             _save(experiment.sampler, fresh / "sampler.pt")
         write_json(fresh / "experiment.json", description)
+        write_json(fresh / "code.json", code_checksums(experiment))
         write_json(fresh / "cost.json", fitted.cost)
         write_training_samples(fresh / "training_samples.npz", fitted.samples)
         (fresh / "history.csv").write_text(fitted.history.csv())
         (fresh / "mlflow_run_id").write_text(run_id + "\n")
     return folder
+
+
+def code_checksums(experiment: Experiment) -> dict[str, str]:
+    """SHA-256 of the file that params.yaml lists for the model, or of each file of a folder.
+
+    `train` of dvc.yaml watches this file as `${item}`. `train_seed`, a matrix, cannot look it up,
+    and watches code.json of the first training instead. Empty for a model that is not listed.
+    """
+    root = experiment.project.root
+    listed = experiment.project.models.get(Training.parse(experiment.name).model)
+    if listed is None:
+        return {}
+    paths = [root / listed, *(root / listed).rglob("*")]
+    files = sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)
+    return {
+        Path(os.path.relpath(path, root)).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def _save(module: torch.nn.Module, path: Path) -> None:

@@ -82,14 +82,36 @@ def test_closed_form_for_singular_covariances():
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-10)
 
 
-def test_fewer_images_than_features_equal_the_problem_in_their_span():
+@pytest.mark.parametrize("size", [80, 500])
+def test_fewer_images_than_features_equal_the_problem_in_their_span(size):
     # N < F. In an orthonormal basis of all rows the problem is 25-dimensional and the same.
-    a, b = _features(12, 80, 7).double(), _features(13, 80, 8).double()
+    a, b = _features(12, size, 7).double(), _features(13, size, 8).double()
     basis = torch.linalg.qr(torch.cat([a, b]).T).Q
     factor_a, factor_b = (((x - x.mean(0)) @ basis) / math.sqrt(len(x) - 1) for x in (a, b))
     cross = scipy.linalg.svdvals((factor_a @ factor_b.T).numpy()).sum()
     expected = (a.mean(0) - b.mean(0)).square().sum() + a.var(0).sum() + b.var(0).sum() - 2 * cross
-    assert fid(a, b) == pytest.approx(float(expected), rel=1e-8)
+    assert fid(a, b) == pytest.approx(float(expected), rel=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_the_distance_grows_with_the_square_of_the_scale(scale):
+    a, b = _features(12, 30, 7).double(), _features(40, 30, 8).double()
+    assert fid(scale * a, scale * b) == pytest.approx(scale**2 * fid(a, b), rel=1e-10, abs=0)
+
+
+def test_a_covariance_that_is_zero_up_to_rounding_counts_as_zero():
+    mean = torch.arange(4.0).double()
+    none, below = torch.zeros(4, 4).double(), -1e-30 * torch.eye(4).double()
+    point = GaussianStatistics(0 * mean, none, 10)
+    for cov in (none, below):
+        assert frechet_distance(GaussianStatistics(mean, cov, 10), point) == pytest.approx(14)
+
+
+def test_variances_at_the_level_of_rounding_count_as_zero():
+    """Their roots, 1e-8 of the largest deviation, would be visible in the distance."""
+    mean, variances = torch.zeros(2).double(), torch.tensor([2e-16, 1.0]).double()
+    a, b = (GaussianStatistics(mean, each.diag(), 10) for each in (variances, variances.flip(0)))
+    assert frechet_distance(a, b) == pytest.approx(2, rel=1e-12)
 
 
 def test_statistics_and_features_give_the_same_distance():
@@ -124,6 +146,8 @@ def test_errors():
         LatentlabError, match=r"features of size 4 and 3\. Both sizes must be equal"
     ):
         fid(two, two[:, :3])
+    with pytest.raises(LatentlabError, match=r"features of size 3 and 4"):
+        fid(two[:, :3], two)
     fitted = GaussianStatistics.of(two)
     with pytest.raises(LatentlabError, match="FID got 9 and 1 feature vectors"):
         frechet_distance(fitted, GaussianStatistics(fitted.mean, fitted.cov, 1))

@@ -9,6 +9,7 @@ full float64 precision when Σ is singular. Square roots of eigenvalues do not.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,6 +25,11 @@ class GaussianStatistics:
     mean: Tensor
     cov: Tensor
     count: int
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """L (F, R) with L Lᵀ = `cov`; R is the numerical rank."""
+        return _factor(self.cov)
 
     @classmethod
     def of(cls, features: Tensor) -> GaussianStatistics:
@@ -70,7 +76,7 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
             f"FID got {a.count} and {b.count} feature vectors. A covariance needs at least 2 on "
             "each side. Evaluate on more images."
         )
-    cross = torch.linalg.svdvals(_factor(a.cov).T @ _factor(b.cov)).sum()
+    cross = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
     shift = (a.mean - b.mean).square().sum()
     return max(0.0, float(shift + a.cov.trace() + b.cov.trace() - 2 * cross))
 

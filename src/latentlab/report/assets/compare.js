@@ -31,7 +31,7 @@ const chooser = list => {
 
 // All metrics that one of the models has; of two models, also the difference.
 const differencesNote = list => list.length === 2
-  ? "The last column is the second model minus the first. The better value is marked; with intervals that overlap, neither is."
+  ? "The last column is the second model minus the first. The better value is marked; if the difference is within its 95 % interval, neither is."
   : "The best value is marked, with ties.";
 const differences = list => {
   const rows = list.map(name => rowOf[name]), bounds = [rowOf.real].filter(Boolean);
@@ -44,7 +44,7 @@ const differences = list => {
       const isBest = bestOf(metric.key, rows);
       return h("tr", {}, h("th", {scope: "row", title: metric.meaning}, metric.label, " ", h("span", {class: "arrow", "aria-hidden": "true"}, {1: "↑", "-1": "↓", 0: ""}[metric.better])),
         rows.map(row => {
-          const cell = row.values[metric.key], best = isBest(cell);
+          const cell = row.values[metric.key], best = isBest(row);
           return h("td", {class: best ? "best" : undefined}, h("span", {}, cellText(cell)), best && h("span", {class: "sr"}, " best"));
         }), bounds.map(row => h("td", {class: "bound"}, cellText(row.values[metric.key]))),
         list.length === 2 && h("td", {}, difference(metric.key, rows)));
@@ -56,8 +56,8 @@ const difference = (key, [first, second]) => {
   const decimals = (b.t.split(".")[1] || "").length;
   const scale = key.endsWith("accuracy") ? 100 : 1, value = (b.v - a.v) * scale;
   const text = Math.abs(value) >= 1e4 ? short(value) : value.toFixed(decimals).replace("-", "−");
-  const overlap = a.low !== undefined && b.low !== undefined && a.low <= b.high && b.low <= a.high;
-  return `${value > 0 ? "+" : ""}${text}${overlap ? " (within the intervals)" : ""}`;
+  const tie = data.ties[key]?.[first.name]?.includes(second.name);
+  return `${value > 0 ? "+" : ""}${text}${tie ? " (within its interval)" : ""}`;
 };
 
 // Rows of images with the names of the models at the left. One zoom for all.

@@ -115,15 +115,16 @@ const whenNear = (element, show) => {
   observer.observe(element);
 };
 
-// Values of which the best is marked: equal in the printed digits, or with overlapping intervals.
+// Rows of which the best is marked: equal in the printed digits, or tied (report/ties.py).
 const bestOf = (key, rows) => {
   const metric = metricOf[key];
-  const cells = rows.filter(row => row.family).map(row => row.values[key]).filter(cell => cell && cell.v !== null);
-  if (!metric.better || cells.length < 2) return () => false;
-  const best = cells.reduce((a, b) => metric.better * (b.v - a.v) > 0 ? b : a);
-  const overlap = cell => cell.low !== undefined && best.low !== undefined && cell.low <= best.high && best.low <= cell.high;
-  const isBest = cell => cell && cell.v !== null && (cell.t === best.t || overlap(cell));
-  return cells.every(isBest) ? () => false : isBest;
+  const has = row => row.family && row.values[key] && row.values[key].v !== null;
+  const candidates = rows.filter(has);
+  if (!metric.better || metric.unreliable || candidates.length < 2) return () => false;
+  const best = candidates.reduce((a, b) => metric.better * (b.values[key].v - a.values[key].v) > 0 ? b : a);
+  const ties = data.ties[key]?.[best.name] ?? [];
+  const isBest = row => has(row) && (row.values[key].t === best.values[key].t || ties.includes(row.name));
+  return candidates.every(isBest) ? () => false : isBest;
 };
 const listOf = (items, last = "and") =>
   items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} ${last} ${items.at(-1)}`;

@@ -40,7 +40,7 @@ const markBest = () => {
     const isBest = bestOf(key, visible.map(each => each.row));
     for (const {element, row} of tableRows) {
       const cell = element.querySelector(`td[data-key="${CSS.escape(key)}"]`);
-      const best = Boolean(row.family && isBest(row.values[key]));
+      const best = Boolean(row.family && isBest(row));
       cell.classList.toggle("best", best);
       $(".sr", cell)?.remove();
       if (best) cell.append(h("span", {class: "sr"}, " best of the shown models"));

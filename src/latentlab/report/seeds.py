@@ -1,0 +1,117 @@
+"""Several trainings of one model: mean, standard deviation and number for each metric.
+
+The standard deviation is that of single trainings (n − 1), not the error of their mean. It says how
+much another training with another seed differs. It does not say how sure one measurement is: that
+is the interval of a single training.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from latentlab.config.seeds import Training
+from latentlab.report.metrics import COUNT, Metric, Row, Values, text_of
+
+DEPENDENT = ("_std", "_low", "_high")  # ends of keys that belong to the value of one training
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (n − 1) of a metric over `n` ≥ 2 trainings."""
+
+    mean: float
+    std: float
+    n: int
+
+
+def spreads(trainings: Sequence[Values]) -> dict[str, Spread]:
+    """Return metric → spread over the trainings, for all metrics that each of them has.
+
+    NaN or ∞ in one training makes mean and deviation NaN: a training that has failed is not left
+    out. Empty for fewer than two trainings.
+    """
+    if len(trainings) < 2:
+        return {}
+    shared = [key for key in trainings[0] if all(key in values for values in trainings)]
+    keys = [key for key in shared if not key.endswith(DEPENDENT)]
+    return {key: _spread([values[key] for values in trainings]) for key in keys}
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    if not all(map(math.isfinite, values)):
+        return Spread(math.nan, math.nan, len(values))
+    return Spread(statistics.mean(values), statistics.stdev(values), len(values))
+
+
+def averaged(first: Row, others: Sequence[Row]) -> Row:
+    """Return the row of a model: with several trainings, means and deviations as `<key>_std`.
+
+    A value that is equal in all trainings, such as the number of parameters, has no deviation.
+    COUNT is the number of trainings.
+    """
+    found = spreads([row.values for row in (first, *others)])
+    values: Values = {key: spread.mean for key, spread in found.items()} or dict(first.values)
+    values |= {f"{key}_std": spread.std for key, spread in found.items() if spread.std != 0}
+    return replace(first, values=values | {COUNT: 1 + len(others)})
+
+
+def same_settings(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """True if two model cards are of trainings that differ by the seed only.
+
+    After a change of a config, the results of some seeds can be from before it.
+    """
+
+    def settings(card: Mapping[str, Any]) -> dict[str, Any]:
+        config = card.get("config") or {}
+        own = {key: value for key, value in config.items() if key != "seed"}
+        return {"config": own, "features": card.get("features")}
+
+    return settings(first) == settings(other)
+
+
+def trainings_of(model: str, seeds: Sequence[int]) -> list[Training]:
+    """Return the trainings of a model after the first, by `more_seeds` of params.yaml.
+
+    `model` may also be one training, such as `vae@1`, which has no others.
+    """
+    if Training.parse(model).seed is not None:
+        return []
+    return [Training(model, seed) for seed in seeds]
+
+
+def half_width(values: Values, key: str) -> float | None:
+    """What stands after ± of a value; None for nothing.
+
+    Of several trainings the standard deviation, of one training half of its 95 % interval.
+    """
+    if values.get(COUNT, 1) > 1:
+        return values.get(f"{key}_std")
+    if f"{key}_low" not in values or f"{key}_high" not in values:
+        return None
+    return (values[f"{key}_high"] - values[f"{key}_low"]) / 2
+
+
+def text_with_spread(row: Row, metric: Metric, decimals: int) -> str:
+    """The value of a row as text, with its `half_width`."""
+    text = text_of(metric, row.values.get(metric.key), decimals)
+    half = half_width(row.values, metric.key)
+    return text if half is None else f"{text} ± {text_of(metric, half, decimals)}"
+
+
+def spread_note(rows: Sequence[Row], keys: Sequence[str]) -> str:
+    """What ± means in a table of these rows and metrics; empty without any."""
+    counts = {
+        row.values.get(COUNT, 1) > 1
+        for row in rows
+        for key in keys
+        if key in row.values and half_width(row.values, key) is not None
+    }
+    several = "the standard deviation of one training, over n trainings with different seeds"
+    one = "half of the 95 % interval"
+    if counts == {True, False}:
+        return f"± with n > 1: {several}; other ±: {one}"
+    return f"± is {several if True in counts else one}" if counts else ""

@@ -1,0 +1,124 @@
+"""Evidence for the metrics: damages that grow, noise, and metrics that are called unreliable."""
+
+import pytest
+import torch
+
+from latentlab.config import EvaluationSettings
+from latentlab.contracts import Split, to_uint8
+from latentlab.data.prepared import DatasetInfo
+from latentlab.evaluation import evidence as module
+from latentlab.evaluation.evaluator import Evaluator
+from latentlab.evaluation.evidence import (
+    blurred,
+    damaged_sets,
+    effective_dimension,
+    measure_evidence,
+    shifted,
+    unreliable,
+)
+
+SHAPE = (1, 8, 8)
+
+
+def bars(count, seed):
+    """Images of four classes: a bright bar in one of four columns, of random height."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(4, (count,), generator=generator)
+    x = 0.1 * torch.rand(count, *SHAPE, generator=generator)
+    heights = torch.randint(3, 8, (count,), generator=generator)
+    for image, label, height in zip(x, labels.tolist(), heights.tolist(), strict=True):
+        image[0, :height, 2 * label] += 0.8
+    return Split(to_uint8(x), labels)
+
+
+def evaluator(features):
+    counts = {"train": 600, "val": 120, "test": 120}
+    dataset = DatasetInfo("bars", SHAPE, tuple("abcd"), counts, (), 0, "0")
+    settings = EvaluationSettings()
+    return Evaluator(dataset, bars(600, 0), bars(120, 1), features, None, settings)
+
+
+def local_means(x):
+    """2×2 means of pixels and of squared pixels, (B, 32)."""
+    return torch.cat([torch.nn.functional.avg_pool2d(y, 2).flatten(1) for y in (x, x * x)], 1)
+
+
+REAL = {"precision": 0.95, "recall": 0.95, "coverage": 0.95}
+
+
+def test_features_that_see_everything_pass():
+    found = measure_evidence(evaluator(local_means), REAL, bars(120, 2))
+    assert set(found["damages"]) == {
+        "blur",
+        "noise",
+        "shift",
+        "classes dropped",
+        "few images repeated",
+        "noise images mixed in",
+    }
+    assert "fid" not in found["unreliable"], found["damages"]
+    assert found["noise"]["uniform noise"]["precision"] == 0
+    assert found["floor_fid"][0] < found["floor_fid"][1] < found["damages"]["blur"]["fid"][-1]
+    assert found["damages"]["noise"]["first_seen"] in module.NOISE
+    again = measure_evidence(evaluator(local_means), REAL, bars(120, 2))
+    assert again == found
+
+
+def test_features_that_see_only_the_mean_fail():
+    """Neither a shift nor a blur changes the mean intensity much; noise is as precise as images."""
+
+    def mean(x):
+        return x.mean((2, 3)) + 0 * x.flatten(1)[:, :2]
+
+    found = measure_evidence(evaluator(mean), REAL, bars(120, 2))
+    assert "does not rise with growing damage" in found["unreliable"]["fid"]
+    assert found["effective_dimension"] == pytest.approx(1)
+
+
+def test_noise_and_poor_real_images_make_metrics_unreliable():
+    fine = {"fid": [1.0, 2.0], "kid": [0.0, 1.0]}
+    flat = {"fid": [1.0, 2.0], "kid": [1.0, 1.0]}
+    quiet = {"precision": 0.0, "density": 0.0}
+    noise = {"uniform noise": {"precision": 0.9, "density": 0.01}, "shuffled pixels": quiet}
+    found = unreliable({"damages": {"blur": fine}, "noise": noise}, {**REAL, "recall": 0.5})
+    assert found == {
+        "precision": "uniform noise has a precision of 0.90 on these images",
+        "recall": "real images have a recall of only 0.50",
+    }
+    silent = dict.fromkeys(noise, quiet)
+    assert unreliable({"damages": {"blur": flat, "noise": fine}, "noise": silent}, REAL) == {}
+    both = unreliable({"damages": {"blur": flat, "shift": flat}, "noise": silent}, REAL)
+    assert both == {"kid": "it does not rise with growing damage by blur and shift"}
+
+
+def test_the_effective_dimension_counts_equal_directions():
+    x = torch.randn(20_000, 6, generator=torch.Generator().manual_seed(0))
+    assert effective_dimension(x) == pytest.approx(6, rel=0.01)
+    scales = torch.tensor([1.0, 1, 1, 0, 0, 0])
+    assert effective_dimension(x * scales) == pytest.approx(3, rel=0.01)
+
+
+def test_the_damages_are_what_they_are_called():
+    train = bars(300, 0)
+    sets = list(damaged_sets(train, 100, torch.Generator().manual_seed(0)))
+    assert all(images.shape == (100, *SHAPE) for _, _, images in sets)
+    assert all(0 <= float(images.min()) <= float(images.max()) <= 1 + 1e-6 for *_, images in sets)
+    by_name = {(name, level): images for name, level, images in sets}
+    assert len(by_name["few images repeated", 0.75].flatten(1).unique(dim=0)) == 25
+    half = by_name["noise images mixed in", 0.5]
+    assert torch.equal(half[50:], by_name["noise images mixed in", 0.1][50:])
+    left = by_name["classes dropped", 0.5].flatten(2).amax(1).unflatten(1, (8, 8))
+    columns = set((left.mean((0, 1)) > 0.2).nonzero().flatten().tolist())
+    assert columns == {4, 6}, "two of four classes are left"
+
+
+def test_blur_and_shift():
+    x = torch.zeros(1, 1, 9, 9)
+    x[0, 0, 4, 4] = 1
+    y = blurred(x, 1.0)[0, 0]
+    assert float(y.sum()) == pytest.approx(1, abs=0.01)
+    assert float(y[4, 4] / y[4, 5]) == pytest.approx(torch.tensor(0.5).exp().item(), rel=1e-3)
+    assert torch.allclose(blurred(torch.ones(1, 1, 5, 7), 3.0), torch.ones(1, 1, 5, 7))
+    moved = shifted(x, 2)
+    assert moved[0, 0, 6, 6] == 1
+    assert moved.sum() == 1

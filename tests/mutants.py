@@ -1,0 +1,162 @@
+"""Mutation tests: change each file of the mathematics in many small ways; its tests must fail.
+
+    python tests/mutants.py [FILE…]       a file or folder in src/latentlab; default: FOLDERS
+
+Cosmic Ray makes the mutants (tests/cosmic_ray_mutants.py). Each of its own test runs would import
+PyTorch anew, which takes 8 s, so the runs are forked processes as for the wrong edits. A mutant is
+tested by the test file that mirrors its file, and by the files that tests/mutants.yaml adds. There,
+`equivalent` lists the mutants that no test can notice, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wrong_edits import PASSED, REPO, Result, Run, preload, run_all
+
+FOLDERS = ("models", "losses", "optim", "metrics", "samplers", "evaluation", "diagnostics")
+PACKAGE = "latentlab"
+SETTINGS = REPO / "tests" / "mutants.yaml"
+TOOL = REPO / ".venv" / "mutants" / "bin" / "python"
+
+
+@dataclass
+class Score:
+    """Counts of mutants."""
+
+    killed: int = 0
+    survived: int = 0
+    equivalent: int = 0
+
+    def __str__(self) -> str:
+        percent = 100 * self.killed / max(1, self.killed + self.survived)
+        return (
+            f"{percent:.1f} % killed ({self.killed} killed, {self.survived} survived, "
+            f"{self.equivalent} equivalent)"
+        )
+
+
+def changed_lines(source: str, mutant: str) -> tuple[str, str]:
+    """The text of the lines that differ, before and after, without indentation and comments."""
+    old, new = [], []
+    for line in difflib.ndiff(source.splitlines(), mutant.splitlines()):
+        if line.startswith("- "):
+            old.append(bare(line[2:]))
+        if line.startswith("+ "):
+            new.append(bare(line[2:]))
+    return "\n".join(old), "\n".join(new)
+
+
+ADDED_SPACE = re.compile(r"(?:(?<=[(\[])|(?<=\w=)) (?=-?\d)|(?<=[(\[=]-) (?=\d)")
+
+
+def bare(line: str) -> str:
+    """A line of code without indentation, comment, and the spaces that Cosmic Ray adds."""
+    return ADDED_SPACE.sub("", line.split("  #")[0].strip())
+
+
+def source_files(names: Sequence[str], *, src: Path) -> list[str]:
+    """Files of the package that `names` (files or folders in it) stand for, as paths from `src`."""
+    found = []
+    for name in names:
+        path = src / PACKAGE / name
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        if not files or not files[0].is_file():
+            sys.exit(f"{path} is no file or folder of code. Name some below {src / PACKAGE}.")
+        found += [file.relative_to(src).as_posix() for file in files]
+    return [file for file in found if not file.endswith("__init__.py")]
+
+
+def mirror_tests(file: str, more: dict[str, list[str]], *, root: Path) -> tuple[str, ...]:
+    """The test file that mirrors a source file, and those that the settings add."""
+    path = Path(file).relative_to(PACKAGE)
+    mirror = Path("tests") / path.parent / f"test_{path.name}"
+    tests = [mirror.as_posix()] if (root / mirror).is_file() else []
+    for place, added in more.items():
+        if path.is_relative_to(place):
+            tests += added
+    return tuple(tests)
+
+
+def make_mutants(file: str, *, src: Path) -> Iterator[dict[str, Any]]:
+    """Mutants of a file, from Cosmic Ray in its own environment."""
+    script = REPO / "tests" / "cosmic_ray_mutants.py"
+    command = [str(TOOL), str(script), str(src / file)]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    yield from map(json.loads, printed.splitlines())
+
+
+def runs(files: Sequence[str], settings: dict[str, Any], *, root: Path) -> Iterator[Run]:
+    """One run for each mutant; its name is [file, line, old text, new text] as JSON."""
+    for file in files:
+        tests = mirror_tests(file, settings.get("tests", {}), root=root)
+        if not tests:
+            print(f"{file} has no test file", file=sys.stderr)
+            continue
+        source = (root / "src" / file).read_text(encoding="utf-8")
+        for mutant in make_mutants(file, src=root / "src"):
+            name = json.dumps([file, mutant["line"], *changed_lines(source, mutant["text"])])
+            yield Run(name, tests, file, mutant["text"])
+
+
+def count(scores: dict[str, Score], result: Result, equivalent: set[tuple[str, str, str]]) -> None:
+    """Add a result to the scores. A mutant that survives is printed at once.
+
+    A test that fails has killed the mutant, and so has an import that fails or a loop without end.
+    """
+    file, line, old, new = json.loads(result.run.name)
+    score = scores[file]
+    if result.code != PASSED:
+        score.killed += 1
+    elif (file, old, new) in equivalent:
+        score.equivalent += 1
+    else:
+        score.survived += 1
+        print(f"{file}:{line}\n  - {old}\n  + {new}", flush=True)
+
+
+def report(scores: dict[str, Score]) -> None:
+    """Print the score of each file, and of all."""
+    total = Score()
+    for file, score in sorted(scores.items()):
+        print(f"{file}: {score}")
+        total.killed += score.killed
+        total.survived += score.survived
+        total.equivalent += score.equivalent
+    print(f"all: {total}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Mutation tests with Cosmic Ray.")
+    parser.add_argument("names", nargs="*", help="files or folders below src/latentlab")
+    files = source_files(parser.parse_args().names or FOLDERS, src=REPO / "src")
+    settings = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
+    equivalent = {
+        (f"{PACKAGE}/{entry['file']}", entry["old"], entry["new"])
+        for entry in settings.get("equivalent", [])
+    }
+    preload(settings["preload"])
+    scores: dict[str, Score] = defaultdict(Score)
+    started = time.monotonic()
+    for number, result in enumerate(run_all(runs(files, settings, root=REPO), root=REPO), 1):
+        count(scores, result, equivalent)
+        if number % 50 == 0:
+            print(f"{number} mutants, {time.monotonic() - started:.0f} s", file=sys.stderr)
+    report(scores)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Means and deviations over several trainings, against NumPy and by hand."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from latentlab.report.comparison import comparison_csv, read_comparison
+from latentlab.report.facts import facts_of
+from latentlab.report.metrics import BY_KEY, Row
+from latentlab.report.seeds import averaged, half_width, spread_note, spreads, text_with_spread
+from latentlab.utils.errors import LatentlabError
+
+FIDS = (20.0, 23.0, 17.5)
+
+
+def rows(*fids, **same):
+    return [Row("vae", "VAE", "VAE", {"fid": fid, **same}) for fid in fids]
+
+
+def test_the_deviation_is_that_of_one_training():
+    spread = spreads([row.values for row in rows(*FIDS)])["fid"]
+    assert spread.mean == pytest.approx(np.mean(FIDS))
+    assert spread.std == pytest.approx(np.std(FIDS, ddof=1)), "n − 1, not divided by √n"
+    assert spread.n == 3
+    assert spreads([{"fid": 1.0}]) == {}
+
+
+def test_a_failed_training_is_not_left_out():
+    found = spreads([{"fid": 1.0, "kid": 2.0}, {"fid": math.nan}])
+    assert list(found) == ["fid"], "KID was not measured in both"
+    assert math.isnan(found["fid"].mean)
+    assert math.isnan(found["fid"].std)
+
+
+def test_the_interval_of_one_training_does_not_belong_to_the_mean():
+    first, *others = rows(*FIDS, fid_low=19.0, fid_high=21.0, num_parameters=100.0)
+    row = averaged(first, others)
+    assert set(row.values) == {"fid", "fid_std", "num_parameters", "num_trainings"}
+    assert row.values["num_trainings"] == 3
+    assert text_with_spread(row, BY_KEY["fid"], 1) == "20.2 ± 2.8"
+    assert text_with_spread(row, BY_KEY["num_parameters"], 0) == "100", "equal in all trainings"
+    alone = averaged(first, [])
+    assert text_with_spread(alone, BY_KEY["fid"], 1) == "20.0 ± 1.0"
+    assert alone.values["num_trainings"] == 1
+
+
+def test_a_table_says_what_its_plus_minus_is():
+    first, *others = rows(*FIDS, fid_low=19.0, fid_high=21.0)
+    one, several = averaged(first, []), averaged(first, others)
+    assert half_width(one.values, "fid") == 1.0
+    assert "95 % interval" in spread_note([one], ["fid"])
+    assert "standard deviation" in spread_note([several], ["fid"])
+    both = spread_note([one, several], ["fid"])
+    assert both.index("n > 1: the standard") < both.index("other ±: half of the 95 % interval")
+    assert spread_note([one], ["kid"]) == ""
+
+
+@pytest.fixture
+def seeded(root, project_of):
+    """The evaluated project with a second training of vae, whose FID is 4 larger."""
+    folder = shutil.copytree(root / "results" / "vae", root / "results" / "vae@1")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "fid": metrics["fid"] + 4}))
+    project = project_of(root)
+    project.more_seeds = (1,)
+    return project, folder
+
+
+def test_the_row_of_a_model_has_the_mean_of_its_trainings(seeded):
+    project, _ = seeded
+    comparison = read_comparison(project, outdated=())
+    vae = next(model for model in comparison.models if model.row.name == "vae")
+    first = vae.trainings["vae"].values["fid"]
+    assert list(vae.trainings) == ["vae", "vae@1"]
+    assert vae.row.values["fid"] == first + 2
+    assert vae.row.values["fid_std"] == pytest.approx(8**0.5)
+    assert "dcgan@1" in comparison.pending, "not measured yet"
+    facts = {name: (value, more) for name, value, more in facts_of(comparison)}
+    assert facts["Seed of the training"][0] == "7, 1"
+    assert facts["± with n > 1"][0] == "standard deviation"
+    line = next(line for line in comparison_csv(comparison).splitlines() if line.startswith("vae,"))
+    assert f",{first + 2!r}," in line
+
+
+def test_a_training_with_other_settings_is_not_averaged(seeded):
+    """After `dvc repro evaluate@vae` with another config, vae@1 is from before the change."""
+    project, folder = seeded
+    card = json.loads((folder / "card.json").read_text())
+    config = {**card.get("config", {}), "seed": 1}
+    (folder / "card.json").write_text(json.dumps({**card, "config": config}))
+    project.models = {"vae": ""}
+    assert read_comparison(project, outdated=()).pending == [], "the seed may differ"
+    (folder / "card.json").write_text(json.dumps({**card, "config": {**config, "beta": 9}}))
+    assert read_comparison(project, outdated=()).pending == ["vae@1"]
+    (folder / "card.json").write_text(json.dumps({**card, "features": "inception"}))
+    comparison = read_comparison(project, outdated=())
+    assert comparison.pending == ["vae@1"]
+    assert comparison.models[0].row.values["num_trainings"] == 1
+    with pytest.raises(LatentlabError, match=r"vae@1 .*: run `dvc repro evaluate_seed@vae-1`"):
+        read_comparison(project)
