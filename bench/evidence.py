@@ -33,10 +33,10 @@ from latentlab.config import load_project
 
 DATA = "mnist_5k"
 FULL = "mnist, 1 seeds"  # the table of docs/results.md with FIDs on full MNIST
-SAMPLE_SEEDS = range(5)
+SAMPLE_SEEDS = 5
 MIN_RATIO = 2.0  # standard deviations of a difference that count as more than chance
 BASELINE_COLUMNS = {"FID": ("fid", 1), "precision": ("precision", 3), "density": ("density", 3)}
-MODEL_COLUMNS = ("FID", "standard deviation", "ratio", "FID on full MNIST")
+MODEL_COLUMNS = ("FID", "standard deviation", "ratio", "class FID on full MNIST")
 
 Rows = dict[str, dict[str, str]]
 Spread = Mapping[str, tuple[float, float]]  # model → mean and standard deviation of its FID
@@ -71,6 +71,7 @@ def main() -> None:
 
 def sample_fids(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
     """Return the FID of each model with each sample seed, measured as stage evaluate does."""
+    from latentlab.evaluation.evaluate import draw_samples
     from latentlab.evaluation.evaluator import make_evaluator
     from latentlab.evaluation.reference import load_reference
     from latentlab.inference.trained import load_trained
@@ -81,8 +82,8 @@ def sample_fids(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
     fids = {}
     for name in names:
         trained = load_trained(name, project=folder)
-        samples = (trained.sample(evaluator.num_samples, seed=seed) for seed in SAMPLE_SEEDS)
-        fids[name] = [evaluator.score_samples([x], real).metrics["fid"] for x in samples]
+        draws = draw_samples(trained, evaluator, SAMPLE_SEEDS)
+        fids[name] = [evaluator.score_samples([x], real).metrics["fid"] for x in draws]
     return fids
 
 
@@ -91,7 +92,7 @@ def full_fids(page: Path) -> dict[str, float]:
     fids = {}
     for first, row in read_table(page, FULL).items():
         name = re.match(r"`(\w+)`", first)
-        if name and (number := re.match(r"[\d.]+", row["FID"].replace(",", ""))):
+        if name and (number := re.match(r"[\d.]+", row["class FID"].replace(",", ""))):
             fids[name[1]] = float(number[0])
     return fids
 

@@ -216,13 +216,13 @@ def test_costs_are_read_and_summed(bench, tmp_path):
 def test_fids_of_full_mnist_are_read_without_marks_and_spreads(bench, tmp_path):
     page = tmp_path / "page.md"
     rows = {
-        "`a`": {"FID": "55.3"},
-        "`b` †": {"FID": "290.4 ± 4.9"},
-        "`c`": {"FID": "9,029.9"},
-        "`d`": {"FID": "–"},
-        "real images": {"FID": "0.4"},
+        "`a`": {"class FID": "55.3"},
+        "`b` †": {"class FID": "290.4 ± 4.9"},
+        "`c`": {"class FID": "9,029.9"},
+        "`d`": {"class FID": "–"},
+        "real images": {"class FID": "0.4"},
     }
-    lines = bench.tables.table_lines(["FID"], rows)
+    lines = bench.tables.table_lines(["class FID"], rows)
     page.write_text("\n".join([f"<!-- {bench.evidence.FULL} -->", *lines]))
     assert bench.evidence.full_fids(page) == {"a": 55.3, "b": 290.4, "c": 9029.9}
 

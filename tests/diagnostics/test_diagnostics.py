@@ -14,6 +14,7 @@ from latentlab.config import EvaluationSettings
 from latentlab.diagnostics import run_diagnostics
 from latentlab.inference.trained import TrainedModel
 from latentlab.models.linear_ae import LinearAE
+from latentlab.samplers import StandardNormal
 
 NAMES = [info.name for info in pkgutil.iter_modules(diagnostics.__path__) if not info.ispkg]
 
@@ -29,7 +30,9 @@ def test_a_diagnostic_has_two_functions_and_does_not_apply_to_any_object(name):
 def test_the_diagnostics_that_apply_are_run_in_the_order_of_their_names(tmp_path):
     torch.manual_seed(0)
     model = LinearAE((1, 4, 4), latent_dim=2).eval()
-    trained = TrainedModel("toy", tmp_path, model, None, (1, 4, 4), EvaluationSettings(), {})
+    trained = TrainedModel(
+        "toy", tmp_path, model, StandardNormal(), (1, 4, 4), EvaluationSettings(), {}
+    )
     results = dict(run_diagnostics(trained, correlated_evaluator()))
-    assert list(results) == ["contraction", "identity_mapping", "latent_plane"]
+    assert list(results) == ["contraction", "identity_mapping", "latent_plane", "novelty"]
     assert all(result.title and result.summary.endswith(".") for result in results.values())

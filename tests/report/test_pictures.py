@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from latentlab.report import pictures
-from latentlab.report.pictures import Pictures, picture, read_arrays, sprites_of
+from latentlab.report.arrays import read_arrays
+from latentlab.report.pictures import Pictures, picture, sprites_of
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import write_arrays
 from latentlab.visualization import charts, grids

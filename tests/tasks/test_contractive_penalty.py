@@ -31,7 +31,9 @@ def context():
     return SimpleNamespace(
         trained=SimpleNamespace(name="some", module=model, metadata=metadata),
         untrained_model=lambda: build(5.0),
-        evaluator=SimpleNamespace(train=split, test=split, score_features=lambda features: {}),
+        evaluator=SimpleNamespace(
+            train=split, test=split, score_features=lambda features: SimpleNamespace(metrics={})
+        ),
         seed=0,
     )
 

@@ -23,9 +23,10 @@ def sample_blocks(
     The last block is sampled as a whole and then cut. So code i depends on the state of the
     generator and on i only.
     """
-    blocks, size, missing = [], FIRST_BLOCK, count
-    while missing > 0:
-        blocks.append(sampler.sample((size, dim), generator)[:missing])
-        missing -= size
-        size = min(2 * size, LARGEST_BLOCK)
-    return torch.cat(blocks)
+    codes = torch.empty(count, dim)  # at once, so that too many codes fail before any is sampled
+    start, size = 0, FIRST_BLOCK
+    while start < count:
+        block = sampler.sample((size, dim), generator)[: count - start]
+        codes[start : start + len(block)] = block
+        start, size = start + len(block), min(2 * size, LARGEST_BLOCK)
+    return codes

@@ -14,8 +14,8 @@ from typing import Any
 
 from latentlab.config.seeds import stage_of
 from latentlab.evaluation.results import StoredResult, read_result
+from latentlab.report.arrays import read_arrays
 from latentlab.report.metrics import BY_KEY, Row, Values, decimals_of
-from latentlab.report.pictures import read_arrays
 from latentlab.report.seeds import averaged, same_settings, text_with_spread, trainings_of
 from latentlab.utils.errors import LatentlabError
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,15 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from latentlab.config.seeds import stage_of
+from latentlab.report.arrays import Arrays, short, stage_of_folder
 from latentlab.utils.errors import LatentlabError
 from latentlab.visualization.grids import is_plot, unscaled
 
-Arrays = dict[str, np.ndarray]
-
 COLUMNS = 16
 MAX_PIXELS = 360_000  # of one sprite; larger images are fewer
-MAX_TILES = 150  # images of one sprite
+MAX_TILES = 160  # images of one sprite: 10 groups of 16
 MAX_FIGURE_WIDTH = 900  # px
 MAX_PIXELATED_WIDTH = 480  # px: smaller figures are enlarged by whole factors, without smoothing
 QUALITY = 35  # of lossy WebP: at 28 × 28 pixels no difference is visible
@@ -87,23 +83,6 @@ class Pictures:
             "w": sprite.width,
             "h": sprite.height,
         }
-
-
-def read_arrays(folder: Path, name: str = "images.npz") -> Arrays:
-    """Read a file of arrays in results/<name>; empty without the file.
-
-    Raises LatentlabError if the file is damaged.
-    """
-    path = folder / name
-    if not path.exists():
-        return {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise LatentlabError(
-            f"{_short(path)} cannot be shown: {error}: `dvc repro {_stage(folder)}`"
-        ) from None
 
 
 def sprites_of(folder: Path, arrays: Arrays, shape: Iterable[int]) -> dict[str, Sprite]:
@@ -227,13 +206,5 @@ def _readable(path: Path) -> tuple[bytes, int, int]:
         return unscaled(path.read_bytes())
     except (LatentlabError, OSError) as error:
         raise LatentlabError(
-            f"{_short(path)} cannot be shown: {error}: `dvc repro {_stage(path.parent)}`"
+            f"{short(path)} cannot be shown: {error}: `dvc repro {stage_of_folder(path.parent)}`"
         ) from None
-
-
-def _short(path: Path) -> str:
-    return "/".join(path.parts[-3:])
-
-
-def _stage(folder: Path) -> str:
-    return "reference" if folder.name == "reference" else stage_of("evaluate", folder.name)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.config.goals import GOALS
+from latentlab.report.arrays import Arrays, read_arrays
 from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
-from latentlab.report.pictures import Arrays, Pictures, picture, read_arrays, sprites_of
+from latentlab.report.pictures import Pictures, picture, sprites_of
 from latentlab.report.ranking import beaten_by, lower
 from latentlab.report.ties import interval_of, ties_of
 from latentlab.report.words import words_of
