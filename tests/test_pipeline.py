@@ -257,7 +257,8 @@ def test_every_family_gets_all_main_metrics(tiny, name):
     assert all(math.isfinite(measured[key]) for key in EVERY_FAMILY)
     assert measured["num_reconstructed"] == (20 if name == "dcgan" else 108)
     assert measured["num_samples"] == 108
-    assert ("pca" in measured) == (name != "dcgan")
+    assert measured["pca"]["latent_dim"] == min(measured["latent_dim"], 64)
+    assert {"fid", "kid", "psnr_db", "probe_accuracy"} <= set(measured["ci95"])
     assert ("principal_angle_max_rad" in measured) == (name == "linear_ae")
     for figure in ("samples", "reconstructions", "interpolations", "map"):
         with Image.open(tiny.root / "results" / name / f"{figure}.png") as image:
@@ -388,7 +389,8 @@ def test_on_real_digits_the_metrics_tell_noise_from_images(mnist_5k):
 def test_on_real_digits_the_table_is_complete(mnist_5k):
     with (mnist_5k.root / "reports" / "results.csv").open(newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"linear_ae", "dcgan", "real", "PCA-32", "pixels", "noise"}
+    sizes = {f"PCA-{metrics(mnist_5k, name)['latent_dim']}" for name in ("linear_ae", "dcgan")}
+    assert set(rows) == {"linear_ae", "dcgan", "real", "PCA-32", "pixels", "noise"} | sizes
     main = EVERY_FAMILY | {"precision", "recall", "density", "coverage", "train_seconds"}
     for name in ("linear_ae", "dcgan"):
         assert all(math.isfinite(float(rows[name][key])) for key in main)
