@@ -26,7 +26,7 @@ MAX_PIXELS = 360_000  # of one sprite; larger images are fewer
 MAX_TILES = 160  # images of one sprite: 10 groups of 16
 MAX_FIGURE_WIDTH = 900  # px
 MAX_PIXELATED_WIDTH = 480  # px: smaller figures are enlarged by whole factors, without smoothing
-QUALITY = 35  # of lossy WebP: at 28 × 28 pixels no difference is visible
+QUALITY = 31  # of lossy WebP: at 28 × 28 pixels no difference is visible
 CHART_COLORS = 32
 SPRITES = {  # key in images.npz → images in one group, which stays whole
     "originals": 1,
