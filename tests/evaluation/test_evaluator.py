@@ -222,6 +222,17 @@ def test_the_reference_is_read_back_bit_by_bit(evaluator, tmp_path):
         assert torch.equal(getattr(reference.pca, name), getattr(again.pca, name))
 
 
+def test_stored_features_are_those_that_would_be_computed(evaluator):
+    reference = evaluator.reference(PCA.fit(evaluator.train))
+
+    def refuse(x):
+        raise AssertionError("computed again")
+
+    stored = dataclasses.replace(evaluator, stored=reference, feature_extractor=refuse)
+    assert torch.equal(stored.real_features(), evaluator.real_features())
+    assert torch.equal(stored.train_features(), evaluator.train_features())
+
+
 def test_a_reference_of_another_version_is_refused(tmp_path):
     torch.save({"real": torch.ones(2, 2)}, tmp_path / "reference.pt")
     with pytest.raises(LatentlabError, match=r"has no .*another version.*dvc repro -f reference"):

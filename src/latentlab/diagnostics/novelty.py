@@ -34,9 +34,11 @@ def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     seen, test = training_images(trained, evaluator), evaluator.test.first(evaluator.num_samples)
     (samples,) = draw_samples(trained, evaluator, 1)
     samples = samples[:MAX_IMAGES]
-    train_features, test_features, fake = (
-        extract(evaluator.feature_extractor, images) for images in (seen, test, samples)
+    own = isinstance(trained.module, Memorizer)
+    train_features = (
+        extract(evaluator.feature_extractor, seen) if own else evaluator.train_features()
     )
+    test_features, fake = evaluator.real_features(), extract(evaluator.feature_extractor, samples)
     metrics = novelty(train_features, test_features, fake, seed=evaluator.settings.seed)
     copies = is_copying(metrics, num_train=len(seen), num_held_out=len(test))
     table = gaps(trained, evaluator, seen, test) | {

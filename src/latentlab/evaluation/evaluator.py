@@ -67,6 +67,7 @@ class Evaluator:
     settings: EvaluationSettings
     both_features: Function | None = None
     random_features: Function | None = None
+    stored: Reference | None = None  # of stage reference; without it, features are computed again
 
     @property
     def feature_space(self) -> str:
@@ -82,15 +83,23 @@ class Evaluator:
 
     def real_features(self) -> Tensor:
         """Features (N, F) of the first `num_samples` test images."""
+        if self.stored is not None:
+            return self.stored.real
         return extract(self.feature_extractor, self.test.first(self.num_samples))
+
+    def train_features(self) -> Tensor:
+        """Features (T, F) of training images, at most 10,000."""
+        if self.stored is not None:
+            return self.stored.train
+        seen = self.train.some(MAX_TRAIN_IMAGES, seed=self.settings.seed)
+        return extract(self.feature_extractor, seen)
 
     def reference(self, pca: PCA) -> Reference:
         """The features of the test images and of the training images, for all evaluations."""
         test = self.test.first(self.num_samples)
         main, last = self.spaces(test)
         random = None if self.random_features is None else extract(self.random_features, test)
-        seen = self.train.some(MAX_TRAIN_IMAGES, seed=self.settings.seed)
-        return Reference(main, last, random, extract(self.feature_extractor, seen), pca)
+        return Reference(main, last, random, self.train_features(), pca)
 
     def spaces(self, images: Tensor | Split) -> tuple[Tensor, Tensor | None]:
         """Features (N, F) of images, and those of the last layer of the classifier, if any."""

@@ -27,7 +27,6 @@ from latentlab.metrics.prdc import prdc
 
 MAX_IMAGES = 500  # of each side
 FLOOR_DRAWS, NOISE_DRAWS = 20, 5
-MIN_EFFECTIVE_DIMENSION = 8.0
 BLUR = (0.05, 0.075, 0.1, 0.125, 0.19)  # standard deviation, as a fraction of the side
 NOISE = (0.05, 0.1, 0.2, 0.4, 0.8)  # standard deviation
 SHIFT = (1 / 14, 1 / 7, 3 / 14)  # fraction of the side

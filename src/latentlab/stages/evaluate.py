@@ -25,6 +25,7 @@ def main(argv: list[str]) -> None:
     tracking.check_store(project.root)
     trained, evaluator = load(project, name)
     reference = load_reference(project.reference / "reference.pt")
+    evaluator = replace(evaluator, stored=reference)
     metrics, outputs = evaluate(trained, evaluator, reference)
     trained = replace(trained, module=trained.module.cpu(), device="cpu")
     results = dict(run_diagnostics(trained, evaluator))
