@@ -16,7 +16,8 @@ def heading_of(comparison: Comparison) -> str:
 
 def lead_of(comparison: Comparison) -> str:
     families = [model.row.family for model in comparison.models]
-    parts = [f"{families.count(f)} {FAMILIES.get(f, f)}" for f in families_of(comparison)]
+    counts = {FAMILIES.get(f, f): families.count(f) for f in families_of(comparison)}
+    parts = [f"{n} {name.removesuffix('s') if n == 1 else name}" for name, n in counts.items()]
     listed = ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + "".join(parts[-1:])
     test = (comparison.dataset.get("counts") or {}).get("test")
     images = f"the same {test:,} test images" if test else "the same test images"
