@@ -13,13 +13,15 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # else each process compiles all modules again, which takes seconds
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
+# DVC needs the name of the user; a container may have none
+export LOGNAME ?= $(or $(USER),$(shell id -u))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro zoo test check format ui bench ais results evidence fuzz floors lock clean soak docs
+.PHONY: help setup repro zoo test check format ui bench ais results evidence metrics-elsewhere crossings findings fuzz floors lock clean soak docs
 .PHONY: edits mutants
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 setup: $(READY) ## create .venv and install everything, pinned by hash
 
@@ -43,7 +45,7 @@ zoo: $(READY) ## run every model and task of configs/: writes them into params.y
 	@latentlab results
 
 test: $(READY) ## run the tests, on up to four cores
-	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not docs"
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not docs and not crossings"
 
 check: $(READY) ## lint, format and types
 	ruff check .
@@ -74,8 +76,19 @@ results: $(READY) ## run the pipeline with three seeds, in .bench: the tables of
 ais: $(READY) ## log p(x) of MODEL=vae (or an IWAE) by annealed importance sampling: half a minute
 	python bench/ais.py $(MODEL)
 
+metrics-elsewhere: $(READY) ## compare the metrics with those of other packages: docs/metrics-elsewhere.md
+	python bench/metrics_elsewhere.py --write
+
 evidence: $(READY) ## check the metrics: noise, spread over sample seeds, ranks on full MNIST
 	python bench/evidence.py
+
+crossings: $(READY) ## every model with every option: an hour on two cores
+	python -m pytest -n auto --maxprocesses 4 tests/test_crossings.py
+
+findings: ## run the scripts of findings/: each installs public packages into a temporary folder
+	@failed=; for script in findings/*.sh; do \
+	  echo "$$script"; bash $$script || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "changed:$$failed" >&2; exit 1; }
 
 fuzz: $(READY) ## random input: 20,000 cases for each reader (CASES=n), 1,000 for each test of configs
 	LATENTLAB_FUZZ=$(CASES) python -m pytest tests/fuzz

@@ -83,8 +83,8 @@ def validate(folder: Path, name: str, diagnostics: list[str]) -> dict[str, float
     from latentlab.data.prepared import read_split
     from latentlab.diagnostics import run_diagnostics
     from latentlab.evaluation.evaluate import evaluate
-    from latentlab.evaluation.evaluator import make_evaluator
     from latentlab.evaluation.reference import load_reference
+    from latentlab.evaluation.setup import make_evaluator
     from latentlab.inference.trained import load_trained
 
     os.chdir(folder)

@@ -72,8 +72,8 @@ def main() -> None:
 def sample_fids(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
     """Return the FID of each model with each sample seed, measured as stage evaluate does."""
     from latentlab.evaluation.evaluate import draw_samples
-    from latentlab.evaluation.evaluator import make_evaluator
     from latentlab.evaluation.reference import load_reference
+    from latentlab.evaluation.setup import make_evaluator
     from latentlab.inference.trained import load_trained
 
     project = load_project(folder)

@@ -1,6 +1,8 @@
 """Which folder may import which, and what each DVC stage watches: read from the code itself."""
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -179,7 +181,17 @@ def test_each_library_is_used_where_it_may_be():
 # --- tests mirror the sources ---
 
 TOP = {
-    *("architecture", "bench", "configs", "contracts", "docs", "examples", "faults", "install"),
+    *(
+        "architecture",
+        "bench",
+        "configs",
+        "contracts",
+        "crossings",
+        "docs",
+        "examples",
+        "faults",
+        "install",
+    ),
     *("mnist", "mutants", "pipeline", "soak", "vocabulary", "wrong_edits"),
 }
 SUBJECTS = {  # tests of several files of their folder
@@ -283,3 +295,31 @@ def test_the_stages_of_other_seeds_are_those_of_the_first_training(stage):
 def test_the_lists_are_short():
     counts = {stage: len(watched(stage)) for stage in STAGES}
     assert (counts["train"], counts["evaluate"], counts["tasks"]) == (14, 15, 17)
+
+
+WITHOUT_POSIX = """
+import importlib, os, pkgutil, signal, sys
+for library in ("torch", "lightning", "mlflow", "matplotlib.figure", "jsonargparse", "rich"):
+    importlib.import_module(library)
+for name in ("fcntl", "resource", "pwd", "grp", "termios", "pty"):
+    sys.modules[name] = None
+for name in ("fork", "getuid", "killpg", "setsid", "wait4", "getpgid", "sched_getaffinity"):
+    delattr(os, name)
+for name in ("SIGKILL", "SIGHUP", "SIGUSR1", "SIGALRM", "SIGCHLD", "pthread_sigmask", "alarm"):
+    delattr(signal, name)
+import latentlab
+failed = []
+for module in pkgutil.walk_packages(latentlab.__path__, "latentlab."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except Exception as error:
+            failed.append(f"{module.name}: {error!r}")
+sys.exit("\\n".join(failed) or 0)
+"""
+
+
+def test_every_module_can_be_imported_without_the_modules_that_only_posix_has():
+    command = [sys.executable, "-c", WITHOUT_POSIX]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from latentlab.config.selection import model_names
 from latentlab.data.prepared import read_meta, read_split
 
 PAGE = "# T\n\n<!-- a -->\n| model | x | y |\n|---|---:|---:|\n| `p` | 1 | 2 |\n\nend\n"
-SCRIPTS = ("tables", "results", "choose", "costs", "evidence", "headers")
+SCRIPTS = ("tables", "results", "choose", "costs", "evidence", "headers", "metrics_elsewhere")
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +305,41 @@ def test_a_header_has_mean_and_deviation_and_short_lines(bench) -> None:
     filled = bench.headers.filled(["A sentence of some length."] * 12)
     assert max(map(len, filled)) <= bench.headers.WIDTH
     assert sum(line.count("A sentence") for line in filled) == 12
+
+
+# --- docs/metrics-elsewhere.md ---
+
+
+@pytest.fixture
+def elsewhere(bench):
+    module = bench.metrics_elsewhere
+    return module, bench.tables.read_table(module.PAGE, module.TABLE)
+
+
+def test_our_column_is_what_the_code_computes(elsewhere):
+    module, rows = elsewhere
+    values = module.ours(module.inputs())
+    assert len(rows) > 40
+    for first, row in rows.items():
+        metric = first.split("`")[1]
+        assert float(row["ours"]) == pytest.approx(values[metric], rel=1e-5), first
+
+
+def test_every_metric_has_a_package_that_agrees(elsewhere):
+    module, rows = elsewhere
+    agreeing = {first.split("`")[1] for first, row in rows.items() if row["difference"] == "0"}
+    assert agreeing == set(module.METRICS)
+
+
+def test_every_package_has_a_row(elsewhere):
+    module, rows = elsewhere
+    for package in module.PACKAGES:
+        name = package.split("==")[0]
+        if name not in ("torch", "torchvision"):
+            assert any(f", {name}" in first for first in rows), name
+
+
+def test_the_page_says_when_and_with_what(elsewhere):
+    module, _ = elsewhere
+    text = module.PAGE.read_text(encoding="utf-8")
+    assert all(package in text for package in module.PACKAGES)

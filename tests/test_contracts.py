@@ -14,7 +14,7 @@ from latentlab.config.selection import model_entry, model_names
 
 REPO = Path(__file__).resolve().parents[1]
 DATA_SPEC = {"image_shape": (1, 28, 28), "num_classes": 10}
-BASIC = {"Model", "Encoder", "LatentSampler", "ClassSampler", "StructuredSampler"}
+BASIC = {"Model", "Encoder", "LatentSampler", "ClassSampler", "StructuredSampler", "DoubleBackward"}
 SWITCH = re.compile(r"(Diagnostics?|Figures?|Metrics?|Task): ([\w, ]+)\.")
 
 
@@ -111,7 +111,13 @@ def test_every_diagnostic_is_switched_on_by_a_protocol_or_by_any_model():
         for stem in stems
         if kind == "Diagnostic"
     }
-    assert files - named == {"contraction", "identity_mapping", "latent_plane", "novelty"}
+    assert files - named == {
+        "contraction",
+        "identity_mapping",
+        "latent_plane",
+        "novelty",
+        "reconstruction_faults",
+    }
     assert named <= files
 
 

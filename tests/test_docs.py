@@ -262,7 +262,7 @@ def named_paths(span):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPO)))
 def test_make_targets_and_commands_exist(page):
     for span in code_spans(page):
-        for target in re.findall(r"(?:^|[\s;])make ([a-z]+)", span.partition("#")[0]):
+        for target in re.findall(r"(?:^|[\s;])make ([a-z-]+)", span.partition("#")[0]):
             assert target in make_targets(), span
         for command, arguments in re.findall(r"(?:^|\s)latentlab ([a-z]+)([^#|]*)", span):
             assert_accepts(command, arguments, span)

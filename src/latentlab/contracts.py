@@ -250,7 +250,9 @@ class Adversarial(Protocol):
     """A generator against a discriminator. Diagnostic: gan_training.
 
     The logits are of images x (B, C, H, W) in [0, 1] with labels y (B,), int64, which only a
-    class-conditional discriminator uses, and of the images generated from codes z (B, D).
+    class-conditional discriminator uses, and of the images generated from codes z (B, D). As in
+    training, a discriminator with batch normalization uses the statistics of this batch, which is
+    all real or all generated (networks.batch_norm.batch_statistics).
     `decision_threshold`: the logit that separates real from generated images; None for a critic,
     whose scores are known up to a constant. `adversarial_losses`: the losses of the discriminator
     and of the generator, without penalties.
@@ -265,6 +267,17 @@ class Adversarial(Protocol):
     def fake_logits(self, z: Tensor) -> Tensor: ...
 
     def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+@runtime_checkable
+class DoubleBackward(Protocol):
+    """`needs_double_backward`: True if a loss contains a gradient, such as a gradient penalty.
+
+    torch.compile cannot differentiate a gradient: `trainer.compile` is then refused.
+    """
+
+    @property
+    def needs_double_backward(self) -> bool: ...
 
 
 @runtime_checkable
@@ -441,10 +454,11 @@ class Task(ABC):
     """A downstream task. `tasks/` has one file for each, as dataclasses.
 
     The fields are the settings, read from configs/tasks/<name>.yaml. `needs_labels`: the task reads
-    classes; `latentlab init` leaves it out for images without.
+    classes; `latentlab init` leaves it out for images without. `needs_encoder`: it encodes images.
     """
 
     needs_labels: ClassVar[bool] = False
+    needs_encoder: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, context: Any) -> Any:

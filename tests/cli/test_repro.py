@@ -4,7 +4,7 @@ import webbrowser
 
 import pytest
 
-from latentlab.cli.repro import Page
+from latentlab.cli.repro import Page, show_places
 from latentlab.config import load_project
 
 
@@ -40,3 +40,18 @@ def test_results_that_cannot_be_read_leave_the_old_page(fork, opened) -> None:
     Page(load_project(fork.root), to_open=True).update("evaluate@vae", set())
     assert path.read_bytes() == before
     assert opened == []
+
+
+def test_the_page_and_the_runs_are_named_at_the_end(tmp_path, monkeypatch, capsys) -> None:
+    show_places(tmp_path)
+    assert capsys.readouterr().out == (
+        "MLflow, with the columns FID, KID, MSE and probe: python -m latentlab.tracking ui\n"
+    )
+    page = tmp_path / "reports" / "index.html"
+    page.parent.mkdir()
+    page.touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    show_places(tmp_path)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"page: {page}"
+    assert second.endswith("probe: http://127.0.0.1:9"), "a server that does not answer"

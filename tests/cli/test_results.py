@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 
 from latentlab.cli import main
-from latentlab.cli.results import print_table, shown_metrics
-from latentlab.config import load_project
-from latentlab.report.comparison import format_table, read_comparison
+from latentlab.cli.results import with_few_baselines
+from latentlab.report.comparison import Comparison, ModelResults
+from latentlab.report.metrics import Row
 
 MODELS = {"linear_ae", "vae", "dcgan"}
 
@@ -33,10 +36,50 @@ def names(table):
             line.split()[0] in MODELS]  # fmt: skip
 
 
-def test_the_plain_table_is_that_of_the_report(tiny, capsys):
-    comparison = read_comparison(load_project(tiny.root))
-    print_table(comparison, shown_metrics(None, comparison))
-    assert capsys.readouterr().out.rstrip("\n") == format_table(comparison)
+def comparison_of(*sizes, extra=()):
+    """Models with codes of these sizes, real images, PCA of each size and of `extra` ones."""
+    pca = {size: Row(f"PCA-{size}", f"PCA-{size}", "", {}) for size in sorted({*sizes, *extra})}
+    models = [
+        ModelResults(Row(f"m{n}", "", "AE", {}), {}, pca[size], {}, Path())
+        for n, size in enumerate(sizes)
+    ]
+    return Comparison(models, [Row("real", "Real images", "", {}), *pca.values()], {}, Path())
+
+
+@pytest.mark.parametrize(
+    ("comparison", "shown"),
+    [
+        (comparison_of(2, 20, 20), ["real", "PCA-2", "PCA-20"]),
+        (comparison_of(2, extra=[32]), ["real", "PCA-2", "PCA-32"]),
+        (comparison_of(9, 2, 20, 5, 20), ["real", "PCA-2", "PCA-9", "PCA-20"]),
+        (comparison_of(1, 2, extra=[32, 40, 50]), ["real", "PCA-1", "PCA-2", "PCA-32"]),
+        (comparison_of(), ["real"]),
+    ],
+)
+def test_a_table_has_pca_with_the_usual_sizes_of_codes(comparison, shown):
+    assert [row.name for row in with_few_baselines(comparison).baselines] == shown
+
+
+def test_all_sizes_of_pca_are_shown_on_request(fork, capsys):
+    """Without it, one line says how many there are."""
+    results = fork.root / "results"
+    for size in range(2, 6):
+        shutil.copytree(results / "vae", results / f"copy_{size}")
+        metrics = json.loads((results / "vae" / "metrics.json").read_text())
+        metrics["pca"]["latent_dim"] = size
+        (results / f"copy_{size}" / "metrics.json").write_text(json.dumps(metrics))
+    fork.edit("params.yaml", models={f"copy_{size}": "x" for size in range(2, 6)})
+
+    def sizes_of_pca(*argv):
+        main(["results", *argv, "--project", str(fork.root)])
+        out = capsys.readouterr().out
+        return out.count("\nPCA-"), re.findall(r"PCA of \d+ other sizes.*", out)
+
+    count, note = sizes_of_pca("--baselines")
+    assert count >= 4
+    assert note == []
+    assert sizes_of_pca("--csv") == (count, [])
+    assert sizes_of_pca() == (3, [f"PCA of {count - 3} other sizes of codes: --baselines"])
 
 
 def test_json_has_all_values(run, tiny):

@@ -87,7 +87,7 @@ def test_a_conditional_model_needs_classes(listed, tmp_path):
 def test_folders_of_images(listed):
     listed.edit("params.yaml", data={"name": "image_folder", "folder": "data/none", "size": 16})
     ((file, message),) = found(listed)
-    assert (file, message[:40]) == ("params.yaml", "data.folder is 'data/none', which is no ")
+    assert (file, message[:45]) == ("params.yaml", "data.folder is 'data/none', which does not ex")
     (listed.root / "data" / "none").mkdir(parents=True)
     ((_, message),) = found(listed)
     assert message == "data.folder: data/none has no image: put your images there"

@@ -62,8 +62,9 @@ def test_a_resolved_experiment_can_be_built_again(project):
         ("params.yaml", {"seed": -1}, r"seed is -1"),
         ("params.yaml", {"data": "mnist"}, r"params.yaml: data is 'mnist'; it must be a mapping"),
         ("params.yaml", {"models": {"a b": "configs/vae.yaml"}}, r"a model cannot have the name 'a b': use letters"),
-        ("params.yaml", {"models": {"classifier": "classifier"}}, r"cannot have the name 'classifier'.*classifier, reference"),
-        ("params.yaml", {"evaluation__inversion_lr": float("nan")}, r"inversion_lr is nan; it must be > 0"),
+        ("params.yaml", {"models": {"classifier": "classifier"}}, r"cannot have the name 'classifier'.*classifier, data, reference"),
+        ("params.yaml", {"evaluation__inversion_lr": float("inf")}, r"inversion_lr is inf; it must be > 0"),
+        ("params.yaml", {"evaluation__inversion_lr": float("nan")}, r"line \d+: NaN is not allowed"),
         ("params.yaml", {"evaluation__probe_l2": -1.0}, r"probe_l2 is -1.0; it must be > 0"),
         ("params.yaml", {"evaluation__probe_l2": 0.0}, r"probe_l2 is 0.0; it must be > 0"),
         ("params.yaml", {"evaluation__num_samples": 5}, r"num_samples is 5; it must be ≥ 6"),
@@ -141,3 +142,25 @@ def test_null_for_a_value_that_is_required_is_an_error(project, key, expected):
     (project.root / "params.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(LatentlabError, match=rf"{section}\.{name} is null; it must be {expected}"):
         load_project(project.root)
+
+
+@pytest.mark.parametrize(
+    ("name", "edits"),
+    [
+        ("wgan_gp", {}),
+        ("style_gan", {}),
+        ("dcgan", {"model__init_args__regularization": {"r1_gamma": 1.0}}),
+    ],
+)
+def test_a_gradient_penalty_cannot_be_compiled(project, name, edits):
+    project.edit("params.yaml", trainer__compile=True)
+    project.edit(f"configs/{name}.yaml", **edits)
+    spec = {"image_shape": (1, 28, 28), "num_classes": 10}
+    with pytest.raises(LatentlabError, match=r"trainer.compile is true, .* set trainer.compile to"):
+        load_experiment(name, spec, project.root)
+
+
+@pytest.mark.parametrize("name", ["wgan", "dcgan", "vae_gan", "vae"])
+def test_other_models_can_be_compiled(project, name):
+    project.edit("params.yaml", trainer__compile=True)
+    load_experiment(name, {"image_shape": (1, 28, 28), "num_classes": 10}, project.root)

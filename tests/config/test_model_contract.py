@@ -13,7 +13,15 @@ from latentlab.config.model_contract import (
     require_outputs,
 )
 from latentlab.contracts import Model
-from latentlab.samplers import StandardNormal
+from latentlab.models.linear_ae import LinearAE
+from latentlab.models.vq_vae import VQVAE
+from latentlab.samplers import (
+    AutoregressivePrior,
+    FittedGaussian,
+    FittedMixture,
+    IndependentCategorical,
+    StandardNormal,
+)
 from latentlab.utils.errors import LatentlabError
 
 DATA_SPEC = {"image_shape": (1, 8, 8), "num_classes": 10}
@@ -71,6 +79,7 @@ def working(**changed):
         "encode": lambda self, x: x.flatten(1)[:, :2],
         "decode": lambda self, z: torch.full((len(z), *SHAPE), 0.5),
         "features": lambda self, x: x.flatten(1),
+        "validation_step": lambda self, batch, index: {"mean": batch[0].mean()},
         "family": "AE",
         "latent_dim": 2,
     }
@@ -95,6 +104,27 @@ def test_correct_outputs_pass_and_change_no_random_state():
         ({"encode": lambda self, x: (x, x)}, r"encode.*returned tuple"),
         ({"features": lambda self, x: x}, r"features.*\(2, 1, 4, 4\).*\(2, F\)"),
         ({"latent_dim": 0}, r"latent_dim is 0"),
+        (
+            {"validation_step": lambda self, batch, index: batch[0].mean()},
+            r"returned Tensor: return",
+        ),
+        ({"validation_step": lambda self, batch, index: None}, r"returned NoneType: return \{name"),
+        (
+            {"validation_step": lambda self, batch, index: {"a": 0.5}},
+            r"returned 'a': float; return",
+        ),
+        (
+            {"validation_step": lambda self, batch, index: {"a": batch[0]}},
+            r"of shape \(2, 1, 4, 4\)",
+        ),
+        (
+            {"validation_step": lambda self, batch, index: 1 / 0},
+            r"validation_step.*division by zero",
+        ),
+        (
+            {"validation_step": lambda self, batch, index: self.log("a", 1)},
+            r"self\.log for 'a'.*not",
+        ),
     ],
 )
 def test_wrong_outputs_are_named_in_one_line(changed, message):
@@ -122,3 +152,17 @@ def test_stage_train_refuses_the_model_before_training(small, monkeypatch):
         small.stage("train", "vae")
     assert not (small.root / "runs" / "vae").exists()
     assert not (small.root / ".checkpoints" / "vae").exists()
+
+
+@pytest.mark.parametrize("sampler", [FittedGaussian(), FittedMixture(2), StandardNormal()])
+def test_a_density_of_numbers_over_indices_is_refused_before_training(sampler):
+    vq_vae = VQVAE((1, 8, 8), codebook_size=4, embedding_dim=2, width=4)
+    with pytest.raises(LatentlabError, match=r"VQVAE are indices .*AutoregressivePrior or") as info:
+        require_outputs(vq_vae, sampler, (1, 8, 8))
+    assert type(sampler).__name__ in str(info.value)
+    require_outputs(vq_vae, IndependentCategorical(), (1, 8, 8))
+
+
+def test_a_density_of_indices_over_numbers_is_refused_before_training():
+    with pytest.raises(LatentlabError, match=r"LinearAE are not indices .*FittedMixture"):
+        require_outputs(LinearAE((1, 8, 8), latent_dim=3), AutoregressivePrior(), (1, 8, 8))

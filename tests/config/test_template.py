@@ -17,7 +17,10 @@ from latentlab.config.yaml_edit import set_values
 from latentlab.utils.errors import LatentlabError
 
 BUILT = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
-COPIED = (".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
+COPIED = (
+    *(".dvcignore", ".gitattributes", ".gitignore"),
+    *(".dvc/config", ".dvc/.gitignore", ".dvc/plots/curves.json"),
+)
 
 
 def check_project(root, repo):
@@ -83,7 +86,7 @@ def installed(repo, tmp_path_factory):
     if not all(map(find_spec, ("pip", "setuptools"))):
         pytest.skip("this environment cannot build a wheel")
     source, home = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("fresh")
-    (source / ".dvc").mkdir()
+    (source / ".dvc" / "plots").mkdir(parents=True)
     for name in (*BUILT, *COPIED, "params.yaml", "dvc.yaml"):
         shutil.copy(repo / name, source / name)
     for name in ("configs", "src", "tests"):
@@ -203,3 +206,39 @@ def test_another_version_than_that_of_the_project_is_refused(project, monkeypatc
     assert process.returncode == 2
     assert "write latentlab==0.1.0 into requirements.txt" in process.stderr
     assert not (root / "data" / "prepared").exists()
+
+
+def test_files_of_editors_are_no_change_of_a_stage(small):
+    """DVC hashes all files of a folder that a stage depends on, but for those of .dvcignore."""
+    small.add_pipeline()
+    inside = ("src/latentlab/models", "data/images")
+    names = ("vae.py~", ".vae.py.swp", ".#vae.py", "#vae.py#", ".DS_Store", "Thumbs.db", "._1.png")
+    left = [f"{folder}/{name}" for folder in inside for name in names]
+    left.append("src/latentlab/models/.ipynb_checkpoints/vae-checkpoint.py")
+    kept = ["src/latentlab/models/vae.py", "data/images/1.png", "data/images/a#1.png"]
+    for name in [*left, *kept]:
+        (small.root / name).parent.mkdir(exist_ok=True)
+        (small.root / name).touch()
+    assert small.dvc("check-ignore", *left, *kept).splitlines() == left
+
+
+def test_a_clone_has_the_same_bytes_with_any_line_ends_of_git(repo, tmp_path):
+    """`core.autocrlf` is on by default on Windows."""
+    source, clone = tmp_path / "source", tmp_path / "clone"
+    source.mkdir()
+    files = {"params.yaml": b"seed: 0\nmore_seeds: []\n", "x.png": b"\x89PNG\r\n\x1a\n\x00\n\x01"}
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    shutil.copy(repo / ".gitattributes", source)
+    user = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "core.hooksPath=")
+    run(["git", *user, "init", "-q"], source)
+    run(["git", *user, "add", "."], source)
+    run(["git", *user, "commit", "-q", "-m", "x"], source)
+    run(["git", "clone", "-q", "-c", "core.autocrlf=true", source, clone], tmp_path)
+    assert {name: (clone / name).read_bytes() for name in files} == files
+
+
+def test_a_folder_under_git_keeps_its_line_ends(tmp_path):
+    (tmp_path / ".gitattributes").write_text("* -text\n")
+    write_project(tmp_path, version="0.1.0")
+    assert (tmp_path / ".gitattributes").read_text() == "* -text\n"

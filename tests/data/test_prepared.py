@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from image_files import files_of
+from latentlab.config.problems import Report
 from latentlab.data import prepared
 from latentlab.data.batch_sampler import EpochBatchSampler
 from latentlab.data.disk_array import DiskArray
@@ -243,6 +244,7 @@ def test_the_stage_writes_digits_and_prints_a_summary(tmp_path, monkeypatch, cap
         root=tmp_path, seed=4, data=DataSettings(name="digits"), prepared=place
     )
     monkeypatch.setattr(prepare, "load_project", lambda: project)
+    monkeypatch.setattr(prepare, "check_project", lambda root: Report())
     prepare.main([])
     assert capsys.readouterr().out == (
         "prepared digits: 1258 train, 180 val, 359 test images of 1 × 8 × 8, 10 classes\n"

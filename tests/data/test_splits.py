@@ -69,3 +69,83 @@ def test_three_images_are_the_minimum() -> None:
     for count in (0, 1, 2):
         with pytest.raises(LatentlabError, match=rf"{count} image\(s\) cannot fill 3 splits"):
             split(count)
+
+
+def test_each_class_keeps_a_training_image() -> None:
+    """Also rare classes, for every seed: a class of one image is trained on."""
+    labels = np.repeat(np.arange(45), [10] * 40 + [1] * 5)
+    for seed in range(100):
+        parts = split(len(labels), labels, seed=seed)
+        assert np.bincount(labels[parts["train"]], minlength=45).min() >= 1
+        assert (len(parts["test"]), len(parts["val"])) == (81, 40)
+    few = np.repeat(np.arange(50), [4] * 20 + [2] * 30)
+    for seed in range(20):
+        assert set(few[split(len(few), few, seed=seed, val=0.2)["train"]]) == set(range(50))
+
+
+def test_classes_of_one_image_each_are_split_like_images_without_labels() -> None:
+    parts = split(50, np.arange(50))
+    assert {name: len(rows) for name, rows in parts.items()} == {"test": 10, "val": 5, "train": 35}
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_units_stay_in_one_split(labelled) -> None:
+    rng = np.random.default_rng(3)
+    units = np.concatenate([rng.integers(0, 150, 600), 1000 + np.arange(400)])
+    labels = units % 5 if labelled else None
+    generator = torch.Generator().manual_seed(1)
+    parts = split_indices(
+        1000, labels, val_fraction=0.1, test_fraction=0.2, generator=generator, units=units
+    )
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(1000))
+    inside = [set(units[rows]) for rows in parts.values()]
+    assert not any(a & b for i, a in enumerate(inside) for b in inside[i + 1 :])
+    assert 180 <= len(parts["test"]) <= 200
+    assert 90 <= len(parts["val"]) <= 100
+    if labels is not None:
+        got, left = np.bincount(labels[parts["test"]]), np.bincount(labels)
+        assert np.abs(got - 0.2 * left).max() < 8  # a unit has up to ten images
+
+
+def test_units_of_one_image_change_nothing() -> None:
+    labels = np.arange(300) % 7
+    generator = torch.Generator().manual_seed(5)
+    parts = split_indices(
+        300, labels, val_fraction=0.1, test_fraction=0.2, generator=generator,
+        units=np.arange(300)[::-1],
+    )  # fmt: skip
+    plain = split(300, labels, seed=5)
+    assert all(np.array_equal(parts[name], plain[name]) for name in plain)
+
+
+def test_a_unit_larger_than_a_split_is_its_only_one_or_an_error() -> None:
+    generator = torch.Generator()
+    fractions = {"val_fraction": 0.1, "test_fraction": 0.1, "generator": generator}
+    parts = split_indices(40, None, units=np.arange(40) // 10, **fractions)
+    assert {name: len(rows) for name, rows in parts.items()} == {"test": 10, "val": 10, "train": 20}
+    with pytest.raises(LatentlabError, match="each class has only one group"):
+        split_indices(40, None, units=np.zeros(40, int), **fractions)
+
+
+def test_given_splits_stay_and_the_others_are_drawn_from_training_images() -> None:
+    assigned = np.array(["test"] * 30 + ["train"] * 70)
+    generator = torch.Generator().manual_seed(0)
+    parts = split_indices(
+        100, None, val_fraction=0.1, test_fraction=0.5, generator=generator, assigned=assigned
+    )
+    assert set(parts["test"]) == set(range(30))
+    assert (len(parts["val"]), len(parts["train"])) == (7, 63)
+    assert not np.array_equal(parts["test"], np.arange(30)), "the order is random"
+
+
+def test_the_split_that_was_drawn_can_be_given_back() -> None:
+    labels = np.arange(90) % 4
+    drawn = split(90, labels, seed=2)
+    assigned = np.empty(90, "U5")
+    for name, rows in drawn.items():
+        assigned[rows] = name
+    generator = torch.Generator().manual_seed(2)
+    again = split_indices(
+        90, labels, val_fraction=0.3, test_fraction=0.3, generator=generator, assigned=assigned
+    )
+    assert all(np.array_equal(drawn[name], again[name]) for name in drawn)

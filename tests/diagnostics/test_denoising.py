@@ -1,16 +1,20 @@
 """Denoising: the baselines compared with scipy and closed forms."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from scipy.integrate import dblquad
 from scipy.ndimage import median_filter
+from scipy.stats import norm
 from torch import nn
 
 from diagnostics.stand_ins import Lookup, noise_evaluator
 from latentlab.contracts import Split, to_float
 from latentlab.diagnostics import denoising
 from latentlab.evaluation.results import write_result
+from latentlab.transforms.corruption import gaussian
 
 
 def test_applies_to_models_that_corrupt_and_denoise():
@@ -21,7 +25,7 @@ def test_applies_to_models_that_corrupt_and_denoise():
 def test_all_rows_are_measured_on_one_corrupted_test_split(tmp_path):
     evaluator = noise_evaluator()
     result = denoising.diagnose(SimpleNamespace(module=Lookup(evaluator.test)), evaluator)
-    assert result.table["corrupted"]["PSNR dB"] == pytest.approx(13.98, abs=0.2)  # −20 log₁₀ 0.2
+    assert result.table["corrupted"]["PSNR dB"] == pytest.approx(clipped_psnr_db(0.2), abs=0.2)
     assert result.table["model"]["PSNR dB"] == 100
     assert result.table["model"]["SSIM"] == pytest.approx(1)
     assert result.metrics["median_psnr_db"] == max(
@@ -30,6 +34,27 @@ def test_all_rows_are_measured_on_one_corrupted_test_split(tmp_path):
     assert not result.warnings
     write_result(result, tmp_path / "denoising")
     assert (tmp_path / "denoising" / "denoised.png").stat().st_size > 0
+
+
+def clipped_psnr_db(sigma):
+    """Of a uniform pixel x and x + σ ε, clipped to [0, 1] as every image is shown."""
+
+    def error(eps, x):
+        return (min(max(x + sigma * eps, 0), 1) - x) ** 2 * norm.pdf(eps)
+
+    return -10 * math.log10(dblquad(error, 0, 1, -8, 8)[0])
+
+
+@pytest.mark.parametrize("sigma", [0.2, 1.0])
+def test_no_row_is_scored_outside_of_the_range_of_an_image(sigma):
+    """Noise that leaves [0, 1] does not make "doing nothing" worse than it looks."""
+    evaluator = noise_evaluator()
+    model = Lookup(evaluator.test)
+    model.corrupt = lambda x, generator=None: gaussian(x, sigma, generator)
+    model.denoise = lambda x_tilde: x_tilde
+    table = denoising.diagnose(SimpleNamespace(module=model), evaluator).table
+    assert table["corrupted"] == table["model"]
+    assert table["corrupted"]["PSNR dB"] == pytest.approx(clipped_psnr_db(sigma), abs=0.2)
 
 
 def test_a_model_that_returns_its_input_gives_a_warning():

@@ -34,5 +34,11 @@ def test_the_diagnostics_that_apply_are_run_in_the_order_of_their_names(tmp_path
         "toy", tmp_path, model, StandardNormal(), (1, 4, 4), EvaluationSettings(), {}
     )
     results = dict(run_diagnostics(trained, correlated_evaluator()))
-    assert list(results) == ["contraction", "identity_mapping", "latent_plane", "novelty"]
+    assert list(results) == [
+        "contraction",
+        "identity_mapping",
+        "latent_plane",
+        "novelty",
+        "reconstruction_faults",
+    ]
     assert all(result.title and result.summary.endswith(".") for result in results.values())

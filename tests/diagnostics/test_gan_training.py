@@ -155,6 +155,15 @@ def test_discrimination_equals_counts_and_the_auroc_of_scikit_learn():
     assert found["d_accuracy_fake"] == sum(s <= 0 for s in logits["fake"].tolist()) / 40
 
 
+@pytest.mark.parametrize("count", [1, 90, 500, 501, 1001, 2000])
+def test_batches_are_equally_large(count):
+    """The logits of a small rest would be normalized by the statistics of few images."""
+    sizes = [len(part) for part in torch.zeros(count).split(gan_training.batch_size(count))]
+    assert sum(sizes) == count
+    assert max(sizes) <= 500
+    assert max(sizes) - min(sizes) <= len(sizes)
+
+
 def test_the_threshold_of_a_critic_is_the_middle_of_its_mean_scores():
     scores = {"test": torch.tensor([8.0, 4]), "train": torch.full((2,), 9.0), "fake": torch.ones(2)}
     found = gan_training.discrimination(scores, None)

@@ -1,5 +1,6 @@
 """Identity mapping: a model that copies, and PCA, compared with scikit-learn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from sklearn.decomposition import PCA as SklearnPCA
 
 from diagnostics.stand_ins import CORRELATED_SHAPE, correlated_evaluator
 from latentlab.config import EvaluationSettings
-from latentlab.contracts import to_float
+from latentlab.contracts import Split, to_float
 from latentlab.diagnostics import identity_mapping
 from latentlab.inference.trained import TrainedModel
 from latentlab.metrics.pca import PCA, PCACoder
@@ -50,6 +51,16 @@ def test_residual_variance_separates_the_identity_from_a_model_of_the_data(evalu
     assert result.warnings == []
     assert result.metrics["test_images_residual_variance"] < 0.1
     assert result.metrics["noise_residual_variance"] > 0.5
+
+
+def test_images_that_do_not_differ_have_no_residual_variance(evaluator):
+    grey = Split(torch.full((20, *CORRELATED_SHAPE), 131, dtype=torch.uint8))
+    result = identity_mapping.diagnose(
+        trained(Identity()), replace(evaluator, train=grey, test=grey)
+    )
+    assert result.metrics == {}
+    assert result.warnings == ["the images do not differ: no residual variance"]
+    assert "not defined, without variance, for noise" in result.summary
 
 
 def test_errors_equal_those_of_scikit_learns_pca(evaluator):

@@ -11,8 +11,9 @@ from latentlab.config import EvaluationSettings, load_project
 from latentlab.contracts import Split
 from latentlab.data.prepared import DatasetInfo, read_split
 from latentlab.evaluation.baselines import dataset_card, score_baselines
-from latentlab.evaluation.evaluator import Evaluator, make_evaluator
+from latentlab.evaluation.evaluator import Evaluator
 from latentlab.evaluation.reference import load_reference
+from latentlab.evaluation.setup import make_evaluator
 from latentlab.metrics.pca import PCA
 
 
@@ -65,7 +66,9 @@ def test_pca_with_few_components_and_no_labels(evaluator, reference, val):
 
 def test_the_card_describes_the_data(tiny, evaluator):
     card = json.loads(json.dumps(dataset_card(evaluator)))
-    assert card == json.loads((tiny.root / "results" / "reference" / "card.json").read_text())
+    stored = json.loads((tiny.root / "results" / "reference" / "card.json").read_text())
+    reference = load_reference(tiny.root / "data" / "reference" / "reference.pt")
+    assert stored == {**card, "reference": reference.digest}
     assert (card["data"], card["features"], card["num_samples"]) == ("digits", "classifier", 108)
     assert card["counts"] == {"train": 1509, "val": 180, "test": 108}
     assert card["num_real_samples"] == 108

@@ -12,10 +12,13 @@ import torch
 import latentlab
 from latentlab.config import load_project
 from latentlab.contracts import Split
-from latentlab.evaluation.evaluate import draw_samples, evaluate, labels_in_training, objective
-from latentlab.evaluation.evaluator import make_evaluator
+from latentlab.data.prepared import read_split, write_prepared
+from latentlab.data.settings import DataSettings
+from latentlab.data.sources import Images, Source
+from latentlab.evaluation.evaluate import draw_samples, evaluate, objective
 from latentlab.evaluation.reference import load_reference
-from latentlab.metrics.pca import PCA
+from latentlab.evaluation.setup import make_evaluator
+from latentlab.metrics.pca import PCA, PCACoder
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,32 @@ def test_latent_inversion_uses_a_part_of_the_test_images(tiny, evaluator, refere
     assert metrics["num_reconstructed"] == 120
 
 
+def test_latent_search_gets_a_random_part_of_an_official_test_split(tmp_path):
+    """The file of MNIST begins with thinner digits: its first images are no random sample."""
+    thickness = np.sort(np.random.default_rng(0).integers(0, 256, 3000)).astype(np.uint8)
+    images = np.tile(thickness[:, None, None, None], (1, 1, 2, 2))
+    part = Images(images, None, [str(n) for n in range(3000)])
+    parts = []
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        write_prepared(Source("toy", part, part, None), DataSettings(), seed, folder)
+        parts.append(read_split(folder, "test").first(600).images.double().mean((1, 2, 3)))
+    error = float(np.std(thickness)) / 600**0.5
+    for first in parts:
+        assert abs(float(first.mean()) - thickness.mean()) < 5 * error
+    assert not parts[0].equal(parts[1]), "another seed draws other images"
+
+
+def test_pca_is_measured_on_the_images_of_the_latent_search(tiny, evaluator, reference):
+    gan = stored(tiny, "dcgan")
+    x = evaluator.test.first(gan["num_reconstructed"])
+    coder = PCACoder(reference.pca, gan["pca"]["latent_dim"], evaluator.dataset.image_shape)
+    images = torch.cat(list(x.batches()))
+    x_hat = coder.decode(coder.encode(images))
+    mse = (x_hat - images).square().flatten(1).mean(1)
+    assert gan["pca"]["psnr_db"] == pytest.approx(float(-10 * mse.log10().mean()), rel=1e-4)
+
+
 def test_samples_of_the_last_weights_are_measured_if_the_best_are_the_model(tiny):
     gan = stored(tiny, "dcgan")
     best = json.loads((tiny.root / "runs" / "dcgan" / "best_checkpoint.json").read_text())
@@ -109,14 +138,6 @@ def test_a_conditional_model_gets_the_classes_of_the_test_images():
     assert asked == [(len(labels), 0, labels), (len(labels), 1, labels)]
     draw_samples(SimpleNamespace(is_conditional=False, sample=sample), evaluator, 1)
     assert asked[-1][2] is None
-
-
-def test_the_number_of_labels_that_a_model_was_given():
-    conditional = SimpleNamespace(num_classes=3, condition=lambda z, y: z)
-    assert labels_in_training(conditional, 50) == 50
-    assert labels_in_training(SimpleNamespace(num_labelled=100), 3000) == 100
-    assert labels_in_training(SimpleNamespace(num_labelled=100), 40) == 40
-    assert labels_in_training(SimpleNamespace(), 50) == 0
 
 
 def test_single_values_are_those_of_the_means(tiny):

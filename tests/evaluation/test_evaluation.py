@@ -11,8 +11,9 @@ from latentlab.contracts import Split, to_float
 from latentlab.data.prepared import DatasetInfo, read_split
 from latentlab.evaluation.baselines import score_baselines
 from latentlab.evaluation.evaluate import evaluate
-from latentlab.evaluation.evaluator import Evaluator, make_evaluator
+from latentlab.evaluation.evaluator import Evaluator
 from latentlab.evaluation.reference import Reference, load_reference
+from latentlab.evaluation.setup import make_evaluator
 from latentlab.metrics.fid.features import extract
 from latentlab.metrics.pca import PCA
 

@@ -233,6 +233,18 @@ def test_stored_features_are_those_that_would_be_computed(evaluator):
     assert torch.equal(stored.train_features(), evaluator.train_features())
 
 
+def test_the_digest_of_a_reference_tells_images_and_classifiers_apart(evaluator, tmp_path):
+    pca = PCA.fit(evaluator.train)
+    reference = evaluator.reference(pca)
+    save_reference(tmp_path / "reference.pt", reference)
+    assert load_reference(tmp_path / "reference.pt").digest == reference.digest
+    other_images = dataclasses.replace(evaluator, test=make_split(60, 2))
+    features = evaluator.feature_extractor
+    other_classifier = dataclasses.replace(evaluator, feature_extractor=lambda x: 1.1 * features(x))
+    others = [each.reference(pca).digest for each in (other_images, other_classifier)]
+    assert len({reference.digest, *others}) == 3
+
+
 def test_a_reference_of_another_version_is_refused(tmp_path):
     torch.save({"real": torch.ones(2, 2)}, tmp_path / "reference.pt")
     with pytest.raises(LatentlabError, match=r"has no .*another version.*dvc repro -f reference"):

@@ -1,5 +1,6 @@
 """Evidence for the metrics: damages that grow, noise, and metrics that are called unreliable."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,9 @@ def test_features_that_see_everything_pass():
     assert found["noise"]["uniform noise"]["precision"] == 0
     assert found["floor_fid"][0] < found["floor_fid"][1] < found["damages"]["blur"]["fid"][-1]
     assert found["damages"]["noise"]["first_seen"] in module.NOISE
+    for damage in found["damages"].values():
+        for key in ("fid", "kid"):
+            assert damage["rises"][key] == bool((np.diff(damage[key]) > 0).all())
     again = measure_evidence(evaluator(local_means), REAL, bars(120, 2))
     assert again == found
 
@@ -76,8 +80,8 @@ def test_features_that_see_only_the_mean_fail():
 
 
 def test_noise_and_poor_real_images_make_metrics_unreliable():
-    fine = {"fid": [1.0, 2.0], "kid": [0.0, 1.0]}
-    flat = {"fid": [1.0, 2.0], "kid": [1.0, 1.0]}
+    fine = {"rises": {"fid": True, "kid": True}}
+    flat = {"rises": {"fid": True, "kid": False}}
     quiet = {"precision": 0.0, "density": 0.0}
     noise = {"uniform noise": {"precision": 0.9, "density": 0.01}, "shuffled pixels": quiet}
     found = unreliable({"damages": {"blur": fine}, "noise": noise}, {**REAL, "recall": 0.5})

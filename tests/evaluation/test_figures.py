@@ -5,10 +5,10 @@ from dataclasses import replace
 import latentlab
 from latentlab.config import load_project
 from latentlab.evaluation.evaluate import evaluate
-from latentlab.evaluation.evaluator import make_evaluator
 from latentlab.evaluation.figures import save_figures
 from latentlab.evaluation.images import model_images
 from latentlab.evaluation.reference import load_reference
+from latentlab.evaluation.setup import make_evaluator
 
 
 def test_all_four_are_written_and_equal_those_of_the_stage(tiny, tmp_path):

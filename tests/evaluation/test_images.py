@@ -9,7 +9,6 @@ import torch
 import latentlab
 from latentlab.config import load_project
 from latentlab.contracts import Split, to_float
-from latentlab.evaluation.evaluator import make_evaluator
 from latentlab.evaluation.images import (
     data_images,
     interpolate,
@@ -18,6 +17,7 @@ from latentlab.evaluation.images import (
     read_images,
 )
 from latentlab.evaluation.outputs import Outputs
+from latentlab.evaluation.setup import make_evaluator
 from latentlab.utils.files import write_arrays
 
 

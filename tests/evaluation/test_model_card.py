@@ -72,9 +72,10 @@ def card(**resolved):
         name="own",
         module=object.__new__(vae.VAE),
         sampler=None,
+        classes=None,
         metadata={"device": "cpu", "images_seen": 7, "resolved": resolved},
     )
-    return model_card(trained, SimpleNamespace(feature_space="classifier"))
+    return model_card(trained, SimpleNamespace(feature_space="classifier", stored=None))
 
 
 def test_the_text_is_that_of_the_file_unless_the_config_has_its_own():

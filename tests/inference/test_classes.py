@@ -1,5 +1,6 @@
 """Classes by name or number, and samples of classes."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,16 @@ NAMES = ("cat", "dog", "7")
 
 @pytest.mark.parametrize(
     ("classes", "expected"),
-    [("dog", [1]), (2, [2]), ("2", [2]), ("7", [2]), (["cat", 1], [0, 1]), (range(3), [0, 1, 2])],
+    [
+        ("dog", [1]),
+        (2, [2]),
+        ("2", [2]),
+        ("7", [2]),
+        (["cat", 1], [0, 1]),
+        (range(3), [0, 1, 2]),
+        (np.array([2, 0]), [2, 0]),
+        (torch.tensor([1]), [1]),
+    ],
 )
 def test_a_name_comes_before_an_index(classes, expected):
     assert class_indices(classes, 3, NAMES) == expected
@@ -26,6 +36,8 @@ def test_a_name_comes_before_an_index(classes, expected):
         (-1, "no class -1"),
         ([], "list of classes is empty"),
         ([1.5], r"A class is 1.5 \(float\)"),
+        (1.5, r"A class is 1.5 \(float\)"),
+        ([None], r"A class is None \(NoneType\)"),
     ],
 )
 def test_a_class_that_does_not_exist(classes, message):

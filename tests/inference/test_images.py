@@ -1,5 +1,8 @@
 """Images of any kind, as the tensor that a model takes."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +103,19 @@ def test_all_methods_take_all_kinds(tiny, pixels):
     for method in (vae.encode, vae.reconstruct, vae.features):
         assert torch.equal(method(pixels), method(x))
         assert torch.equal(method([Image.fromarray(p) for p in pixels]), method(x))
+
+
+def test_a_trained_model_reads_files_by_the_settings_of_its_training(conditional, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(conditional, run)
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(path)
+    with pytest.raises(LatentlabError, match=r"largest value is 4095: .*Set data.white"):
+        latentlab.load(run).as_images(path)
+    stored = json.loads((run / "experiment.json").read_text())
+    stored["whites"] = [65535]  # the training images use the range of 16 bits
+    (run / "experiment.json").write_text(json.dumps(stored))
+    assert latentlab.load(run).as_images(path).unique().tolist() == [pytest.approx(16 / 255)]
+    stored["resolved"]["data"]["white"] = 4095
+    (run / "experiment.json").write_text(json.dumps(stored))
+    assert latentlab.load(run).as_images(path).unique().tolist() == [1]

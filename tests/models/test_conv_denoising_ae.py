@@ -1,5 +1,7 @@
 """Convolutional denoising autoencoder: its loss, its skip connections, its bottleneck."""
 
+import math
+
 import pytest
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio
@@ -15,16 +17,18 @@ def build(**options):
     ).eval()  # no batch statistics
 
 
-@pytest.mark.parametrize("clean", [0, 3])
+@pytest.mark.parametrize("clean", [[], [1, 4, 6]])
 def test_loss_is_the_mean_log_error_of_both_outputs(clean):
     """The first term has the corrupted images only, the second one has all images."""
     model, x = build(code_weight=0.3), torch.rand(7, 1, 16, 16)
     x_tilde = model.corrupt(x)
-    got = model.loss(x, x_tilde, num_clean=clean)
+    corrupted = torch.ones(7, dtype=torch.bool)
+    corrupted[clean] = False
+    got = model.loss(x, x_tilde, corrupted=corrupted if clean else None)
     denoised = model.denoise_unclipped(*model.encode_with_skips(x_tilde))
     x_hat = model.decode_unclipped(model.encode(x_tilde))
-    psnr = peak_signal_noise_ratio(denoised[clean:], x[clean:], data_range=1.0, dim=(1, 2, 3))
-    denoised_sse = (denoised - x).square().sum((1, 2, 3))[clean:]
+    psnr = peak_signal_noise_ratio(denoised[corrupted], x[corrupted], data_range=1.0, dim=(1, 2, 3))
+    denoised_sse = (denoised - x).square().sum((1, 2, 3))[corrupted]
     decoded_sse = (x_hat - x).square().sum((1, 2, 3))
     expected = denoised_sse.log().mean() + 0.3 * decoded_sse.log().mean()
     assert got["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
@@ -49,17 +53,38 @@ def test_skip_connections_reach_denoise_but_not_decode():
     assert torch.linalg.matrix_rank(jacobian.view(256, 256), rtol=1e-9) > model.latent_dim
 
 
-def test_a_fraction_of_each_training_batch_is_not_corrupted(monkeypatch):
-    model, x, calls = build(clean_fraction=0.25), torch.rand(8, 1, 16, 16), []
+@pytest.mark.parametrize("size", [1, 5])
+def test_each_training_image_stays_clean_with_the_given_probability(monkeypatch, size):
+    """Also in batches that are too small for a whole image, as on several devices."""
+    model, x, seen = build(clean_fraction=0.2), torch.rand(size, 1, 16, 16), []
 
-    def loss(x, x_tilde, *, num_clean=0):
-        calls.append((num_clean, (x_tilde == x).flatten(1).all(1).tolist()))
+    def loss(x, x_tilde, *, corrupted=None):
+        clean = (x_tilde == x).flatten(1).all(1)
+        assert clean.logical_not().equal(corrupted if corrupted is not None else ~clean)
+        seen.append(clean)
         return {}
 
     monkeypatch.setattr(model, "loss", loss)
-    model.training_step((x, None), 0)
-    model.validation_step((x, None), 0)
-    assert calls == [(2, [True] * 2 + [False] * 6), (0, [False] * 8)]
+    for _ in range(1500):
+        model.training_step((x, None), 0)
+    per_row = torch.stack(seen).double().mean(0)
+    assert (per_row - 0.2).abs().max() < 5 * math.sqrt(0.16 / 1500)
+    seen.clear()
+    for _ in range(50):
+        model.validation_step((x, None), 0)
+    assert not torch.stack(seen).any(), "a validation corrupts every image"
+
+
+def test_a_batch_without_a_corrupted_image_trains_the_codes_only():
+    model, x = build().train(), torch.rand(2, 1, 16, 16)
+    got = model.loss(x, x, corrupted=torch.zeros(2, dtype=torch.bool))
+    sse = (model.decode_unclipped(model.encode(x)) - x).square().sum((1, 2, 3))
+    assert got["loss"].item() == pytest.approx(sse.log().mean().item(), rel=1e-4)
+    got["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters()), "as parallel training needs it"
+    assert model.from_code.weight.grad.eq(0).all()
+    assert model.to_code.weight.grad.ne(0).any()
+    assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
 def test_bf16_is_close_to_float32():

@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 
 from latentlab.models.ddpm import DDPM
-from models.steps import large_weights, noise_of
+from models.fixed_randomness import noise_of
+from models.steps import large_weights
 
 SHAPE = (1, 8, 8)
 DATA_STD = 0.3  # of images in [−1, 1]

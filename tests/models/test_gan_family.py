@@ -3,11 +3,13 @@
 import importlib
 import inspect
 import pkgutil
+from copy import deepcopy
 from dataclasses import fields
 
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
+from torch import nn
 from torch.nn.functional import adaptive_max_pool2d
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils.data import DataLoader, TensorDataset
@@ -240,6 +242,26 @@ def test_fake_logits_are_those_of_decoded_codes(cls):
         expected = model.pair_logits(2 * x - 1, z) if paired else model.real_logits(x, y)
     assert logits.shape == (6,)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_gan
+def test_a_trained_discriminator_judges_as_it_played(cls):
+    """By the statistics of the batch, all real or all generated; nothing is updated by it."""
+    model = small(cls, (1, 16, 16))
+    norms = [m for m in model.discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert bool(norms) == (cls in {DCGAN, ConditionalGAN, InfoGAN, BiGAN, BEGAN})
+    x, y = torch.rand(6, 1, 16, 16).square(), torch.arange(6) % 3
+    z = model.prior.sample((6, model.latent_dim))
+    model.eval()
+    before = deepcopy(model.state_dict())
+    judged = (model.real_logits(x, y), model.fake_logits(z), *model.adversarial_losses(x, y, z))
+    model.validation_step((x, y), 0)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert model.real_logits(x[:1], y[:1]).isfinite().all(), "one image has no variance"
+    for layer in norms:
+        layer.train()
+    played = (model.real_logits(x, y), model.fake_logits(z), *model.adversarial_losses(x, y, z))
+    torch.testing.assert_close(judged, played)
 
 
 @every_gan

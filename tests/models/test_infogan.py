@@ -17,9 +17,10 @@ from latentlab.models.infogan import (
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.samplers import ClassConditional, InfoGANPrior
 from latentlab.transforms.augmentation import random_affine
+from models.fixed_randomness import mirror
 from models.lightning_stub import with_trainer
 from models.options import every_option
-from models.steps import assert_steps, mirror, prob
+from models.steps import assert_steps, prob
 
 SHAPE = (1, 8, 8)
 TWO_LEVELS = (1, 16, 16)  # so large that D has batch normalization

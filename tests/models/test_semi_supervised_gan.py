@@ -17,9 +17,10 @@ from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import Uniform
 from latentlab.utils.errors import LatentlabError
+from models.fixed_randomness import mirror
 from models.lightning_stub import with_trainer
 from models.options import RATES, every_option
-from models.steps import TOTAL_BATCHES, assert_steps, mirror
+from models.steps import TOTAL_BATCHES, assert_steps
 
 SHAPE = (1, 8, 8)
 

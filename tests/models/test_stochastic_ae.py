@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentlab.contracts import StochasticDecoder
-from latentlab.losses.pixel_likelihood import to_levels
+from latentlab.losses.discretized_gaussian import to_levels
 from latentlab.models.stochastic_ae import StochasticAE
 
 SHAPE = (1, 4, 5)

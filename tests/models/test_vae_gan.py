@@ -5,8 +5,9 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from latentlab.models.vae_gan import VAEGAN
+from models.fixed_randomness import noise_of
 from models.options import OF_OPTIM, every_option
-from models.steps import assert_steps, large_weights, noise_of, prob
+from models.steps import assert_steps, large_weights, prob
 
 SHAPE, TWO_LEVELS = (1, 8, 8), (1, 16, 16)  # D has batch normalization at 16 pixels
 WEIGHT = 3.0

@@ -10,8 +10,9 @@ from latentlab.models.wgan import UNSUPPORTED, WGAN
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal
+from models.fixed_randomness import between
 from models.options import every_option
-from models.steps import assert_steps, between
+from models.steps import assert_steps
 
 SHAPE = (1, 8, 8)
 TWO_LEVELS = (1, 16, 16)  # so large that a clipped critic has batch normalization

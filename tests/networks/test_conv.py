@@ -68,3 +68,40 @@ def test_only_conv_has_batch_normalization():
 
     assert normalized(Conv())
     assert not normalized(PlainConv())
+
+
+def period_two_power(images):
+    """Fraction of the variance at the highest frequency of rows or columns: checkerboards."""
+    centred = images - images.mean((2, 3), keepdim=True)
+    power = torch.fft.fft2(centred.double()).abs().square().mean((0, 1))
+    half = len(power) // 2
+    return float((power[half].sum() + power[:, half].sum() - power[half, half]) / power.sum())
+
+
+def test_the_power_of_a_checkerboard_is_one_and_that_of_a_gradient_is_small():
+    row, column = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    assert period_two_power(((row + column) % 2)[None, None]) == pytest.approx(1)
+    assert period_two_power((row % 2)[None, None]) == pytest.approx(1)
+    assert period_two_power(torch.cos(2 * torch.pi * row / 16)[None, None]) < 1e-12
+
+
+def test_resize_convolution_has_less_of_a_checkerboard_than_transposed_convolution():
+    """Odena et al. 2016: the kernels of a transposed convolution overlap unevenly."""
+    power = {}
+    for upsample in ("transposed", "resize"):
+        torch.manual_seed(0)
+        images = []
+        for _ in range(20):
+            generator = Generator((3, 32, 32), latent_dim=16, width=8, upsample=upsample)
+            generator.apply(init_dcgan)
+            with torch.no_grad():
+                images.append(generator(torch.randn(16, 16)))
+        power[upsample] = period_two_power(torch.cat(images))
+    assert power["resize"] < 0.2 * power["transposed"]
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "subpixel", "resize"])
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_each_upsampling_gives_images_of_every_size(upsample, size):
+    encoder, decoder = Conv(width=4, upsample=upsample).build((3, size, size), 5)
+    assert decoder(encoder(torch.rand(2, 3, size, size))).shape == (2, 3, size, size)

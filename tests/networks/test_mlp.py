@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from latentlab.networks.conv import PlainConv
 from latentlab.networks.mlp import MLP, mlp, noisy_mlp
 
 
@@ -67,3 +68,46 @@ def test_lecun_initial_weights_keep_mean_0_and_variance_1_in_selu_layers():
             assert float(h.var()) == pytest.approx(1, abs=0.15)
     biases = [layer.bias for layer in (*encoder, *decoder) if isinstance(layer, nn.Linear)]
     assert all(bool((bias == 0).all()) for bias in biases)
+
+
+def test_a_centred_encoder_subtracts_the_mean_image():
+    """The weights are those of an encoder that is not centred, with another bias."""
+    torch.manual_seed(0)
+    plain, _ = MLP(hidden=(6,)).build((1, 3, 3), 2)
+    centred, _ = MLP(hidden=(6,), centered=True).build((1, 3, 3), 2)
+    for ours, theirs in zip(centred.parameters(), plain.parameters(), strict=True):
+        ours.data = theirs.data
+    x, mean = torch.rand(5, 1, 3, 3), torch.rand(1, 3, 3)
+    assert torch.equal(centred(x), plain(x)), "the mean is 0 before a training"
+    centred[0].center_on(mean)
+    assert torch.allclose(centred(x), plain(x - mean))
+
+
+def test_the_learning_rate_follows_the_widths():
+    mnist, cifar, digits = (1, 28, 28), (3, 32, 32), (1, 8, 8)
+    assert MLP(scaling="linear").learning_rate(0.1, mnist) == 0.1
+    assert MLP(scaling="linear").learning_rate(0.1, digits) == 0.1
+    assert MLP(scaling="linear").learning_rate(0.1, cifar) == pytest.approx(
+        0.1 * (784 / 3072) ** 0.5
+    )
+    assert MLP(scaling="none").learning_rate(0.1, cifar) == 0.1
+    assert PlainConv().learning_rate(0.1, cifar) == 0.1
+
+
+def test_one_step_of_adam_changes_an_activation_less_if_the_images_are_centred():
+    """The reason for both: |Δ(w · x)| ≤ lr · Σ|x|, and it is reached where x > 0 and all agree."""
+    torch.manual_seed(0)
+    shape, lr = (3, 32, 32), 1e-3
+    x = 0.5 + 0.1 * torch.randn(64, *shape).clamp(-4, 4)
+    changes = {}
+    for centred in (False, True):
+        encoder, _ = MLP(hidden=(), centered=centred).build(shape, 1)
+        if centred:
+            encoder[0].center_on(x.mean(0))
+        optimizer = torch.optim.Adam(encoder.parameters(), lr=lr)
+        before = encoder(x)
+        before.sum().backward()
+        optimizer.step()
+        changes[centred] = float((encoder(x) - before).detach().abs().mean())
+    assert changes[False] == pytest.approx(lr * float(x.flatten(1).sum(1).mean()), rel=0.01)
+    assert changes[True] < 0.1 * changes[False]

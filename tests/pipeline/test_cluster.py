@@ -1,13 +1,16 @@
 """Stages as jobs of submitit. Its local executor takes the place of SLURM."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from latentlab.config.settings import ClusterSettings
 from latentlab.pipeline.cluster import Cluster, run_stage
@@ -138,3 +141,22 @@ def test_no_slurm_and_no_submitit_are_errors_in_words(tmp_path, monkeypatch) -> 
 def test_resources_are_checked(key) -> None:
     with pytest.raises(LatentlabError, match=rf"hardware.cluster.{key} is 0; it must be ≥ 1"):
         ClusterSettings(**{key: 0})
+
+
+def test_jobs_that_wait_in_the_queue_are_shown_apart_from_running_ones() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+
+    def shown(is_waiting):
+        job = SimpleNamespace(
+            stage="train@vae", is_waiting=is_waiting, fraction=lambda: None, seconds=3.0
+        )
+        progress = Progress(5, console)
+        with progress:
+            progress.show([job], lambda: 60.0)
+            with console.capture() as captured:
+                console.print(progress.live.get_renderable())
+        return captured.get()
+
+    assert "1 waiting in the queue" in shown(True)
+    assert "waiting" in shown(True).splitlines()[1]
+    assert "waiting" not in shown(False)

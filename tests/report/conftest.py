@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from latentlab.cli.results import print_table, shown_metrics
 from latentlab.evaluation.results import Figure, Result, write_result
 from latentlab.report.comparison import read_comparison
 from latentlab.stages import report
@@ -229,6 +230,18 @@ def compared(many, project_of):
 def read(project_of):
     """Read the comparison of a root folder."""
     return lambda root: read_comparison(project_of(root))
+
+
+@pytest.fixture
+def text_table(capsys):
+    """The table of `latentlab results` as text."""
+
+    def text(comparison):
+        capsys.readouterr()
+        print_table(comparison, shown_metrics(None, comparison))
+        return capsys.readouterr().out
+
+    return text
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from latentlab.report.metrics import Row
 
 EVIDENCE = {
     "damages": {
-        "blur": {"levels": [0.05, 0.1], "fid": [9.0, 20.0], "kid": [1.0, 0.5], "first_seen": 0.1},
-        "shift": {"levels": [0.1], "fid": [9.0], "kid": [1.0], "first_seen": None},
+        "blur": {"fid": [9.0, 20.0], "rises": {"fid": True, "kid": False}, "first_seen": 0.1},
+        "shift": {"fid": [9.0], "rises": {"fid": True, "kid": True}, "first_seen": None},
     },
     "floor_fid": [6.0, 9.5],
     "noise": {"uniform noise": {"precision": 0.9, "density": 0.5}},

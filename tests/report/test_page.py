@@ -10,7 +10,7 @@ import pytest
 from markupsafe import escape
 
 from latentlab.evaluation.results import Result, write_result
-from latentlab.report.comparison import format_table, read_comparison
+from latentlab.report.comparison import read_comparison
 from latentlab.report.page import render_page
 from latentlab.stages import report
 from latentlab.utils.errors import LatentlabError
@@ -78,7 +78,9 @@ def test_the_page_loads_nothing_from_the_network(root, run_stage):
     assert "default-src 'none'" in page
 
 
-def test_a_page_without_labels_has_dashes_for_missing_values(root, run_stage, read, edit_json):
+def test_a_page_without_labels_has_dashes_for_missing_values(
+    root, run_stage, read, edit_json, text_table
+):
     def unlabelled(metrics):
         for part in (metrics, metrics.get("pca", {}), metrics.get("real", {})):
             part.pop("probe_accuracy", None)
@@ -95,16 +97,16 @@ def test_a_page_without_labels_has_dashes_for_missing_values(root, run_stage, re
     assert "no labels" in page
     assert data_of(page)["models"]["vae"]["curves"] == []
     assert "mapFigure" not in data_of(page)["models"]["vae"]
-    table = format_table(read(root))
+    table = text_table(read(root))
     assert all(re.search(r"– +–  ", line) for line in table.splitlines()[2:6])
 
 
-def test_values_that_are_not_finite_are_not_highlighted(root, read, edit_json):
+def test_values_that_are_not_finite_are_not_highlighted(root, read, edit_json, text_table):
     edit_json(root / "results" / "dcgan" / "metrics.json", lambda m: m.update(fid=float("nan")))
     edit_json(root / "results" / "vae" / "metrics.json", lambda m: m.update(fid=float("inf")))
     comparison = read(root)
-    assert re.search(r"dcgan +GAN +NaN ", format_table(comparison))
-    assert re.search(r"vae +VAE +∞ ", format_table(comparison))
+    assert re.search(r"dcgan +GAN +NaN ", text_table(comparison))
+    assert re.search(r"vae +VAE +∞ ", text_table(comparison))
     assert headline(render_page(comparison), "Best samples") == "Linear autoencoder FID 16.4"
 
 
@@ -150,6 +152,19 @@ def test_differences_from_the_paper_are_on_the_card(root, read, edit_json):
     page = render_page(read(root))
     assert "<dt>Differs from the paper</dt><dd>One &lt;b&gt; thing.</dd>" in page
     assert "<dt></dt><dd>Another.</dd>" in page
+
+
+def test_uses_of_labels_are_on_the_card_of_data_with_labels(root, read, edit_json):
+    uses = ["training: <all> labels", "tuning: alpha."]
+    edit_json(
+        root / "results" / "vae" / "card.json", lambda card: card.update(uses_labels_for=uses)
+    )
+    page = render_page(read(root))
+    assert "<dt>Uses labels for</dt><dd>training: &lt;all&gt; labels</dd>" in page
+    assert "<dt></dt><dd>tuning: alpha.</dd>" in page
+    assert page.count("<dt>Uses labels for</dt><dd>nothing</dd>") == 3, "the other models"
+    edit_json(root / "results" / "reference" / "card.json", lambda card: card.update(classes=None))
+    assert "Uses labels for" not in render_page(read(root))
 
 
 def test_a_paper_with_an_identifier_is_a_link(root, read, edit_json):
@@ -207,7 +222,15 @@ def test_the_date_is_that_of_the_newest_result(root, read, edit_json):
         edit_json(
             root / "results" / name / "cost.json", lambda cost, s=stored: cost.update(provenance=s)
         )
+    assert "Threads of a training" not in render_page(read(root)), "results of older versions"
+    for name, threads in (("vae", 1), ("dcgan", 4)):
+        used = {"threads": threads, "cpu": "AVX2", "system": "Linux x86_64"}
+        edit_json(
+            root / "results" / name / "cost.json",
+            lambda cost, used=used: cost["provenance"].update(environment=used),
+        )
     page = render_page(read(root))
+    assert re.search(r"Threads of a training.*1 or 4.*AVX2, Linux x86_64", page, re.S)
     assert "2026-01-03 10:20" in page
     assert "commit 0123456789" in page
     assert "run-of-vae" in page

@@ -7,7 +7,6 @@ import pytest
 from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.metrics import BY_KEY, Row
 from latentlab.report.ranking import beaten_by, best_names, eligible, headlines
-from latentlab.report.ties import interval_of
 
 
 @pytest.fixture
@@ -79,13 +78,6 @@ def test_models_equal_in_the_printed_digits_or_intervals_are_named_together(root
     assert best(read(root), "fid").others == [], "one value has no interval"
     change("dcgan", fid_std=0.2)
     assert [model.row.name for model in best(read(root), "fid").others] == ["vae"]
-
-
-def test_an_interval_is_given_by_its_ends_or_by_a_standard_deviation():
-    assert interval_of({"fid": 2.0, "fid_low": 1.0, "fid_high": 4.0}, "fid") == (1.0, 4.0)
-    assert interval_of({"fid": 2.0, "fid_std": 0.5}, "fid") == (1.5, 2.5)
-    assert interval_of({"fid": 2.0, "fid_std": 0.0}, "fid") is None
-    assert interval_of({"fid": float("nan"), "fid_std": 1.0}, "fid") is None
 
 
 def test_the_best_models_are_marked_with_ties(tmp_path):

@@ -10,7 +10,14 @@ import pytest
 from latentlab.report.comparison import comparison_csv, read_comparison
 from latentlab.report.facts import facts_of
 from latentlab.report.metrics import BY_KEY, Row
-from latentlab.report.seeds import averaged, half_width, spread_note, spreads, text_with_spread
+from latentlab.report.seeds import (
+    averaged,
+    half_width,
+    interval_of,
+    spread_note,
+    spreads,
+    text_with_spread,
+)
 from latentlab.utils.errors import LatentlabError
 
 FIDS = (20.0, 23.0, 17.5)
@@ -45,6 +52,18 @@ def test_the_interval_of_one_training_does_not_belong_to_the_mean():
     alone = averaged(first, [])
     assert text_with_spread(alone, BY_KEY["fid"], 1) == "20.0 ± 1.0"
     assert alone.values["num_trainings"] == 1
+
+
+def test_an_interval_is_given_by_its_ends_or_by_a_standard_deviation():
+    given = {"fid": 2.0, "fid_low": 1.0, "fid_high": 4.0, "fid_std": 9.0}
+    assert interval_of(given, "fid") == (1.0, 4.0)
+    assert half_width(given, "fid") == 1.5
+    assert interval_of({"fid": 2.0, "fid_std": 0.5}, "fid") == (1.5, 2.5)
+    assert half_width({"fid": 2.0, "fid_std": 0.5}, "fid") == 0.5
+    for values in ({}, {"fid": 2.0}, {"fid": 2.0, "fid_std": 0.0}):
+        assert interval_of(values, "fid") is half_width(values, "fid") is None
+    failed = {"fid": float("nan"), "fid_std": float("nan")}
+    assert text_with_spread(Row("vae", "VAE", "VAE", failed), BY_KEY["fid"], 1) == "NaN"
 
 
 def test_a_table_says_what_its_plus_minus_is():

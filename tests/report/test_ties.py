@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.difference_intervals import fid_half_width
 from latentlab.report.metrics import BY_KEY, Row
-from latentlab.report.ties import interval_of, paired_difference, tied, ties_of
+from latentlab.report.ties import paired_difference, tied, ties_of
 
 
 def model(tmp_path, name, values, arrays=None, trainings=None):
@@ -63,13 +64,41 @@ def test_few_images_are_not_paired():
     assert paired_difference("ssim", {"ssim": np.ones(29)}, {"ssim": np.ones(29)}) is None
 
 
-def test_several_trainings_tie_by_their_spread(tmp_path):
+def trained(tmp_path, name, key, values):
+    """A model with a training for each value; the row has the mean and the deviation."""
+    mean, spread = {key: float(np.mean(values))}, {f"{key}_std": float(np.std(values, ddof=1))}
+    rows = {
+        name if seed == 0 else f"{name}@{seed}": Row(name, name, "AE", {key: value})
+        for seed, value in enumerate(values)
+    }
+    return model(tmp_path, name, mean | spread, {key: np.full(100, values[0])}, rows)
+
+
+def test_several_trainings_tie_by_the_interval_over_them(tmp_path):
+    """Values of images, which differ without noise, and ranges, which overlap, do not count."""
     key = "reconstruction_sse"
-    values = [np.full(100, 5.0), np.full(100, 5.2) + np.arange(100) * 1e-3]
-    many = {"a": Row("a", "a", "AE", {}), "a@1": Row("a@1", "a", "AE", {})}
-    a = model(tmp_path, "a", {key: 5.0, f"{key}_std": 0.3}, {key: values[0]}, many)
-    b = model(tmp_path, "b", {key: 5.2, f"{key}_std": 0.3}, {key: values[1]}, many)
-    assert tied(BY_KEY[key], a, b)
+    a_values, b_values = np.array([5.0, 6.0, 7.0, 8.0]), np.array([5.5, 6.4, 7.6, 8.5])
+    a, b = trained(tmp_path, "a", key, a_values), trained(tmp_path, "b", key, b_values)
+    interval = scipy.stats.ttest_rel(b_values, a_values).confidence_interval()
+    assert interval.low > 0, "paired by seed, b is always larger"
+    assert not tied(BY_KEY[key], a, b)
+    c_values = np.array([6.0, 5.0, 8.0, 9.0])
+    interval = scipy.stats.ttest_rel(c_values, a_values).confidence_interval()
+    assert interval.low < 0 < interval.high
+    assert tied(BY_KEY[key], a, trained(tmp_path, "c", key, c_values))
+    d_values = np.array([6.9, 7.0, 7.1])  # another number of seeds: Welch's interval
+    interval = scipy.stats.ttest_ind(d_values, a_values, equal_var=False).confidence_interval()
+    assert interval.low < 0 < interval.high
+    assert tied(BY_KEY[key], a, trained(tmp_path, "d", key, d_values))
+
+
+def test_one_training_ties_with_several_if_the_intervals_overlap(tmp_path):
+    key = "reconstruction_sse"
+    several = trained(tmp_path, "a", key, np.array([5.0, 6.0, 7.0]))
+    near = model(tmp_path, "b", {key: 7.5, f"{key}_low": 6.9, f"{key}_high": 8.1})
+    far = model(tmp_path, "c", {key: 7.7, f"{key}_low": 7.1, f"{key}_high": 8.3})
+    assert tied(BY_KEY[key], several, near)
+    assert not tied(BY_KEY[key], several, far)
 
 
 def test_ties_of_a_comparison_are_mutual(tmp_path):
@@ -81,8 +110,3 @@ def test_ties_of_a_comparison_are_mutual(tmp_path):
         model(tmp_path, "d", {"fid": float("nan")}),
     ]
     assert ties_of(Comparison(models, [], {}, tmp_path)) == {"fid": {"a": ["b"], "b": ["a"]}}
-
-
-def test_the_interval_of_a_value():
-    assert interval_of({"fid": 2.0, "fid_low": 1.0, "fid_high": 4.0}, "fid") == (1.0, 4.0)
-    assert interval_of({"fid": 2.0}, "fid") is None

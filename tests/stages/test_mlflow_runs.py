@@ -1,8 +1,10 @@
 """What the runs of the stages contain, read from the store of the trained test project."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -58,7 +60,8 @@ def test_a_run_has_its_data_set_and_images_of_its_training(tiny, name):
     ((data, digest, profile),) = query(tiny.root, statement, run)
     meta = json.loads((tiny.root / "data" / "prepared" / "meta.json").read_text())
     assert (data, digest) == ("digits", meta["sha256"][:36])
-    assert json.loads(profile) == meta["counts"]
+    summary = json.loads((tiny.root / "results" / "data" / "summary.json").read_text())
+    assert json.loads(profile) == meta["counts"] | {"summary": summary}
     images = tiny.root / "mlruns" / "artifacts" / run / "artifacts" / "images"
     assert len(list(images.glob("samples+step+*.png"))) == 2, "at both validations"
 
@@ -84,3 +87,23 @@ def test_the_run_of_a_task_is_below_that_of_its_model(fork):
     assert found["mlflow.parentRunId"] == run_id(fork.root, "vae")
     assert found["mlflow.note.content"].startswith("**Retrieval.** Images with near codes.")
     assert duration == 3250
+
+
+def test_a_new_run_of_a_training_from_another_machine_has_its_curves_and_model(fork):
+    """As after `dvc pull` of the run folder and one evaluation."""
+    old = run_id(fork.root, "vae")
+    statement = "SELECT key, step, value FROM metrics WHERE run_uuid = ?"
+    before = query(fork.root, statement, old)
+    shutil.rmtree(fork.root / "mlruns")
+    fork.stage("evaluate", "vae")
+    ((new,),) = query(fork.root, "SELECT run_uuid FROM runs WHERE name = 'vae'")
+    assert new != old
+    after = {(key, step): value for key, step, value in query(fork.root, statement, new)}
+    curves = {(k, s): v for k, s, v in before if k.startswith(("train/", "val/"))}
+    assert len(curves) > 4
+    assert {place: after[place] for place in curves} == pytest.approx(curves)
+    assert ("train_seconds", 0) in after
+    assert tags(fork.root, new)["environment.threads"] == "1"
+    ((artifacts,),) = query(fork.root, "SELECT artifact_uri FROM runs WHERE run_uuid = ?", new)
+    assert (Path(artifacts.removeprefix("file://")) / "weights.pt").exists()
+    assert query(fork.root, "SELECT count(*) FROM logged_models") == [(1,)]

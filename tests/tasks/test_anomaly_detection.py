@@ -1,3 +1,6 @@
+from copy import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -6,6 +9,7 @@ from latentlab.contracts import Split
 from latentlab.tasks.anomaly_detection import (
     AnomalyDetection,
     auroc_by_class,
+    common_classes_first,
     extreme_images,
     roc_chart,
 )
@@ -75,3 +79,27 @@ def test_figures_are_saved(result, save_figures):
 def test_data_without_classes_are_refused(unlabelled):
     with pytest.raises(LatentlabError, match="the images have no labels"):
         AnomalyDetection().run(unlabelled)
+
+
+def test_a_class_without_test_images_is_left_out_and_named(context):
+    """Class 0 has no test image. All others keep their scores."""
+    all_test = context.evaluator.test
+    test = Split(all_test.images[all_test.labels != 0], all_test.labels[all_test.labels != 0])
+    renumbered, order, count = common_classes_first(context.evaluator.train, test, 10)
+    assert order == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert count == 9
+    assert torch.equal(torch.tensor(order)[renumbered.labels], test.labels)
+    evaluator = copy(context.evaluator)
+    evaluator.test = test
+    result = AnomalyDetection(hidden=8, steps=2, num_classes=2).run(
+        replace(context, evaluator=evaluator)
+    )
+    assert list(result.table["PCA"]) == ["mean", "1", "2"]
+    assert result.summary.endswith("Left out, without training or test images: 0.")
+
+
+def test_without_a_class_that_can_be_normal_there_is_an_error(context):
+    test = context.evaluator.test
+    one = Split(test.images[test.labels == 3], test.labels[test.labels == 3])
+    with pytest.raises(LatentlabError, match="none of 10 classes has training images, test"):
+        common_classes_first(context.evaluator.train, one, 10)

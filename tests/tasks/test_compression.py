@@ -69,6 +69,11 @@ def test_jpeg_images_are_decoded_in_order(context, count):
     assert size > jpeg_point(test, 5)[0]
 
 
+def test_lossless_files_are_named_and_measured(result):
+    assert result.metrics["png_bytes_per_image"] > 0
+    assert f"{result.metrics['zlib_bytes_per_image']:.0f} (zlib)" in result.summary
+
+
 def test_curves_are_interpolated_only_between_their_points():
     points = [Point(4.0, 10.0, torch.empty(0)), Point(16.0, 20.0, torch.empty(0))]
     assert psnr_at_size(points, 8.0) == pytest.approx(15.0)

@@ -49,6 +49,19 @@ def test_both_methods_have_equal_starts_and_numbers_of_steps(monkeypatch):
     assert layerwise[0].decoder[0].in_features == 2, "16-8-4-2"
 
 
+def test_few_images_get_as_many_steps_for_every_method(monkeypatch):
+    """40 images are one batch: 700 steps are 700 epochs, for the layers and for all at once."""
+    steps, phase_loss = {}, GreedyAE.phase_loss
+
+    def counted(self, phase, x):
+        steps[phase] = steps.get(phase, 0) + 1
+        return phase_loss(self, phase, x)
+
+    monkeypatch.setattr(GreedyAE, "phase_loss", counted)
+    LayerwisePretraining(depth=2, activations=["tanh"], steps=700).run(context())
+    assert steps == {1: 175, 2: 175, 3: 350 + 700}
+
+
 def test_the_table_has_three_rows_with_two_errors_for_each_activation(tmp_path):
     result = LayerwisePretraining(
         depth=2, activations=["tanh", "sigmoid"], steps=40, batch_size=20

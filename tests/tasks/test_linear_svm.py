@@ -28,7 +28,8 @@ class HalfImage(nn.Module):
 
 
 def run_task(context, monkeypatch, **settings):
-    trained = SimpleNamespace(name="gan", features=HalfImage(mean_only=False).features)
+    module = HalfImage(mean_only=False)
+    trained = SimpleNamespace(name="gan", module=module, features=module.features)
     monkeypatch.setattr(Context, "untrained_model", lambda self: HalfImage(mean_only=True))
     return LinearSVM(**settings).run(replace(context, trained=trained))
 

@@ -58,6 +58,99 @@ def test_heavy_libraries_are_imported_at_first_use() -> None:
     assert ran.stdout == "\n"
 
 
+def test_the_experiment_of_mlflows_variables_is_used(
+    store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracking.store.open_store(store.root) as client:
+        own = tracking.store.experiment_id(client, store.root, "latentlab-digits")
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "thesis")
+        thesis = tracking.store.experiment_id(client, store.root, "latentlab-digits")
+        assert client.get_experiment(thesis).name == "thesis"
+        assert thesis != own
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", own)
+        assert tracking.store.experiment_id(client, store.root, "x") == thesis, "the name wins"
+        monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+        assert tracking.store.experiment_id(client, store.root, "x") == own
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "987")
+    with (
+        pytest.raises(LatentlabError, match="does not work: No Experiment with id=987 exists"),
+        tracking.store.open_store(store.root) as client,
+    ):
+        tracking.store.experiment_id(client, store.root, "x")
+
+
+def test_a_variable_that_is_not_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracking.check_store(tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0123")
+    tracking.check_store(tmp_path)
+    assert capsys.readouterr().err.startswith("MLFLOW_RUN_ID is not used: ")
+
+
+@pytest.mark.parametrize("uri", ["file:///data/mlruns", "/data/mlruns", "mlruns", r"C:\mlruns"])
+def test_a_folder_of_files_is_refused_with_the_remedy(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It worked before MLflow 3. MLflow itself refuses it during the training."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(LatentlabError, match=r"mlflow migrate-filestore.*MLFLOW_ALLOW_FILE_STORE"):
+        tracking.check_store(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    tracking.check_store(tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/x", "sqlite3:///x.db", "postgres://u:secret@host/x"])
+def test_an_unknown_kind_of_store_is_an_error(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(LatentlabError, match=r"no store with \w+://\. .*https, sqlite") as caught:
+        tracking.check_store(tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///x.db", "postgresql+psycopg2://u@h/x", "databricks-uc"])
+def test_other_stores_pass_without_a_request(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracking.check_store(tmp_path)
+
+
+def test_a_missing_driver_of_a_database_is_named(
+    tmp_path: Path, new_store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg2://u:secret@localhost/x")
+    with pytest.raises(LatentlabError, match="`pip install psycopg2`") as caught:
+        new_store.open_run()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_message_of_mlflow_is_cut_between_words() -> None:
+    """The remedy stands at its end: it must fit."""
+    remedy = "set `MLFLOW_ALLOW_FILE_STORE=true` to opt out"
+    long = f"{'The filesystem tracking backend is in maintenance mode. ' * 9}{remedy}"
+    assert tracking.store.short_message(ValueError(long)) == long
+    cut = tracking.store.short_message(ValueError("some words " * 99))
+    assert len(cut) <= tracking.store.MAX_MESSAGE
+    assert cut.endswith((" some …", " words …"))
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ValueError("Detected out-of-date database schema (found version 1)"), "mlflow db upgrade"),
+        (ValueError("Can't locate revision identified by '1'"), "mlflow db upgrade"),
+        (ValueError("unable to open database file"), "permissions and free disk space"),
+    ],
+)
+def test_the_remedy_is_that_of_the_cause(error: Exception, remedy: str) -> None:
+    assert remedy in tracking.store._remedy(error)
+
+
 # --- stores on disk ---
 
 
@@ -143,7 +236,7 @@ def test_unreachable_server_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_server_that_does_not_answer_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking.store, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(tracking.address, "_PROBE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(LatentlabError, match=r"cannot be reached \(.*timed out"):
@@ -160,8 +253,8 @@ def test_dns_server_that_does_not_answer_raises(
         hang.wait(30)
         yield from ()
 
-    monkeypatch.setattr(tracking.store, "_PROBE_SECONDS", -0.9)
-    monkeypatch.setattr(tracking.store, "_probe", probe)
+    monkeypatch.setattr(tracking.address, "_PROBE_SECONDS", -0.9)
+    monkeypatch.setattr(tracking.address, "_probe", probe)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid")
     with pytest.raises(LatentlabError, match=r"\(no answer in"):
         tracking.check_store(tmp_path)

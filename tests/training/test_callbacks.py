@@ -89,6 +89,22 @@ def test_windows_are_means_with_the_number_of_images():
     assert steps == [3, 3, 3, 1], "the progress bar counts each step once"
 
 
+@pytest.mark.parametrize("window", [2, 5, 6])
+def test_a_quantity_of_some_steps_has_the_mean_of_these(window):
+    """A lazy penalty at every third step is as large in every window, and absent from some."""
+    curves, rows, steps = collect(window)
+    for step in range(30):
+        penalty = {} if step % 3 else {"r1": torch.tensor(7.0)}
+        outputs = {"loss": torch.tensor(float(step)), **penalty}
+        trainer = trainer_at(*divmod(step, STEPS_PER_EPOCH))
+        curves.on_train_batch_end(trainer, None, outputs, None, step % STEPS_PER_EPOCH)
+    assert sum(steps) == 30
+    for index, (_, values, _) in enumerate(rows):
+        inside = range(index * window, (index + 1) * window)
+        assert values["loss"] == pytest.approx(sum(inside) / window)
+        assert values.get("r1") == (7.0 if any(step % 3 == 0 for step in inside) else None)
+
+
 def test_values_are_detached():
     curves, _, _ = collect()
     train(curves, [1.0])

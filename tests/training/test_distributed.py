@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 
 import several
 from latentlab.config import HardwareSettings, load_experiment
@@ -35,10 +36,11 @@ def one_of_each_class():
 
 
 NAMES = one_of_each_class()
-BATCH, EPOCHS, STEPS = 128, 2, 22  # 11 whole batches and one checkpoint in each epoch
+BATCH, EPOCHS, STEPS = 128, 2, 10  # 5 whole batches and one checkpoint in each epoch
 WORLD = 2
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
-SRUN = {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1"}
+JOB = {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1"}
+SRUN = {**JOB, "SLURM_STEP_ID": "0"}
 
 
 def free_port():
@@ -49,7 +51,7 @@ def free_port():
 
 def prepare(project):
     project.edit("params.yaml", trainer__log_every_n_steps=5, trainer__num_validations=EPOCHS)
-    project.edit("params.yaml", hardware__accelerator="cpu", data__test_fraction=0.06)
+    project.edit("params.yaml", hardware__accelerator="cpu", data__test_fraction=0.5)
     for path in CONFIGS:
         if path.stem not in NAMES:
             (project.root / "configs" / path.name).unlink()
@@ -402,6 +404,21 @@ def test_requeueing_of_lightning_is_off_under_srun(project, monkeypatch):
     )
     _, environment = arguments["plugins"]
     assert environment.auto_requeue is False
+
+
+def test_a_job_without_srun_does_not_wait_for_its_other_tasks(project, monkeypatch, capsys):
+    """Lightning would take the variables of a batch script for those of srun, and wait forever."""
+    job = {**JOB, "SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train.sh", "SLURM_NODELIST": "localhost"}
+    for name, value in {**job, "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    arguments = device_arguments(
+        HardwareSettings(accelerator="cpu"), model_of("vae", project), sync_batchnorm=True
+    )
+    assert "this SLURM job has 2 tasks, but no srun has started them" in capsys.readouterr().err
+    arguments |= {"plugins": arguments["plugins"][1:], "devices": 1}
+    trainer = Trainer(**arguments, logger=False, enable_checkpointing=False)
+    assert trainer.world_size == 1
+    assert trainer.num_nodes == 1
 
 
 @pytest.mark.gpu

@@ -1,15 +1,17 @@
 """fit(): length, curves equal to a loop in plain PyTorch, validation means, cost, seeds."""
 
+import json
 import re
 
 import pytest
 import torch
+import yaml
 
 from latentlab.config import TrainerSettings
 from latentlab.contracts import to_float
 from latentlab.data.batch_sampler import epoch_batches
 from latentlab.data.prepared import read_split
-from latentlab.training import History, Schedule
+from latentlab.training import History, Schedule, fit
 from latentlab.utils.errors import LatentlabError
 
 
@@ -79,6 +81,24 @@ def test_history_csv_has_steps_and_images():
     assert header == "split,quantity,step,images,value"
     assert line == f"train,loss,5,50,{0.1 + 0.2!r}"
     assert float(line.split(",")[-1]) == 0.1 + 0.2
+
+
+def test_dvc_draws_each_quantity_of_history_csv_in_a_chart_of_its_own(repo):
+    """Without a template, DVC joins all quantities of a long table into one line."""
+    columns = History().csv().strip().split(",")
+    template = json.loads((repo / ".dvc" / "plots" / "curves.json").read_text())
+    encoding = template["spec"]["encoding"]
+    assert template["facet"]["field"] == "quantity"
+    fields = {name: channel["field"] for name, channel in encoding.items()}
+    assert fields == {"x": "images", "y": "value", "color": "rev", "strokeDash": "split"}
+    assert {*fields.values(), template["facet"]["field"]} - {"rev"} <= set(columns)
+    # DVC passes the cells of the table as text
+    assert template["data"]["format"]["parse"] == {"images": "number", "value": "number"}
+    assert template["resolve"] == {"scale": {"y": "independent"}}
+    stages = yaml.safe_load((repo / "dvc.yaml").read_text())["stages"]
+    for stage in (stages["evaluate"]["do"], stages["evaluate_seed"]):
+        (curves,) = [plot for plot in stage["plots"] if isinstance(plot, dict)]
+        assert list(curves.values()) == [{"x": "images", "y": "value", "template": "curves"}]
 
 
 @pytest.mark.parametrize("name", ["linear_ae", "vae", "dcgan"])
@@ -160,3 +180,32 @@ def test_the_limit_is_never_exceeded_and_the_last_epoch_is_validated(limit, vali
 def test_a_limit_below_one_is_an_error(limit) -> None:
     with pytest.raises(LatentlabError, match=r"trainer\.max_epochs is .*≥ 1 or null"):
         TrainerSettings(max_epochs=limit)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda self, batch, index: None, "LinearAE.training_step returned NoneType"),
+        (lambda self, batch, index: {"sse": batch[0].sum()}, "returned sse, no loss"),
+        (lambda self, batch, index: self.log("my_metric", 1.0), "self.log for 'my_metric'"),
+    ],
+)
+def test_a_wrong_training_step_is_refused_at_the_first_step(prepared, monkeypatch, step, message):
+    experiment, data = prepared.open_experiment("linear_ae")
+    monkeypatch.setattr(type(experiment.model), "training_step", step)
+    with pytest.raises(LatentlabError, match=message):
+        fit(experiment, data, work=prepared.root / ".checkpoints" / "wrong")
+    assert "training_step" not in vars(experiment.model)
+
+
+def test_what_a_step_returns_is_in_the_history_under_its_name(prepared, monkeypatch):
+    experiment, data = prepared.open_experiment("linear_ae")
+    step = type(experiment.model).training_step
+
+    def with_metric(self, batch, index):
+        return {**step(self, batch, index), "my_metric": batch[0].max()}
+
+    monkeypatch.setattr(type(experiment.model), "training_step", with_metric)
+    fitted = fit(experiment, data, work=prepared.root / ".checkpoints" / "own")
+    values = [row[3] for row in fitted.history.rows if row[:2] == ("train", "my_metric")]
+    assert set(values) == {1.0}

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 import sys
 import threading
 import time
@@ -206,3 +207,31 @@ def test_equal_arrays_give_equal_bytes(tmp_path, monkeypatch):
     with np.load(tmp_path / "two.npz", allow_pickle=False) as again:
         assert set(again) == set(arrays)
         assert all((again[name] == arrays[name]).all() for name in arrays)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("only", [stat.S_ISDIR, lambda mode: True], ids=["folders", "all"])
+def test_a_file_system_that_syncs_nothing_is_no_error(tmp_path, monkeypatch, code, only):
+    """Some network shares answer so for folders."""
+    real = os.fsync
+
+    def fsync(handle):
+        if only(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with fresh_folder(tmp_path / "runs" / "vae") as fresh:
+        (fresh / "a").write_text("1")
+    write_atomic(tmp_path / "b", b"2")
+    assert contents(tmp_path) == {"runs/vae/a": b"1", "b": b"2"}
+
+
+def test_a_disk_that_fails_while_it_syncs_is_an_error(tmp_path, monkeypatch):
+    def fsync(handle):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_atomic(tmp_path / "b", b"2")
+    assert contents(tmp_path) == {}

@@ -8,7 +8,8 @@ from latentlab.stages import __main__ as stages
 from latentlab.utils import launch
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
-SRUN = {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1"}
+JOB = {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1"}
+SRUN = {**JOB, "SLURM_STEP_ID": "0"}
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,7 @@ def _no_launcher(monkeypatch):
         ({**SRUN, "SLURM_PROCID": "0"}, True, (1, 2)),
         ({**SRUN, "SLURM_PROCID": "1"}, False, (1, 2)),
         ({**SRUN, "SLURM_PROCID": "1", "SLURM_JOB_NAME": "bash"}, True, None),
+        ({**JOB, "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train.sh"}, True, None),
         ({**SRUN, **TORCHRUN, "SLURM_PROCID": "1", "RANK": "0"}, True, (1, 2)),
         ({**SRUN, **TORCHRUN, "SLURM_PROCID": "0", "RANK": "1"}, False, (1, 2)),
     ],
@@ -57,3 +59,19 @@ def test_stage_of_one_process_runs_in_the_main_process_only(tmp_path, monkeypatc
             with pytest.raises(SystemExit) as stopped:
                 stages.main()
             assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "tasks"),
+    [
+        ({}, 0),
+        (JOB, 2),
+        (SRUN, 0),
+        ({**SRUN, "SLURM_JOB_NAME": "bash"}, 2),
+        ({**JOB, **TORCHRUN}, 0),
+    ],
+)
+def test_the_tasks_of_a_job_that_srun_did_not_start(monkeypatch, names, tasks):
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert launch.tasks_without_srun() == tasks

@@ -8,11 +8,18 @@ from pathlib import Path
 
 from latentlab import __version__
 from latentlab.cli import commands, compare, export, images, project, repro, results, values
+from latentlab.cli.options import (
+    FILES,
+    FOLDERS,
+    MODELS,
+    add_device,
+    add_formats,
+    add_model,
+    add_name,
+    add_project,
+    completed,
+)
 
-# for the completion of shells: what shtab calls FILE and DIRECTORY, and a function of completion.py
-FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
-FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "tcsh": "d"}
-MODELS = {"bash": "_latentlab_models", "zsh": "_latentlab_models"}
 FAMILIES = ("AE", "VAE", "GAN", "Diffusion")
 
 
@@ -54,13 +61,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_init(sub: argparse.ArgumentParser) -> None:
-    _completed(
+    completed(
         sub.add_argument(
             "folder", type=values.folder, metavar="DIR", nargs="?", help="folder of the project"
         ),
         FOLDERS,
     )
-    _completed(
+    completed(
         sub.add_argument("--images", type=Path, metavar="FOLDER", help="your images; not copied"),
         FOLDERS,
     )
@@ -75,16 +82,16 @@ def _add_init(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_select(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
-    _completed(
+    add_project(sub)
+    completed(
         sub.add_argument("names", nargs="+", metavar="NAME", help="models and tasks, or `all`"),
         MODELS,
     )
 
 
 def _add_check(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
-    _completed(
+    add_project(sub)
+    completed(
         sub.add_argument(
             "names", nargs="*", metavar="NAME", help="models and tasks (default: the listed ones)"
         ),
@@ -93,7 +100,7 @@ def _add_check(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_repro(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
+    add_project(sub)
     sub.add_argument("targets", nargs="*", metavar="STAGE", help="stages, such as evaluate@vae")
     sub.add_argument(
         "-j",
@@ -110,22 +117,25 @@ def _add_repro(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_results(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
+    add_project(sub)
     sub.add_argument("--sort", metavar="KEY", help="a metric, such as fid, or name: the best first")
     sub.add_argument("--family", choices=FAMILIES, help="only the models of this family")
-    _add_formats(sub, "json", "markdown", "csv")
+    sub.add_argument(
+        "--baselines", action="store_true", help="PCA with every size of codes, not the usual ones"
+    )
+    add_formats(sub, "json", "markdown", "csv")
 
 
 def _add_compare(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
-    _completed(
+    add_project(sub)
+    completed(
         sub.add_argument("names", nargs="+", metavar="MODEL", help="two models or more"), MODELS
     )
-    _add_formats(sub, "json", "markdown", "latex")
+    add_formats(sub, "json", "markdown", "latex")
 
 
 def _add_sample(sub: argparse.ArgumentParser) -> None:
-    _add_model(sub, "samples.png")
+    add_model(sub, "samples.png")
     sub.add_argument(
         "-n", "--count", type=values.positive, default=64, help="number of images (64)"
     )
@@ -143,8 +153,8 @@ def _add_sample(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_images(sub: argparse.ArgumentParser, output: str) -> None:
-    _add_model(sub, output)
-    _completed(
+    add_model(sub, output)
+    completed(
         sub.add_argument("images", nargs="+", type=Path, help="image files, or folders of them"),
         FILES,
     )
@@ -167,31 +177,31 @@ def _add_compress(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_decompress(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
-    _completed(sub.add_argument("file", type=Path, help="file of `latentlab compress`"), FILES)
+    add_project(sub)
+    completed(sub.add_argument("file", type=Path, help="file of `latentlab compress`"), FILES)
     sub.add_argument("--model", help="path of a run folder (default: the project's, by name)")
     sub.add_argument("-o", "--output", type=Path, default=Path("images"), help="new folder")
-    _add_device(sub)
+    add_device(sub)
 
 
 def _add_export(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
-    _add_name(sub)
+    add_project(sub)
+    add_name(sub)
     sub.add_argument(
         "--format",
         choices=export.FORMATS,
         default=export.FORMATS[0],
         help=f"what to write ({export.FORMATS[0]})",
     )
-    _completed(
+    completed(
         sub.add_argument("-o", "--output", type=Path, help="new folder (default: export/MODEL)"),
         FOLDERS,
     )
 
 
 def _add_serve(sub: argparse.ArgumentParser) -> None:
-    _add_project(sub)
-    _add_name(sub)
+    add_project(sub)
+    add_name(sub)
     sub.add_argument("--port", type=values.port, default=5001, help="port on 127.0.0.1 (5001)")
 
 
@@ -214,49 +224,3 @@ def _add_shard(sub: argparse.ArgumentParser) -> None:
 
 def _add_completion(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-
-
-def _add_model(sub: argparse.ArgumentParser, output: str) -> None:
-    _add_project(sub)
-    _add_name(sub)
-    suffix = Path(output).suffix
-    sub.add_argument(
-        "-o",
-        "--output",
-        type=values.output(suffix),
-        default=Path(output),
-        help=f"{suffix} file ({output})",
-    )
-    _add_device(sub)
-
-
-def _add_name(sub: argparse.ArgumentParser) -> None:
-    help_ = "a config, such as vae; vae@1 for its seed 1; or path of a run folder"
-    _completed(sub.add_argument("model", help=help_), MODELS)
-
-
-def _add_formats(sub: argparse.ArgumentParser, *names: str) -> None:
-    group = sub.add_mutually_exclusive_group()
-    for name in names:
-        group.add_argument(
-            f"--{name}", dest="form", action="store_const", const=name, help=f"print {name}"
-        )
-    sub.set_defaults(form="text")
-
-
-def _add_project(sub: argparse.ArgumentParser) -> None:
-    _completed(
-        sub.add_argument(
-            "--project", type=Path, help="folder of params.yaml (default: the nearest)"
-        ),
-        FOLDERS,
-    )
-
-
-def _add_device(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
-
-
-def _completed(action: argparse.Action, how: dict[str, str]) -> None:
-    """Tell shtab how a shell completes the values of an option."""
-    action.complete = how  # type: ignore[attr-defined]

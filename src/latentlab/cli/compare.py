@@ -33,7 +33,7 @@ def compare(args: argparse.Namespace) -> None:
     chosen = replace(project, models=dict.fromkeys(names, ""), tasks={})
     comparison = read_comparison(chosen, outdated=())
     notes = [_left_out(comparison.pending)] if comparison.pending else []
-    models = [_measured(model, project.seed, notes) for model in comparison.models]
+    models = [_measured(model, notes) for model in comparison.models]
     configs = [model.card.get("config") or {} for model in comparison.models]
     print(FORMATS[args.form](side_by_side(_of_equal_data(models, configs, notes), configs, notes)))
 
@@ -62,21 +62,17 @@ def _left_out(pending: Sequence[str]) -> str:
     return f"Left out, as not measured with the present settings: {', '.join(pending)}."
 
 
-def _measured(model: ModelResults, first_seed: int, notes: list[str]) -> Measured:
+def _measured(model: ModelResults, notes: list[str]) -> Measured:
     """The values of all trainings of a model, and those of single images, if they were stored."""
     from latentlab.config.seeds import Training
-    from latentlab.report.difference_intervals import Measured
+    from latentlab.report.ties import measured
 
-    trainings = {}
-    for name, row in model.trainings.items():
-        seed = Training.parse(name).seed
-        trainings[first_seed if seed is None else seed] = row.values
-    if not (arrays := model.arrays):
+    if not model.arrays:
         stage = Training.parse(model.row.name).stage("evaluate")
         notes.append(
             f"{model.row.name} has no values for each test image: `dvc repro -f {stage}` adds them."
         )
-    return Measured(model.row, trainings, arrays)
+    return measured(model)
 
 
 def _of_equal_data(

@@ -129,6 +129,6 @@ def _load(args: argparse.Namespace) -> TrainedModel:
 
 def _read(trained: TrainedModel, paths: Iterable[Path]) -> tuple[list[str], Tensor]:
     """Read images of files and folders, resized and cropped as the training images."""
-    from latentlab.data.sources.folder import read_images
+    from latentlab.data.reading import read_images
 
-    return read_images(list(paths), trained.image_shape)
+    return read_images(list(paths), trained.image_shape, trained.pixel_settings)

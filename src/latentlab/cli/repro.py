@@ -8,6 +8,7 @@ import sys
 import webbrowser
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentlab.cli.output import stop
@@ -40,6 +41,7 @@ def repro(args: argparse.Namespace) -> None:
     if not pending:
         print("all stages are up to date")
         page.open()
+        show_places(root)
         return
     progress = Progress(len(pending))
     with _places(args, project) as places:
@@ -56,8 +58,20 @@ def repro(args: argparse.Namespace) -> None:
         print("stopped; the same command continues", file=sys.stderr)
         raise SystemExit(128 + outcome.stopped_by)
     if outcome.failed:
+        show_places(root)
         skipped = f" Not run, because they need it: {', '.join(outcome.skipped)}."
         stop(f"failed: {', '.join(outcome.failed)}.{skipped if outcome.skipped else ''}")
+    show_places(root)
+
+
+def show_places(root: Path) -> None:
+    """Print the path of the page, if there is one, and how to see the MLflow runs."""
+    from latentlab.tracking import where_runs_are
+
+    page = root / "reports" / "index.html"
+    if page.exists():
+        print(f"page: {page}")
+    print(f"MLflow, with the columns FID, KID, MSE and probe: {where_runs_are(root)}")
 
 
 @contextlib.contextmanager

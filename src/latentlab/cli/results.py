@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from latentlab.report.metrics import Metric, Row
 
 COLOURS = {"AE": "cyan", "VAE": "magenta", "GAN": "yellow", "Diffusion": "blue"}
+TEXT_COLUMNS = (
+    "fid", "reconstruction_mse", "psnr_db", "ssim", "probe_accuracy", "classifier_accuracy",
+    "num_parameters", "train_seconds",
+)  # fmt: skip
+MAX_PCA = 3  # rows of PCA in a table, of the sizes of codes that most models have
 
 
 def results(args: argparse.Namespace) -> None:
@@ -25,26 +31,51 @@ def results(args: argparse.Namespace) -> None:
     """
     from latentlab.config import load_project
     from latentlab.report.comparison import comparison_csv, read_comparison
-    from latentlab.report.seeds import spread_note
 
     project = load_project(args.project)
-    comparison = read_comparison(project, outdated=())
-    pending = list(comparison.pending)
-    comparison = _chosen(comparison, args.family, args.sort)
+    comparison = _chosen(read_comparison(project, outdated=()), args.family, args.sort)
+    few = comparison if args.baselines else with_few_baselines(comparison)
     if args.form == "csv":
         print(comparison_csv(comparison), end="")
     elif args.form == "json":
         print(as_json(comparison))
     elif args.form == "markdown":
-        print(as_markdown(comparison, shown_metrics(args.sort, comparison)))
+        print(as_markdown(few, shown_metrics(args.sort, comparison)))
     else:
-        print_table(comparison, shown_metrics(args.sort, comparison))
-        keys = [metric.key for metric in shown_metrics(args.sort, comparison)]
-        if note := spread_note(comparison.rows, keys):
+        metrics = shown_metrics(args.sort, comparison)
+        print_table(few, metrics)
+        for note in _notes(few, metrics, left_out=len(comparison.rows) - len(few.rows)):
             print(f"\n{note}")
-        if pending:
-            print(f"\nnot measured yet: {', '.join(pending)}")
         print(f"\npage: {project.root / 'reports' / 'index.html'}")
+
+
+def _notes(comparison: Comparison, metrics: Sequence[Metric], *, left_out: int) -> list[str]:
+    """What ± is, how many rows of PCA are left out, and what is not measured yet."""
+    from latentlab.report.seeds import spread_note
+
+    notes = [spread_note(comparison.rows, [metric.key for metric in metrics])]
+    if left_out:
+        notes.append(f"PCA of {left_out} other sizes of codes: --baselines")
+    if comparison.pending:
+        notes.append(f"not measured yet: {', '.join(comparison.pending)}")
+    for name, reason in comparison.skipped.items():
+        notes.append(f"{name} is left out, as the data do not suit it: {reason}")
+    return [note for note in notes if note]
+
+
+def with_few_baselines(comparison: Comparison) -> Comparison:
+    """Leave out rows of PCA: those of the MAX_PCA sizes that most models have are kept.
+
+    Of sizes that are equally frequent, those of the first models are kept.
+    """
+    sizes = Counter(model.pca.name for model in comparison.models if model.pca)
+    rows = [row for row in comparison.baselines if row.name.startswith("PCA")]
+    order = [*sizes, *(row.name for row in rows)]
+    ranked = sorted(rows, key=lambda row: (-sizes[row.name], order.index(row.name)))
+    left_out = {row.name for row in ranked[MAX_PCA:]}
+    return replace(
+        comparison, baselines=[row for row in comparison.baselines if row.name not in left_out]
+    )
 
 
 def _chosen(comparison: Comparison, family: str | None, sort: str | None) -> Comparison:
@@ -81,7 +112,6 @@ def find_metric(name: str) -> Metric:
 
 def shown_metrics(sort: str | None, comparison: Comparison) -> list[Metric]:
     """The main columns, the number of trainings if one has several, and the metric of the order."""
-    from latentlab.report.comparison import TEXT_COLUMNS
     from latentlab.report.metrics import BY_KEY, COUNT
 
     keys = list(TEXT_COLUMNS)
@@ -182,4 +212,6 @@ def as_json(comparison: Comparison) -> str:
         for row in comparison.rows
     ]
     content = {"data": comparison.data, "seed": comparison.seed, "rows": rows}
-    return json.dumps({**content, "pending": list(comparison.pending)}, indent=1)
+    return json.dumps(
+        {**content, "pending": list(comparison.pending), "skipped": comparison.skipped}, indent=1
+    )

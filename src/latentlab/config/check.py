@@ -1,59 +1,37 @@
 """`latentlab check`: all that cannot work in a project, in one list, without training.
 
 Each part is checked alone, so one error hides no other. The models are built for images of the
-shape of data/prepared, or of the source of the settings if that is known.
+shape of data/prepared, or of the source of the settings if that is known. Stage prepare does the
+same as its last step, so a pipeline stops before its first training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from latentlab.config.experiment import experiment_of, task_of
-from latentlab.config.keys import nearest, require_known
-from latentlab.config.model_contract import require_model, require_outputs
-from latentlab.config.project import SECTIONS, SETTINGS, parse_project, read_shared
+from latentlab.config.check_settings import allowed, mapping, shared_settings
+from latentlab.config.data_facts import DataFacts, data_facts
+from latentlab.config.experiment import Experiment, experiment_of, task_of
+from latentlab.config.keys import nearest
+from latentlab.config.problems import PARAMS, Report
+from latentlab.config.project import parse_project
 from latentlab.config.seeds import Training
 from latentlab.config.selection import CLASSIFIER, model_names, task_names
+from latentlab.config.settings import EvaluationSettings, TrainerSettings
+from latentlab.config.suitability import (
+    count_notes,
+    count_problems,
+    is_unsuitable,
+    reason_of,
+    require_suitable,
+    task_problem,
+)
 from latentlab.config.yaml_files import read_yaml
-from latentlab.data.settings import DataSettings
-from latentlab.data.sources import SOURCES, project_path
+from latentlab.contracts import Encoder
 from latentlab.utils.errors import LatentlabError
-
-PARAMS = "params.yaml"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What cannot work, in which file of the project, and what to change."""
-
-    file: str
-    message: str
-
-
-@dataclass
-class Report:
-    """`notes`: what could not be checked. `checked`: how many models and tasks were looked at."""
-
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    checked: str = ""
-
-    def add(self, file: str, message: str) -> None:
-        """Add a problem, unless it is listed. The name of the file in front of it is dropped."""
-        problem = Problem(file, message.removeprefix(f"{file}: ").removeprefix(f"{file} "))
-        if problem not in self.problems:
-            self.problems.append(problem)
-
-    def attempt(self, file: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Return function(…), or None after its LatentlabError was added."""
-        try:
-            return function(*args, **kwargs)
-        except LatentlabError as error:
-            self.add(file, str(error))
-            return None
 
 
 def check_project(root: Path, names: Sequence[str] = ()) -> Report:
@@ -65,23 +43,18 @@ def check_project(root: Path, names: Sequence[str] = ()) -> Report:
     content = report.attempt(PARAMS, read_yaml, root / PARAMS)
     if content is None:
         return report
-    shared = _shared_settings(root, content, report)
-    listed_models, listed_tasks = (_mapping(content.get(key)) for key in ("models", "tasks"))
+    shared = shared_settings(root, content, report)
+    listed_models, listed_tasks = (mapping(content.get(key)) for key in ("models", "tasks"))
     models, tasks = _chosen(root, names, listed_models, listed_tasks)
-    spec = _data_spec(root, shared, report)
-    allow = _allow(root, report)
+    facts = data_facts(root, shared, report)
+    checker = _Checker(root, shared, allowed(root, report), facts, report)
     for name in models:
-        _check_model(root, name, spec, shared, allow, report)
+        checker.check_model(name)
     for name in tasks:
-        report.attempt(
-            f"configs/tasks/{name}.yaml", task_of, name, root, shared=shared, allow=allow
-        )
+        checker.check_task(name)
+    checker.check_counts()
     report.checked = f"{len(models)} models and {len(tasks)} tasks"
     return report
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _chosen(
@@ -104,149 +77,67 @@ def _chosen(
     return [n for n in names if n in known_models], [n for n in names if n in known_tasks]
 
 
-def _shared_settings(root: Path, content: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Return the sections of params.yaml that are valid; add a problem for each other one."""
-    valid: dict[str, Any] = {"seed": 0}
-    if report.attempt(PARAMS, parse_project, root, {"seed": content.get("seed")}, PARAMS):
-        valid["seed"] = content["seed"]
-    _check_seeds(root, content, report)
-    for section in content:
-        report.attempt(PARAMS, require_known, [section], ("allow", *SECTIONS), PARAMS)
-    for section in (*SETTINGS, "models"):
-        value = content.get(section)
-        if value is None:
-            continue
-        if not isinstance(value, Mapping):
-            report.add(PARAMS, f"{section} is {value!r}; it must be a mapping")
-            continue
-        for part in _parts(section, value):
-            if report.attempt(PARAMS, parse_project, root, {"seed": 0, section: part}, PARAMS):
-                valid.setdefault(section, {}).update(part)
-    for name, entry in _mapping(content.get("models")).items():
-        _check_path(root, "models", name, entry, report)
-    _check_tasks(root, content, valid, report)
-    return valid
+@dataclass
+class _Checker:
+    """Checks one model or task after the other.
 
+    `has_encoder`, `trainers`: model → whether it has one, and its settings, if the data suit it.
+    """
 
-def _check_seeds(root: Path, content: Mapping[str, Any], report: Report) -> None:
-    """`more_seeds` is valid with `seed`, and there: dvc.yaml loops over it."""
-    pipeline = root / "dvc.yaml"
-    if "more_seeds" in content:
-        pair = {"seed": content.get("seed"), "more_seeds": content["more_seeds"]}
-        report.attempt(PARAMS, parse_project, root, pair, PARAMS)
-    elif pipeline.is_file() and "${more_seeds}" in pipeline.read_text(encoding="utf-8"):
-        report.add(PARAMS, "more_seeds is missing, and dvc.yaml reads it: write `more_seeds: []`")
+    root: Path
+    shared: Mapping[str, Any]
+    allow: Sequence[str]
+    facts: DataFacts
+    report: Report
+    has_encoder: dict[str, bool] = field(default_factory=dict)
+    trainers: dict[str, TrainerSettings] = field(default_factory=dict)
 
+    def check_model(self, name: str) -> None:
+        def build(data_spec: Mapping[str, Any]) -> Experiment:
+            return experiment_of(name, data_spec, self.root, shared=self.shared, allow=self.allow)
 
-def _parts(section: str, value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The parts of a section that are valid or not by themselves: each key; all of `data`."""
-    if section == "data":  # its values depend on each other
-        yield value
-    else:
-        yield from ({key: each} for key, each in value.items())
+        spec, file = self.facts.data_spec, f"configs/{name}.yaml"
+        try:
+            experiment = build(spec)
+            if name != CLASSIFIER:
+                require_suitable(experiment, spec)
+        except LatentlabError as error:
+            reason = reason_of(name, error)
+            if name != CLASSIFIER and is_unsuitable(build):
+                self.leave_out(name, file, reason)
+            else:
+                self.report.add(file, reason)
+            return
+        if name != CLASSIFIER or self.facts.num_classes >= 2:  # without labels it is not trained
+            self.trainers[name] = experiment.trainer
+        self.has_encoder[name] = isinstance(experiment.model, Encoder)
 
-
-def _check_path(root: Path, section: str, name: str, listed: Any, report: Report) -> None:
-    """DVC stops at a path that does not exist."""
-    if isinstance(listed, str) and not (root / listed).exists():
-        report.add(
-            PARAMS,
-            f"{section}.{name} is {listed!r}, which does not exist: run `latentlab select` to"
-            " write it again, or correct the path",
+    def check_task(self, name: str) -> None:
+        file = f"configs/tasks/{name}.yaml"
+        loaded = self.report.attempt(
+            file, task_of, name, self.root, shared=self.shared, allow=self.allow
         )
+        if loaded is None:
+            return
+        model = mapping(mapping(self.shared.get("tasks")).get(name)).get("model")
+        if model in self.report.unsuitable:
+            reason = f"it reads the model {model!r}, which does not suit the data"
+            self.leave_out(name, file, f"{reason}: set another `model`, or remove the task")
+        elif problem := task_problem(loaded[0], self.facts, self.has_encoder.get(str(model))):
+            self.leave_out(name, file, problem)
 
+    def check_counts(self) -> None:
+        content = {key: self.shared[key] for key in ("seed", "evaluation") if key in self.shared}
+        project = self.report.attempt(PARAMS, parse_project, self.root, content, PARAMS)
+        evaluation = project.evaluation if project else EvaluationSettings()
+        for message in count_problems(self.facts, evaluation):
+            self.report.add(PARAMS, message)
+        self.report.notes += count_notes(self.facts, evaluation, self.trainers)
 
-def _check_tasks(
-    root: Path, content: Mapping[str, Any], valid: dict[str, Any], report: Report
-) -> None:
-    models = _mapping(content.get("models"))
-    for name, entry in _mapping(content.get("tasks")).items():
-        part = {"seed": 0, "models": dict.fromkeys(models, ""), "tasks": {name: entry}}
-        if report.attempt(PARAMS, parse_project, root, part, PARAMS):
-            valid.setdefault("tasks", {})[name] = entry
-            _check_path(root, "tasks", f"{name}.code", _mapping(entry).get("code"), report)
-
-
-def _allow(root: Path, report: Report) -> tuple[str, ...]:
-    try:
-        return read_shared(root)[1]
-    except LatentlabError:  # other errors of the file are listed already
-        content = read_yaml(root / PARAMS)
-        return tuple(content["allow"]) if isinstance(content.get("allow"), list) else ()
-
-
-# --- data ---
-
-
-def _data_spec(root: Path, shared: Mapping[str, Any], report: Report) -> dict[str, Any] | None:
-    """image_shape and num_classes; None if they are not known before stage prepare."""
-    from latentlab.data.prepared import read_meta
-
-    settings = DataSettings(**shared.get("data", {}))
-    folder = project_path(root, settings.folder)
-    entry = SOURCES[settings.name]
-    if not folder.is_dir() and (entry.needs_size or (root / "dvc.yaml").is_file()):
-        use = "has the images" if entry.needs_size else "is watched by dvc.yaml"
-        report.add(
-            PARAMS,
-            f"data.folder is {settings.folder!r}, which is no folder, but {use}:"
-            f" `mkdir -p {settings.folder}`, or set data.folder",
-        )
-    prepared = root / "data" / "prepared"
-    if (prepared / "meta.json").is_file():
-        meta = report.attempt("data/prepared", read_meta, prepared)
-        if meta is not None and meta.name == settings.name and _fits(meta.image_shape, settings):
-            return dict(meta.data_spec)
-        report.notes.append("data/prepared is of other settings: the next run prepares it again")
-    return _spec_of_source(settings, folder, report)
-
-
-def _fits(shape: tuple[int, int, int], settings: DataSettings) -> bool:
-    return settings.size in (None, shape[1]) and settings.channels in (None, shape[0])
-
-
-def _spec_of_source(settings: DataSettings, folder: Path, report: Report) -> dict[str, Any] | None:
-    entry = SOURCES[settings.name]
-    channels, size, _ = entry.image_shape or (3, settings.size or 0, 0)
-    channels, size = settings.channels or channels, settings.size or size
-    shape = (channels, size, size)
-    if entry.image_shape:
-        return {"image_shape": shape, "num_classes": entry.num_classes}
-    if settings.name != "image_folder" or not folder.is_dir():
-        report.notes.append("the number of classes is not known before stage prepare; assumed: 0")
-        return {"image_shape": shape, "num_classes": 0}
-    from latentlab.data.sources.folder import folder_classes, list_images, refuse_mixed_folder
-
-    names, _ = list_images(folder)
-    if not names:
-        report.add(PARAMS, f"data.folder: {settings.folder} has no image: put your images there")
-        return {"image_shape": shape, "num_classes": 0}
-    report.attempt(PARAMS, refuse_mixed_folder, folder, names)
-    classes = folder_classes(names)[1] or ()
-    return {"image_shape": shape, "num_classes": len(classes)}
-
-
-# --- models ---
-
-
-def _check_model(
-    root: Path,
-    name: str,
-    spec: Mapping[str, Any] | None,
-    shared: Mapping[str, Any],
-    allow: Sequence[str],
-    report: Report,
-) -> None:
-    file = f"configs/{name}.yaml"
-    experiment = report.attempt(
-        file, experiment_of, name, spec or {}, root, shared=shared, allow=allow
-    )
-    if experiment is None or name == CLASSIFIER or spec is None:
-        return
-
-    def contract() -> bool:
-        require_model(experiment.model)
-        require_outputs(experiment.model, experiment.sampler, spec["image_shape"])
-        return True
-
-    report.attempt(file, contract)
+    def leave_out(self, name: str, file: str, reason: str) -> None:
+        """Note a model or a task that the data do not suit; a problem, unless it may be skipped."""
+        self.report.unsuitable[name] = reason
+        if self.shared.get("on_unsuitable") == "skip":
+            self.report.notes.append(f"{file}: left out (on_unsuitable: skip): {reason}")
+        else:
+            self.report.add(file, reason)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from latentlab.config.keys import nearest, require_known
 from latentlab.config.parser import assemble, assemble_task
 from latentlab.config.project import (
+    SENTENCES,
     Project,
     find_root,
     parse_project,
@@ -41,7 +42,8 @@ class Experiment:
 
     `resolved` has `title` and `summary` if the config has them. They replace those of the model's
     file: two configs of one class may differ by a number only. Its `differs_from_the_paper`, a list
-    of sentences, is added to that of the file.
+    of sentences, is added to that of the file. `tuned_on_labels` lists the settings that were
+    chosen by a metric that needs labels.
     """
 
     name: str
@@ -127,26 +129,39 @@ def build(
     model, sampler, parsed = assemble(
         name, merged, data_spec, files=files, allow=allow, before=partial(seed_all, project.seed)
     )
+    if project.trainer.compile:
+        _require_single_backward(model)
     resolved = {
         "seed": project.seed,
         "data": asdict(project.data),
         "trainer": asdict(project.trainer),
         "evaluation": asdict(project.evaluation),
         **{key: str(merged[key]) for key in ("title", "summary") if key in merged},
-        **_differences(merged, files),
+        **_sentences(merged, files),
         **parsed,
     }
     return Experiment(name, project, project.trainer, model, sampler, resolved)
 
 
-def _differences(merged: Mapping[str, Any], files: str) -> dict[str, list[str]]:
-    """The sentences of `differs_from_the_paper`, if there are any. Raise LatentlabError."""
-    given = merged.get("differs_from_the_paper") or []
-    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+def _sentences(merged: Mapping[str, Any], files: str) -> dict[str, list[str]]:
+    """The lists of sentences of a config, without the empty ones. Raise LatentlabError."""
+    found = {key: merged.get(key) or [] for key in SENTENCES}
+    for key, given in found.items():
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            raise LatentlabError(f"{files}: {key} is {given!r}; it must be a list of sentences")
+    return {key: given for key, given in found.items() if given}
+
+
+def _require_single_backward(model: LightningModule) -> None:
+    """Raise LatentlabError for a loss with a gradient penalty, which cannot be compiled."""
+    from latentlab.contracts import DoubleBackward
+
+    if isinstance(model, DoubleBackward) and model.needs_double_backward:
         raise LatentlabError(
-            f"{files}: differs_from_the_paper is {given!r}; it must be a list of sentences"
+            f"trainer.compile is true, but the loss of {type(model).__name__} has a gradient"
+            " penalty or R1, and torch.compile cannot differentiate a gradient: set trainer.compile"
+            " to false, or r1_gamma to 0 and, for WGAN, clip to a number"
         )
-    return {"differs_from_the_paper": given} if given else {}
 
 
 def seed_all(seed: int) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, get_args
 
-from latentlab.contracts import Encoder, Family, ImageShape, LinearDecoder
+from latentlab.config.step_contract import checked_steps
+from latentlab.contracts import (
+    DiscreteCodes,
+    Encoder,
+    Family,
+    ImageShape,
+    LinearDecoder,
+    StructuredSampler,
+)
 from latentlab.utils.errors import LatentlabError
 
 if TYPE_CHECKING:
@@ -49,10 +57,10 @@ def require_model(model: LightningModule) -> None:
 
 
 def require_outputs(model: LightningModule, sampler: Any, image_shape: ImageShape) -> None:
-    """Encode, decode and get the features of two images with a copy of the model.
+    """Encode, decode, validate and get the features of two images with a copy of the model.
 
-    Raise LatentlabError for a sampler that is absent, a method that fails, a wrong shape, and an
-    image outside of [0, 1]. No random state changes.
+    Raise LatentlabError for a sampler that is absent or of another kind of codes, a method that
+    fails, a wrong shape, and an image outside of [0, 1]. No random state changes.
     """
     import torch
 
@@ -77,13 +85,56 @@ def require_outputs(model: LightningModule, sampler: Any, image_shape: ImageShap
         z = torch.randn(2, dim) if sampler.learns else sampler.sample((2, dim))
         if isinstance(copy, Encoder):
             z = _call(name, "encode", copy.encode, x, (2, dim))
+            _require_sampler(copy, sampler, z)
         images = _call(name, "decode", copy.decode, z, (2, *image_shape))
         _call(name, "features", copy.features, x, (2, None))
+        _require_validation(copy, x)
     if not (images.min() >= 0 and images.max() <= 1):  # so written, NaN fails as well
         raise LatentlabError(
             f"{name}.decode returned values from {images.min():g} to {images.max():g}: images must"
             " be in [0, 1], for example by sigmoid(); see docs/new-model.md"
         )
+
+
+def _require_sampler(model: Any, sampler: Any, z: Tensor) -> None:
+    """Raise LatentlabError for a density of numbers over indices, or one of indices over numbers.
+
+    `z` (2, D): codes of the model. A sampler that does not tell its parts can be any.
+    """
+    if not isinstance(sampler, StructuredSampler):
+        return
+    name, dim = type(model).__name__, z.shape[1]
+    of_indices = all(part.distribution == "indices" for part in sampler.parts(dim))
+    if isinstance(model, DiscreteCodes) and not of_indices:
+        raise LatentlabError(
+            f"the codes of {name} are indices of codebook vectors, but the sampler is"
+            f" {type(sampler).__name__}, a distribution of numbers: set the sampler's class_path to"
+            " latentlab.samplers.AutoregressivePrior or latentlab.samplers.IndependentCategorical"
+        )
+    if of_indices and not z.equal(z.round()):
+        raise LatentlabError(
+            f"the codes of {name} are not indices 0, 1, 2, …, but the sampler is"
+            f" {type(sampler).__name__}, a distribution of indices: set the sampler's class_path to"
+            " latentlab.samplers.FittedMixture, or another for numbers"
+        )
+
+
+def _require_validation(model: Any, x: Tensor) -> None:
+    """Raise LatentlabError unless the validation step works and returns scalars by name."""
+    import torch
+
+    with checked_steps(model):
+        try:
+            model.validation_step((x, torch.zeros(len(x), dtype=torch.int64)), 0)
+        except LatentlabError:
+            raise
+        except Exception as error:  # the user's code can fail in any way
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise LatentlabError(
+                f"{type(model).__name__}.validation_step, called outside of a training with images"
+                f" {tuple(x.shape)} and classes, fails ({reason}): it must return scalar tensors by"
+                " name; see docs/new-model.md"
+            ) from error
 
 
 def _call(

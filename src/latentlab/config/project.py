@@ -25,10 +25,14 @@ SETTINGS = {
     "evaluation": EvaluationSettings,
     "hardware": HardwareSettings,
 }
-OWN = ("model", "sampler", "title", "summary", "differs_from_the_paper")  # sections of a config
-SECTIONS = ("seed", "more_seeds", "goal", *SETTINGS, "models", "tasks", *OWN)
-NO_MAPPINGS = ("seed", "more_seeds", "goal", "allow", *OWN[2:])  # all other sections are
-RESERVED = ("classifier", "reference", "tasks")  # folders of runs/ and results/ with these names
+SENTENCES = ("differs_from_the_paper", "tuned_on_labels")  # lists in a config, for its model card
+OWN = ("model", "sampler", "title", "summary", *SENTENCES)  # sections of a config
+SECTIONS = ("seed", "more_seeds", "goal", "on_unsuitable", *SETTINGS, "models", "tasks", *OWN)
+# all other sections are mappings
+NO_MAPPINGS = ("seed", "more_seeds", "goal", "on_unsuitable", "allow", *OWN[2:])
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]*"  # a name is a folder, a stage of DVC and a run
+ON_UNSUITABLE = ("error", "skip")
+RESERVED = ("classifier", "data", "reference", "tasks")  # have folders in runs/ and results/
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Project:
     `models`: name → path of its code. `tasks`: name → {"code": path, "model": name of the model}.
     `goal`: a key of goals.GOALS, whose columns the report page shows first; None without one.
     `more_seeds`: of the trainings of each model after the first, which has `seed`.
+    `on_unsuitable`: for models and tasks that need other data, such as labels: "error", or "skip"
+    to leave them out, and to say so in the results.
     """
 
     root: Path
@@ -50,6 +56,7 @@ class Project:
     tasks: dict[str, dict[str, str]]
     goal: str | None = None
     more_seeds: tuple[int, ...] = ()
+    on_unsuitable: str = "error"
 
     @property
     def prepared(self) -> Path:
@@ -146,6 +153,12 @@ def parse_project(root: Path, content: Mapping[str, Any], files: str) -> Project
     goal = content.get("goal")
     if goal is not None and goal not in GOALS:
         raise LatentlabError(f"{files}: goal is {goal!r}; choose one of: {', '.join(GOALS)}, null")
+    on_unsuitable = content.get("on_unsuitable", ON_UNSUITABLE[0])
+    if on_unsuitable not in ON_UNSUITABLE:
+        choices = ", ".join(ON_UNSUITABLE)
+        raise LatentlabError(
+            f"{files}: on_unsuitable is {on_unsuitable!r}; choose one of: {choices}"
+        )
     values = {section: getattr(parsed, section) for section in SETTINGS}
     return Project(
         root,
@@ -154,6 +167,7 @@ def parse_project(root: Path, content: Mapping[str, Any], files: str) -> Project
         tasks=tasks,
         goal=goal,
         more_seeds=more_seeds,
+        on_unsuitable=on_unsuitable,
         **values,
     )
 
@@ -186,7 +200,7 @@ def _check_section(given: Any, section: str, settings: type, files: str) -> None
 
 def _check_models(models: Mapping[str, str], files: str) -> None:
     for name in models:
-        if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
+        if name in RESERVED or not re.fullmatch(NAME, name):
             raise LatentlabError(
                 f"{files}: a model cannot have the name {name!r}: use letters, digits, _ and -,"
                 f" and none of {', '.join(RESERVED)}"
@@ -195,6 +209,10 @@ def _check_models(models: Mapping[str, str], files: str) -> None:
 
 def _check_tasks(tasks: Mapping[str, Any], models: Mapping[str, str], files: str) -> None:
     for name, entry in tasks.items():
+        if not re.fullmatch(NAME, name):
+            raise LatentlabError(
+                f"{files}: a task cannot have the name {name!r}: use letters, digits, _ and -"
+            )
         require_known(entry, ("code", "model"), f"{files}: tasks.{name}")
         if missing := {"code", "model"} - set(entry):
             raise LatentlabError(

@@ -28,6 +28,7 @@ from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
 
 FILES = ("weights.pt", "sampler.pt")
+SKIPPED = "skipped.json"  # in place of all of this: the reason, for `on_unsuitable: skip`
 DESCRIPTIONS = ("experiment.json", "config.json")  # of stage train, of `latentlab export`
 
 
@@ -35,6 +36,22 @@ def is_run_folder(folder: Path) -> bool:
     """True for a folder of stage train, and for one with exported weights."""
     exported = (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
     return (folder / "experiment.json").is_file() or exported
+
+
+def skipped_reason(folder: Path) -> str | None:
+    """Why a model was left out of the training; None for one that was not.
+
+    `folder`: of a run or of results. Raise LatentlabError for a damaged file.
+    """
+    path = folder / SKIPPED
+    if not path.is_file():
+        return None
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LatentlabError(
+            f"{path} is not readable ({error!r}): run `dvc repro -f {_stage(folder.name)}`"
+        ) from None
 
 
 def find_run(name: str, root: Path) -> Path:
@@ -49,6 +66,8 @@ def find_run(name: str, root: Path) -> Path:
     folder = root / "runs" / training.name
     if (folder / "experiment.json").is_file():
         return folder
+    if reason := skipped_reason(folder):
+        raise LatentlabError(f"{name!r} was left out, as the data do not suit it: {reason}")
     trained = sorted(path.parent.name for path in root.glob("runs/*/experiment.json"))
     configs = sorted([*model_names(root), CLASSIFIER])
     exists = f"trained: {', '.join(trained) or 'none'}"

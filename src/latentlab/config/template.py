@@ -17,7 +17,11 @@ from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import write_atomic
 
-COPIED = ("params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
+COPIED = (
+    *("params.yaml", ".dvcignore", ".gitignore"),
+    *(".dvc/config", ".dvc/.gitignore", ".dvc/plots/curves.json"),
+)
+LINE_ENDS = ".gitattributes"  # a folder under git may have its own
 SOURCES = "src/latentlab"  # dvc.yaml of a checkout watches it; a project watches its requirements
 REQUIREMENTS = "requirements.txt"
 
@@ -30,12 +34,14 @@ def write_project(folder: Path, *, version: str) -> None:
     """
     source = _template()
     require_free(folder)
-    for name in ("data/images", ".dvc"):
+    for name in ("data/images", ".dvc/plots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     # git keeps no empty folder, and DVC runs queued experiments in a copy that git makes
     (folder / "data" / "images" / ".gitkeep").touch()
     for name in COPIED:
         shutil.copyfile(source / name, folder / name)
+    if not (folder / LINE_ENDS).exists():
+        shutil.copyfile(source / LINE_ENDS, folder / LINE_ENDS)
     shutil.copytree(source / "configs", folder / "configs")
     if not (folder / ".git").exists():
         (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")

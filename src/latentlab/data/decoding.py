@@ -2,86 +2,176 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from latentlab.data.disk_array import DiskArray
+from latentlab.data.disk_array import DiskArray, temporary_array
+from latentlab.data.pixels.frames import Frame, open_frames
+from latentlab.data.pixels.info import DecodedInfo, describe, require_white
+from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.preprocessing import preprocess_image
+from latentlab.data.problems import reason, strict_pillow
+from latentlab.utils.errors import LatentlabError
+
+if TYPE_CHECKING:
+    from latentlab.data.settings import DataSettings
 
 THREADS = 4  # each has one image of full size in memory, at most about 0.4 GB
 AHEAD = 256  # files in the queue of the threads; a million futures would fill the memory
-MAX_NAMES = 10  # files that an error message lists by name
+FileOf = Callable[[int], Path | IO[bytes]]
+Array = TypeVar("Array", np.ndarray, DiskArray, np.ndarray | DiskArray)
+Result = TypeVar("Result")
 
 
-def decode_images(
-    file_of: Callable[[int], Path | IO[bytes]], pixels: np.ndarray | DiskArray
-) -> dict[int, str]:
-    """Fill `pixels` uint8 (N, C, S, S): row i gets the preprocessed image of the file file_of(i).
+@dataclass(frozen=True)
+class Decoded(Generic[Array]):
+    """The images of many files.
 
-    Returns {row: reason} for files that cannot be read. Images beyond Pillow's limit for
-    decompression bombs are among them.
+    Attributes:
+        pixels: uint8 (N, C, S, S).
+        names: the name of each image: of its file, or such as "stack.tif#3" for the third of
+            several frames.
+        files: the name of the file of each image. Images of one file belong on one side of a split.
+        rows: the place of this file in the list of files, int (N,).
+        infos: {file name: DecodedInfo} of the files that can be read.
+        problems: {file name: reason} of the files that cannot be read.
+        whites: white levels of integers deeper than 8 bits whose range the images use.
+    """
+
+    pixels: Array
+    names: list[str]
+    files: list[str]
+    rows: list[int]
+    infos: dict[str, DecodedInfo]
+    problems: dict[str, str]
+    whites: tuple[int, ...] = ()
+
+
+def decode_files(
+    names: Sequence[str], file_of: FileOf, settings: DataSettings, folder: Path
+) -> Decoded[DiskArray]:
+    """Decode the files `names`; file_of(i) is the content of names[i].
+
+    The pixels are in a temporary file in `folder`. Images keep the order of the files.
 
     Raises:
-        LatentlabError: the disk is full.
+        LatentlabError: the disk is full, or a white level that must be set (data.white).
     """
-    from PIL import Image
+    assert settings.size is not None
+    shape = (settings.channels or 3, settings.size, settings.size)
+
+    def array(count: int) -> DiskArray:
+        return temporary_array((count, *shape), folder)
+
+    return decode_into(names, file_of, array, settings.pixels)
+
+
+def decode_into(
+    names: Sequence[str],
+    file_of: FileOf,
+    array: Callable[[int], Array],
+    settings: PixelSettings,
+) -> Decoded[Array]:
+    """Decode as `decode_files`; array(N) makes the array (N, C, S, S) that is filled."""
+    infos: dict[str, DecodedInfo] = {}
+    same: dict[DecodedInfo, DecodedInfo] = {}  # most files are alike: one object for all of them
+    image_names: list[str] = []
+    file_rows: list[int] = []
+    with strict_pillow(settings.max_pixels):
+        counts: list[int]
+        counts, problems = _count_images(names, file_of, settings)
+        starts: list[int] = np.cumsum([0, *counts]).tolist()
+        pixels = array(starts[-1])
+
+        def decode(row: int) -> DecodedInfo:
+            return _decode(file_of(row), pixels, range(starts[row], starts[row + 1]), settings)
+
+        rows = [row for row, count in enumerate(counts) if count]
+        for row, result in zip(rows, _in_threads(decode, rows, "images"), strict=True):
+            name = names[row]
+            if isinstance(result, str):
+                problems[name] = result
+                continue
+            infos[name] = same.setdefault(result, result)
+            for old in range(starts[row], starts[row + 1]):  # close the gaps: new ≤ old
+                if len(file_rows) != old:
+                    pixels[len(file_rows)] = pixels[old]
+                several = settings.frames == "all" and result.frames > 1
+                image_names.append(f"{name}#{old - starts[row] + 1}" if several else name)
+                file_rows.append(row)
+    count = len(file_rows)
+    first = pixels.first(count) if isinstance(pixels, DiskArray) else pixels[:count]
+    files = [names[row] for row in file_rows]
+    whites = require_white(infos, settings)
+    return Decoded(first, image_names, files, file_rows, infos, problems, whites)
+
+
+def _count_images(
+    names: Sequence[str], file_of: FileOf, settings: PixelSettings
+) -> tuple[list[int], dict[str, str]]:
+    """Return the number of images of each file, 0 if it cannot be opened, and the reasons."""
+    if settings.frames == "first":
+        return [1] * len(names), {}
+
+    def count(row: int) -> int:
+        with open_frames(file_of(row), settings.max_pixels) as frames:
+            return frames.count
+
+    found = list(_in_threads(count, range(len(names)), "frames"))
+    problems = {names[row]: why for row, why in enumerate(found) if isinstance(why, str)}
+    return [0 if isinstance(result, str) else result for result in found], problems
+
+
+def _decode(
+    file: Path | IO[bytes],
+    pixels: np.ndarray | DiskArray,
+    rows: range,
+    settings: PixelSettings,
+) -> DecodedInfo:
+    """Fill pixels[rows] with the first frames of a file. The range is that of all frames."""
+    channels, size = pixels.shape[1:3]
+    infos = []
+    with open_frames(file, settings.max_pixels) as frames:
+        for place, row in enumerate(rows):
+            frame = frames.read(place)
+            infos.append(describe(frame, frames.count, frames.count - len(rows)))
+            pixels[row] = preprocess_frame(frame, size, channels, settings)
+    largest = [info.largest for info in infos if info.largest is not None]
+    return replace(infos[0], largest=max(largest, default=None))
+
+
+def preprocess_frame(frame: Frame, size: int, channels: int, settings: PixelSettings) -> np.ndarray:
+    """One frame → uint8 (channels, size, size). Raise ValueError as `preprocess_image`."""
+    if frame.deep and settings.white not in (None, 2**16 - 1):
+        raise ValueError("only 8 of 16 bits can be read, so data.white cannot be used; convert it")
+    return preprocess_image(frame.content, size, channels, settings, orientation=frame.orientation)
+
+
+def _in_threads(
+    work: Callable[[int], Result], rows: Sequence[int], title: str
+) -> Iterator[Result | str]:
+    """Yield work(row) of each row in order, or the reason why its file cannot be read."""
     from tqdm import tqdm
 
-    channels, size = pixels.shape[1:3]
-
-    def decode(row: int) -> str | None:
+    def attempt(row: int) -> Result | str:
         try:
-            with Image.open(file_of(row)) as image:
-                content = preprocess_image(image, size, channels)
+            return work(row)
+        except LatentlabError:  # the disk is full
+            raise
         except Exception as error:  # Pillow's plugins raise any exception for damaged files
             return reason(error)
-        pixels[row] = content
-        return None
 
-    problems: dict[int, str] = {}
     with (
-        strict_pillow(),
         ThreadPoolExecutor(THREADS) as pool,
-        tqdm(total=len(pixels), desc="images", unit="image", delay=1, disable=None) as bar,
+        tqdm(total=len(rows), desc=title, unit="image", delay=1, disable=None) as bar,
     ):
-        for start in range(0, len(pixels), AHEAD):
-            rows = range(start, min(start + AHEAD, len(pixels)))
-            results = zip(rows, pool.map(decode, rows), strict=True)
-            problems |= {row: why for row, why in results if why}
-            bar.update(len(rows))
-    return problems
-
-
-def reason(error: Exception) -> str:
-    """Return the reason why an image cannot be read, in one line."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
-    return (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
-
-
-@contextmanager
-def strict_pillow() -> Iterator[None]:
-    """Turn Pillow's warning about the image size into an error. Ignore its other warnings."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def format_files(problems: dict[str, str]) -> str:
-    """Format {file name: reason} as text, at most 10 names. Invalid UTF-8 in names is escaped."""
-    first = sorted(problems.items())[:MAX_NAMES]
-    parts = [f"{name} ({why})" if why else name for name, why in first]
-    if len(problems) > MAX_NAMES:
-        parts.append(f"and {len(problems) - MAX_NAMES} more")
-    return ", ".join(parts).encode("utf-8", "backslashreplace").decode()
+        for start in range(0, len(rows), AHEAD):
+            some = rows[start : start + AHEAD]
+            for result in pool.map(attempt, some):
+                yield result
+                bar.update()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.files import flush
 
 CHUNK_BYTES = 1 << 16
 
@@ -114,7 +115,7 @@ def _store(
         with response, os.fdopen(handle, "wb") as file:
             _copy(response, file, target.name)
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
         verify(partial)
         partial.chmod(0o644)  # mkstemp creates 0600: only one user of a shared folder could read it
         os.replace(partial, target)

@@ -27,10 +27,12 @@ import torch
 from latentlab.contracts import ImageShape, Split
 from latentlab.data.arrays import incomplete, load_array
 from latentlab.data.disk_array import DiskArray
+from latentlab.data.files.split_file import COLUMNS
+from latentlab.data.partition import Part, partition
 from latentlab.data.preprocessing import preprocess_images
 from latentlab.data.settings import DataSettings
-from latentlab.data.sources import Images, Source
-from latentlab.data.splits import SPLITS, split_indices
+from latentlab.data.sources import Source
+from latentlab.data.splits import SPLITS
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import fresh_folder
 from latentlab.utils.memory import fits_memory
@@ -50,6 +52,8 @@ class DatasetInfo:
         unreadable: the files that were skipped, relative to the image folder.
         seed: the seed of the split.
         sha256: checksum of all arrays, in the order train, val, test.
+        whites: white levels of integers deeper than 8 bits whose range the images use. With them,
+            a trained model knows that a dark file is dark.
     """
 
     name: str
@@ -59,6 +63,7 @@ class DatasetInfo:
     unreadable: tuple[str, ...]
     seed: int
     sha256: str
+    whites: tuple[int, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -71,17 +76,24 @@ class DatasetInfo:
         return {"image_shape": self.image_shape, "num_classes": self.num_classes}
 
 
-def write_prepared(source: Source, settings: DataSettings, seed: int, folder: Path) -> DatasetInfo:
-    """Split `source` by `seed`, preprocess the images by `settings`, and write `folder`.
+def write_prepared(
+    source: Source,
+    settings: DataSettings,
+    seed: int,
+    folder: Path,
+    parts: Mapping[str, Part] | None = None,
+) -> DatasetInfo:
+    """Preprocess the images by `settings`, and write `folder`.
 
-    An official test split stays the test split. Every split is in random order. The column `source`
-    of split.csv is a path relative to the image folder, or the row in the arrays of the source (for
-    official test images: in the test arrays).
+    `parts`: the splits of `source`; None: those of `partition`, by `seed`. For own images,
+    split.csv has the columns of a split file: file, split, label (the name of the class) and group.
+    For public data sets it has split, source (the row in the arrays of the source; for official
+    test images: in the test arrays) and label (the number of the class).
 
     Raises:
         LatentlabError: too few images for three splits, or the folder cannot be written.
     """
-    parts = _split(source, settings, seed)
+    parts = parts or partition(source, settings, seed)
     with fresh_folder(folder) as fresh:
         return _write(fresh, source, parts, settings, seed)
 
@@ -127,11 +139,15 @@ def _parse_meta(content: Any) -> DatasetInfo:
     texts = [content["name"], content["sha256"], *(classes or ()), *content["unreadable"]]
     if not all(isinstance(text, str) for text in texts) or type(content["seed"]) is not int:
         raise ValueError("names are not text, or the seed is not an integer")
+    whites = content.pop("whites", ())
+    if not isinstance(whites, list | tuple) or not all(type(white) is int for white in whites):
+        raise ValueError(f"whites {whites!r} are not integers")
     return DatasetInfo(
         image_shape=(channels, height, width),
         classes=None if classes is None else tuple(classes),
         counts=counts,
         unreadable=tuple(content.pop("unreadable")),
+        whites=tuple(whites),
         **content,
     )
 
@@ -148,60 +164,51 @@ def read_labels(folder: Path, split: str, info: DatasetInfo) -> torch.Tensor | N
     return load_array(path, np.int64, (info.counts[split],), mmap=False)
 
 
-def _split(
-    source: Source, settings: DataSettings, seed: int
-) -> dict[str, tuple[Images, np.ndarray]]:
-    """Return {split: (images of the source, rows of these images)}."""
-    generator = torch.Generator().manual_seed(seed)
-    indices = split_indices(
-        len(source.train.pixels),
-        source.train.labels,
-        val_fraction=settings.val_fraction,
-        test_fraction=settings.test_fraction if source.test is None else None,
-        generator=generator,
-    )
-    parts = {name: (source.train, rows) for name, rows in indices.items()}
-    if source.test is not None:
-        rows = torch.randperm(len(source.test.pixels), generator=generator).numpy()
-        parts["test"] = (source.test, rows)
-    return {name: parts[name] for name in SPLITS}
-
-
 def _write(
     folder: Path,
     source: Source,
-    parts: dict[str, tuple[Images, np.ndarray]],
+    parts: Mapping[str, Part],
     settings: DataSettings,
     seed: int,
 ) -> DatasetInfo:
     digest = hashlib.sha256()
     shapes = []
-    with (folder / "split.csv").open(
-        "w", encoding="utf-8", errors="surrogateescape", newline=""
-    ) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("split", "source", "label"))
-        for name, (images, rows) in parts.items():
-            with (folder / f"{name}_images.npy").open("wb") as array:
-                shapes.append(_write_images(array, images.pixels, rows, settings, digest))
-            labels = None if images.labels is None else images.labels[rows]
-            if labels is not None:
-                digest.update(labels.tobytes())
-                np.save(folder / f"{name}_labels.npy", labels, allow_pickle=False)
-            label_column = repeat("") if labels is None else labels
-            origin = (images.names[row] for row in rows)
-            table.writerows(zip(repeat(name), origin, label_column, strict=False))
+    for name, part in parts.items():
+        with (folder / f"{name}_images.npy").open("wb") as array:
+            shapes.append(_write_images(array, part.images.pixels, part.rows, settings, digest))
+        if part.labels is not None:
+            digest.update(part.labels.tobytes())
+            np.save(folder / f"{name}_labels.npy", part.labels, allow_pickle=False)
+    _write_table(folder / "split.csv", source, parts)
     info = DatasetInfo(
         name=source.name,
         image_shape=shapes[0],
         classes=source.classes,
-        counts={name: len(rows) for name, (_, rows) in parts.items()},
+        counts={name: len(part.rows) for name, part in parts.items()},
         unreadable=source.unreadable,
         seed=seed,
         sha256=digest.hexdigest(),
+        whites=source.whites,
     )
     (folder / "meta.json").write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
     return info
+
+
+def _write_table(path: Path, source: Source, parts: Mapping[str, Part]) -> None:
+    """Write the origin of each image."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS if source.is_own else ("split", "source", "label"))
+        for split, part in parts.items():
+            labels = part.labels if part.labels is not None else repeat("")
+            for row, label in zip(part.rows.tolist(), labels, strict=False):
+                name = part.images.names[row]
+                if not source.is_own:
+                    table.writerow((split, name, label))
+                    continue
+                text = source.classes[int(label)] if source.classes else ""
+                groups = part.images.groups
+                table.writerow((name, split, text, groups[row] if groups else ""))
 
 
 def _write_images(
@@ -214,9 +221,9 @@ def _write_images(
     """Write pixels[rows], preprocessed, in chunks. A full disk is an OSError, not a bus error."""
     from tqdm import tqdm
 
-    channels, height, width = preprocess_images(pixels[:1], settings.size, settings.channels).shape[
-        1:
-    ]
+    channels, height, width = preprocess_images(
+        pixels[:1], settings.size, settings.channels, settings.pixels
+    ).shape[1:]
     shape = (len(rows), channels, height, width)
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
@@ -226,7 +233,9 @@ def _write_images(
         size = max(1, CHUNK_BYTES // math.prod(pixels.shape[1:]))
         for start in range(0, len(rows), size):
             chunk = pixels[rows[start : start + size]]
-            content = preprocess_images(chunk, settings.size, settings.channels).tobytes()
+            content = preprocess_images(
+                chunk, settings.size, settings.channels, settings.pixels
+            ).tobytes()
             file.write(content)
             digest.update(content)
             bar.update(len(chunk))

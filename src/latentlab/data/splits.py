@@ -17,53 +17,120 @@ def split_indices(
     val_fraction: float,
     test_fraction: float | None,
     generator: torch.Generator,
+    units: np.ndarray | None = None,
+    assigned: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Split the indices 0…count−1 at random. Return {split: int64 indices in random order}.
 
     A split has round(fraction · count) images, at least one. `test_fraction` None: no test split.
     `labels`: int (count,) or None. With labels, a split contains the same fraction of every class,
-    to within one image. Since the order is random, the first n indices are a random sample.
+    to within one image; each class keeps a training image, unless every class has one image. Since
+    the order is random, the first n indices are a random sample.
+
+    `units`: int (count,). Images of one unit come into one split, whose size can then be smaller.
+    `assigned`: (count,), the given split of each image. Splits that are not among them are drawn
+    from the images of "train", and `count` in the formula is the number of these.
 
     Raises:
         LatentlabError: no images are left for training.
     """
     order = torch.randperm(count, generator=generator).numpy()
     parts: dict[str, np.ndarray] = {}
-    for name, fraction in (("test", test_fraction), ("val", val_fraction)):
-        if fraction is None:
-            continue
+    if assigned is not None:
+        given = {name: order[assigned[order] == name] for name in SPLITS}
+        parts = {name: rows for name, rows in given.items() if len(rows) and name != "train"}
+        order, count = given["train"], len(given["train"])
+    wanted = {"test": test_fraction, "val": val_fraction}
+    drawn = {name: fraction for name, fraction in wanted.items() if fraction and name not in parts}
+    for name, fraction in drawn.items():
         size = max(1, round(fraction * count))
         if size >= len(order):
-            needed = 2 if test_fraction is None else 3
+            needed = len(drawn) + 1
             raise LatentlabError(
                 f"{count} image(s) cannot fill {needed} splits with val_fraction {val_fraction} "
                 f"and test_fraction {test_fraction}. At least {needed} images are needed. Add "
                 "images or lower the fractions."
             )
-        chosen = _stratified(order, labels, size, generator)
+        chosen = _stratified(order, labels, size, generator, units)
         parts[name], order = order[chosen], order[~chosen]
     parts["train"] = order
     return parts
 
 
 def _stratified(
-    order: np.ndarray, labels: np.ndarray | None, size: int, generator: torch.Generator
+    order: np.ndarray,
+    labels: np.ndarray | None,
+    size: int,
+    generator: torch.Generator,
+    units: np.ndarray | None,
 ) -> np.ndarray:
-    """Select `size` of the shuffled indices, bool (N,), stratified by class.
-
-    Classes with the largest remainders get one image more (largest remainder method).
-    """
-    chosen = np.zeros(len(order), bool)
+    """Select about `size` of the shuffled indices, bool (N,), stratified by class."""
+    single = units is None or len(np.unique(units[order])) == len(order)
     if labels is None:
-        chosen[:size] = True
-        return chosen
-    labels = labels[order]
-    classes, sizes = np.unique(labels, return_counts=True)
-    quota, remainder = np.divmod(sizes * size, len(order))
+        numbers, quota = np.zeros(len(order), int), np.array([size])
+    else:
+        numbers = np.unique(labels[order], return_inverse=True)[1]
+        quota = _quota(np.bincount(numbers), size, generator)
+    if not single:
+        assert units is not None
+        return _whole_units(units[order], numbers, quota)
+    chosen = np.zeros(len(order), bool)
+    for label, class_quota in enumerate(quota):
+        chosen[np.flatnonzero(numbers == label)[:class_quota]] = True
+    return chosen
+
+
+def _quota(sizes: np.ndarray, size: int, generator: torch.Generator) -> np.ndarray:
+    """Images of each class in a split of `size` images, given the images `sizes` of each class.
+
+    Classes with the largest remainders get one image more (largest remainder method), but leave one
+    image for training.
+    """
+    quota, remainder = np.divmod(sizes * size, sizes.sum())
     # Balanced data sets have equal remainders: a random order of the classes breaks the ties.
-    tie_break = torch.randperm(len(classes), generator=generator).numpy()
+    tie_break = torch.randperm(len(sizes), generator=generator).numpy()
     largest = tie_break[np.argsort(-remainder[tie_break], kind="stable")]
-    quota[largest[: size - quota.sum()]] += 1
-    for label, class_quota in zip(classes, quota, strict=True):
-        chosen[np.flatnonzero(labels == label)[:class_quota]] = True
+    if sizes.max() > 1:
+        while (missing := size - quota.sum()) > 0:
+            largest = largest[quota[largest] < sizes[largest] - 1]
+            if not len(largest):
+                break  # the split is smaller
+            quota[largest[:missing]] += 1
+    else:
+        quota[largest[: size - quota.sum()]] += 1
+    return quota
+
+
+def _whole_units(units: np.ndarray, labels: np.ndarray, quota: np.ndarray) -> np.ndarray:
+    """Select whole units within the quota of each class, in order; else the smallest unit.
+
+    A unit counts for the class of its first image. Each class keeps an image.
+    """
+    _, units, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(units, kind="stable"), np.cumsum(sizes)[:-1])
+    left = np.bincount(labels)  # images of each class that are not chosen
+    chosen = np.zeros(len(units), bool)
+
+    def take(unit: int, limit: np.ndarray | None) -> bool:
+        """Choose a unit, if it is within the limit and leaves an image of each of its classes."""
+        nonlocal left, quota
+        content = np.bincount(labels[members[unit]], minlength=len(left))
+        own = labels[members[unit][0]]
+        if (limit is not None and content[own] > limit[own]) or (left <= content)[
+            content > 0
+        ].any():
+            return False
+        chosen[members[unit]] = True
+        left, quota = left - content, quota - content
+        return True
+
+    in_order = dict.fromkeys(units.tolist())
+    for unit in in_order:
+        take(unit, quota)
+    if not chosen.any() and not any(take(unit, None) for unit in np.argsort(sizes, kind="stable")):
+        raise LatentlabError(
+            "The images cannot be split: each class has only one group of images that belong"
+            " together (equal pixels, or one group of data.split_file). Add images, or write the"
+            " splits into data.split_file."
+        )
     return chosen

@@ -18,7 +18,8 @@ from latentlab.contracts import StochasticDecoder, to_float
 from latentlab.evaluation.evaluator import Evaluator
 from latentlab.evaluation.results import Figure, Result
 from latentlab.inference.trained import TrainedModel
-from latentlab.losses.pixel_likelihood import LEVELS, bits_per_dim, to_levels
+from latentlab.losses.discretized_gaussian import LEVELS, to_levels
+from latentlab.losses.pixel_likelihood import bits_per_dim
 from latentlab.losses.reconstruction import squared_error
 from latentlab.visualization.grids import save_rows
 

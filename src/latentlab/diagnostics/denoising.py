@@ -91,7 +91,7 @@ def _summary(count: int, gain_db: float, baseline: str, names: Sequence[str]) ->
 def denoise_all(model: Denoiser, x_tilde: Tensor, linear: LeastSquares | None) -> dict[str, Tensor]:
     """Denoised images (N, C, H, W) of corrupted ones, for each baseline and, last, the model."""
     denoised = {
-        "corrupted": x_tilde,
+        "corrupted": x_tilde.clamp(0, 1),  # as every other row
         "median 3×3": median_filter(x_tilde, 3).clamp(0, 1),
         "median 5×5": median_filter(x_tilde, 5).clamp(0, 1),
     }

@@ -25,6 +25,7 @@ from latentlab.visualization.grids import save_pairs
 NUM_IMAGES = 500  # of each set
 NUM_FITTED = 10_000  # training images that fit PCA
 NUM_SHOWN = 4  # of each set
+MIN_VARIANCE = 1e-9  # of an image; less is rounding: all images are equal
 MAX_COPIED = 0.05  # residual variance of noise below which the model counts as the identity
 
 
@@ -42,7 +43,8 @@ def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     coder = PCACoder(pca, latent_dim, evaluator.dataset.image_shape)
     x_hat = {name: trained.reconstruct(x) for name, x in sets.items()}
     table = {name: _row(x, x_hat[name], coder) for name, x in sets.items()}
-    residual = {name: row["SSE"] / row["variance"] for name, row in table.items()}
+    varied = {name: row for name, row in table.items() if row["variance"] > MIN_VARIANCE}
+    residual = {name: row["SSE"] / row["variance"] for name, row in varied.items()}
     caption = "Test images, shuffled pixels, noise; below each row its reconstructions"
     plot = partial(save_pairs, first_images(sets), first_images(x_hat), columns=3 * NUM_SHOWN)
     return Result(
@@ -51,8 +53,14 @@ def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
         metrics={f"{k.replace(' ', '_')}_residual_variance": v for k, v in residual.items()},
         table=table,
         figures=[Figure("out_of_distribution", caption, plot)],
-        warnings=["copies noise"] if residual["noise"] < MAX_COPIED else [],
+        warnings=_warnings(residual),
     )
+
+
+def _warnings(residual: Mapping[str, float]) -> list[str]:
+    if "noise" not in residual:
+        return ["the images do not differ: no residual variance"]
+    return ["copies noise"] if residual["noise"] < MAX_COPIED else []
 
 
 def _row(x: Tensor, x_hat: Tensor, coder: PCACoder) -> dict[str, float]:
@@ -69,9 +77,14 @@ def _summary(count: int, residual: Mapping[str, float]) -> str:
         "permutation, and of noise: each pixel is uniform between its least and greatest value in "
         "the training images. A model of the data reconstructs the last two badly. The residual "
         "variance is the squared error divided by the variance of the set. It is "
-        f"{residual['noise']:.0%} for noise and {residual['test images']:.0%} for test images. "
+        f"{_percent(residual, 'noise')} for noise and {_percent(residual, 'test images')} for test "
+        "images. "
         f"Below {MAX_COPIED:.0%} for noise, the model copies any input."
     )
+
+
+def _percent(residual: Mapping[str, float], name: str) -> str:
+    return f"{residual[name]:.0%}" if name in residual else "not defined, without variance,"
 
 
 def image_sets(test: Split, train: Split, seed: int) -> dict[str, Tensor]:

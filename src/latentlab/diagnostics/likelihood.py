@@ -25,14 +25,15 @@ from torch import Tensor
 
 from latentlab.contracts import ClassConditionalModel, LikelihoodModel, Split
 from latentlab.diagnostics import MAX_TEST_IMAGES
+from latentlab.diagnostics.metrics.class_likelihood import class_probabilities, sum_over_classes
 from latentlab.diagnostics.metrics.grey_levels import num_grey_levels
 from latentlab.diagnostics.metrics.importance_sampling import Bounds, binarized, log_likelihood
 from latentlab.evaluation.evaluator import Evaluator, subset_size
 from latentlab.evaluation.results import Result
 from latentlab.inference.trained import TrainedModel
-from latentlab.losses.pixel_likelihood import LEVELS, bits_per_dim
+from latentlab.losses.discretized_gaussian import LEVELS
+from latentlab.losses.pixel_likelihood import bits_per_dim
 from latentlab.metrics.intervals import mean_half_width
-from latentlab.samplers import ClassConditional
 
 NUM_SAMPLES = (1, 10, 100, 1000, 5000)  # codes per image for the bounds of log p(x)
 ELBO_SAMPLES = 5  # codes per image for the ELBO, which is measured on all test images
@@ -41,7 +42,6 @@ MAX_DECODED = 2.0e8  # decoded pixels for log p(x): some seconds of one CPU core
 LEVELS_SAMPLES, LEVELS_FRACTION = NUM_SAMPLES[:-1], 0.05  # for bits: a mass costs 20 densities
 MIN_EFFECTIVE = 20  # effective sample size; with less, some codes decide the bound
 MAX_LOW_FRACTION = 0.05  # of the images may have less
-MIN_CLASS_PROBABILITY = 1e-6  # of a class that is never sampled: log p(y) stays finite
 OBSERVATIONS = {
     "bernoulli": "test images whose pixels are sampled as 0 or 1, three times",
     "gaussian": "test images (a density of grey levels in [0, 1], so it can be above 0)",
@@ -140,7 +140,9 @@ def estimate(
         return Estimate(elbo, found.log_px - found.elbo, found, None)
     given_class = float(elbo.mean() + (found.log_px - found.elbo).mean())
     log_p_y = class_probabilities(trained.sampler, classes).log()
-    log_px = sum_over_classes(model, x[:count], y[:count], found.log_px, log_p_y, seed=seed)
+    log_px = sum_over_classes(
+        model, x[:count], y[:count], found.log_px, log_p_y, num_codes=NUM_SAMPLES[-1], seed=seed
+    )
     gap = log_px - (found.elbo + log_p_y[y[:count]])  # log p(x, y) ≤ log p(x)
     return Estimate(elbo + log_p_y[y], gap, found, given_class)
 
@@ -161,32 +163,6 @@ def num_gap_images(
     codes += max(codes, classes) if classes else 0
     most = int(fraction * MAX_DECODED / (codes * cost))
     return subset_size(len(x), most=max(10, most), divisor=10)
-
-
-def sum_over_classes(
-    model: Any, x: Tensor, y: Tensor, log_px_given_y: Tensor, log_p_y: Tensor, *, seed: int
-) -> Tensor:
-    """log p(x) = log Σ_k p(k) p(x|k), nats, (N,).
-
-    `log_px_given_y` (N,) is log p(x|y) of the true classes y. All other classes together get as
-    many codes as the true class has, because they rarely contribute much.
-    """
-    joint = torch.empty(len(x), model.num_classes, dtype=log_px_given_y.dtype)  # (N, K)
-    samples = [max(1, NUM_SAMPLES[-1] // model.num_classes)]
-    for label in range(model.num_classes):
-        labels = torch.full_like(y, label)
-        joint[:, label] = log_likelihood(model, x, labels, num_samples=samples, seed=seed).log_px
-    joint = joint.scatter(1, y[:, None], log_px_given_y[:, None]) + log_p_y
-    return joint.logsumexp(1)
-
-
-def class_probabilities(sampler: Any, classes: int) -> Tensor:
-    """p(y), float64 (K,), of a ClassConditional sampler that was fitted; else uniform."""
-    if not isinstance(sampler, ClassConditional) or len(sampler.class_frequencies) != classes:
-        return torch.full((classes,), 1 / classes, dtype=torch.float64)
-    frequencies = sampler.class_frequencies.cpu()
-    p_y = frequencies.double() / frequencies.sum().item()
-    return p_y.clamp_min(MIN_CLASS_PROBABILITY)
 
 
 def observations(trained: TrainedModel, test: Split, seed: int) -> tuple[list[Tensor], Tensor]:
@@ -239,10 +215,8 @@ def _table(found: Estimate) -> dict[str, dict[str, float]]:
 
 
 def _warning(metrics: Mapping[str, float]) -> str:
-    return (
-        "log p(x) is a lower bound that has not converged: effective sample size "
-        f"{metrics['effective_sample_size']:.1f} of {metrics['num_importance_samples']:,.0f}"
-    )
+    size = metrics["effective_sample_size"]
+    return f"log p(x) has not converged (effective sample size {size:.1f})"
 
 
 def _summary(observations: str, count: int, metrics: Mapping[str, float]) -> str:

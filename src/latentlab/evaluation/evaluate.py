@@ -11,16 +11,11 @@ import torch
 from torch import Tensor
 
 from latentlab.config.run_folder import load_weights
-from latentlab.contracts import (
-    ClassConditionalModel,
-    LinearDecoder,
-    PartlyLabelled,
-    Split,
-    weighted_means,
-)
+from latentlab.contracts import LinearDecoder, Split, weighted_means
 from latentlab.evaluation.evaluator import Evaluator, subset_size
 from latentlab.evaluation.outputs import NUM_POINTS, Outputs, Reconstruct, make_outputs
 from latentlab.evaluation.reference import Reference
+from latentlab.inference.labels import labels_in_training
 from latentlab.inference.trained import TrainedModel
 from latentlab.metrics.fid.features import extract
 from latentlab.metrics.pca import PCA, principal_angles
@@ -84,13 +79,6 @@ def draw_samples(trained: TrainedModel, evaluator: Evaluator, num_draws: int) ->
     labels = evaluator.test.first(count).labels
     classes = labels.tolist() if trained.is_conditional and labels is not None else None
     return [trained.sample(count, seed=seed + draw, classes=classes) for draw in range(num_draws)]
-
-
-def labels_in_training(model: Any, num_train: int) -> int:
-    """Number of training images whose labels the model was given."""
-    if isinstance(model, PartlyLabelled):
-        return min(model.num_labelled, num_train)
-    return num_train if isinstance(model, ClassConditionalModel) else 0
 
 
 @torch.no_grad()

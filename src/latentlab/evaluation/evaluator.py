@@ -8,24 +8,19 @@ methods, so their metrics can be compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from latentlab.config import EvaluationSettings, Project
+from latentlab.config import EvaluationSettings
 from latentlab.contracts import Split
-from latentlab.data.prepared import DatasetInfo, read_meta, read_split
+from latentlab.data.prepared import DatasetInfo
 from latentlab.evaluation.reference import Reference
 from latentlab.evaluation.scores import Scores, class_space_scores, sample_scores
-from latentlab.inference.replicas import Replicas, resolve_devices
 from latentlab.metrics.fid.features import extract
 from latentlab.metrics.fid.frechet import fid
-from latentlab.metrics.fid.inception import InceptionFeatures
 from latentlab.metrics.intervals import fraction_half_width, mean_half_width
 from latentlab.metrics.pca import PCA, PCACoder
 from latentlab.metrics.probe import probe_correct
@@ -51,12 +46,13 @@ def subset_size(count: int, *, most: int, divisor: int) -> int:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The data, the networks and the settings of an evaluation.
+    """The data, the networks and the settings of an evaluation. setup.py makes it for a project.
 
     `feature_extractor`: images → features (B, F), for the metrics of samples. `classifier`:
     images → logits (B, K); None for data without labels. `both_features`: images → these features,
     and behind them those of the last layer of the classifier, in one pass; None if there is only
-    one space. `random_features`: of the second block of an untrained network, or None.
+    one space. `class_width`: how many of them are of the last layer. `random_features`: of the
+    second block of an untrained network, or None.
     """
 
     dataset: DatasetInfo
@@ -66,6 +62,7 @@ class Evaluator:
     classifier: Function | None
     settings: EvaluationSettings
     both_features: Function | None = None
+    class_width: int = 0
     random_features: Function | None = None
     stored: Reference | None = None  # of stage reference; without it, features are computed again
 
@@ -106,8 +103,8 @@ class Evaluator:
         if self.both_features is None:
             return extract(self.feature_extractor, images), None
         both = extract(self.both_features, images)
-        width = self.feature_extractor(next(Split(self.test.images[:1]).batches())).shape[1]
-        return both[:, :width].contiguous(), both[:, width:].contiguous()
+        main, last = both.tensor_split([both.shape[1] - self.class_width], dim=1)
+        return main.contiguous(), last.contiguous()
 
     def score_samples(
         self, draws: Sequence[Tensor | Split], real: Tensor, class_real: Tensor | None = None
@@ -221,46 +218,3 @@ def fraction_scores(name: str, correct: Tensor) -> Scores:
     """The fraction of true values of `correct` (N,), its interval, and the values."""
     mean = float(correct.double().mean())
     return Scores({name: mean}, {name: fraction_half_width(correct)}, {name: correct.double()})
-
-
-def make_evaluator(project: Project, classifier: Any) -> Evaluator:
-    """Read the prepared data of a project and return its Evaluator.
-
-    `classifier`: a models.classifier.Classifier. It is untrained for data without labels.
-    """
-    dataset = read_meta(project.prepared)
-    random = untrained(classifier) if dataset.num_classes >= 2 else None
-    classifier = classifier.eval().to(memory_format=torch.channels_last)  # 5 times faster on a CPU
-    devices, settings = resolve_devices(project.hardware.scoring), project.evaluation
-    replicas = Replicas(classifier, devices)
-    own = settings.features == "classifier"
-    has_classes = dataset.num_classes >= 2
-    return Evaluator(
-        dataset,
-        read_split(project.prepared, "train"),
-        read_split(project.prepared, "test"),
-        replicas.method("local_features") if own else _inception(replicas, settings),
-        replicas.method("forward") if has_classes else None,
-        settings,
-        replicas.method("both_features") if own and has_classes else None,
-        None if random is None else Replicas(random, devices[:1]).method("local_features"),
-    )
-
-
-def untrained(module: Any) -> Any:
-    """A copy with new initial weights, the same at each call."""
-    copy = deepcopy(module).eval().to(memory_format=torch.channels_last)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for part in copy.modules():
-            if hasattr(part, "reset_parameters"):
-                part.reset_parameters()
-    return copy
-
-
-def _inception(replicas: Replicas, settings: EvaluationSettings) -> Function:
-    return InceptionFeatures(
-        Path(settings.inception_weights or "inception.pth"),
-        settings.inception_sha256 or "",
-        device=replicas.devices[0],
-    )

@@ -43,9 +43,9 @@ def measure_evidence(evaluator: Evaluator, real: Mapping[str, float], val: Split
     """Return the content of results/reference/evidence.json.
 
     `real`: the metrics of real images against real images. Keys of the result: `damages` (name →
-    levels, fid, kid, and the first level above the interval of real images), `floor_fid` (the 2.5 %
-    and 97.5 % quantile for undamaged images), `noise` (name → precision, density),
-    `effective_dimension`, `num_images`, `unreliable` (metric → sentence).
+    levels, fid, kid, `rises` of both, and the first level above the interval of real images),
+    `floor_fid` (the 2.5 % and 97.5 % quantile for undamaged images), `noise` (name → precision,
+    density), `effective_dimension`, `num_images`, `unreliable` (metric → sentence).
     """
     count = min(MAX_IMAGES, len(val), len(evaluator.train))
     generator = torch.Generator().manual_seed(evaluator.settings.seed)
@@ -80,13 +80,14 @@ def unreliable(evidence: Evidence, real: Mapping[str, float]) -> dict[str, str]:
         if real.get(key, 1.0) < MIN_REAL:
             found.setdefault(key, f"real images have a {key} of only {real[key]:.2f}")
     for key, most_failures in (("fid", 0), ("kid", 1)):
-        failed = [name for name, d in evidence["damages"].items() if not rises(d[key])]
+        failed = [name for name, d in evidence["damages"].items() if not d["rises"][key]]
         if len(failed) > most_failures:
             found[key] = f"it does not rise with growing damage by {' and '.join(failed)}"
     return found
 
 
 def rises(values: list[float]) -> bool:
+    """True if each value is larger than the one before."""
     return all(after > before for before, after in pairwise(values))
 
 
@@ -114,6 +115,8 @@ def _damages(
         row["kid"].append(kernel_distance(real, fake))
         if row["first_seen"] is None and row["fid"][-1] > highest:
             row["first_seen"] = level
+    for row in found.values():
+        row["rises"] = {key: rises(row[key]) for key in ("fid", "kid")}
     return found
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from latentlab.evaluation.evaluator import Evaluator
 from latentlab.evaluation.figures import save_figures
 from latentlab.evaluation.images import model_images
@@ -18,6 +20,7 @@ from latentlab.evaluation.provenance import provenance
 from latentlab.evaluation.results import Result, write_result
 from latentlab.inference.trained import TrainedModel
 from latentlab.utils.files import fresh_folder, write_arrays, write_json
+from latentlab.visualization.grids import save_grid
 
 
 def save_evaluation(
@@ -53,6 +56,26 @@ def save_evaluation(
         write_json(fresh / "card.json", model_card(trained, evaluator))
         cost = json.loads((trained.folder / "cost.json").read_text())
         cost["evaluate_seconds"] = round(time.perf_counter() - start, 2)
-        cost["provenance"] = provenance(trained.folder, commit)
+        cost["provenance"] = provenance(trained.folder, commit) | {
+            "environment": cost.pop("environment", {})
+        }
         write_json(fresh / "cost.json", cost)
         shutil.copyfile(trained.folder / "history.csv", fresh / "history.csv")
+
+
+def save_skipped(folder: Path, name: str, reason: str) -> None:
+    """Write the folder of a model that was left out: DVC needs each file; all but one are empty.
+
+    card.json has the reason, as `skipped`.
+    """
+    empty = torch.ones(1, 1, 1, 1)
+    with fresh_folder(folder) as fresh:
+        (fresh / "diagnostics").mkdir()
+        for arrays in ("images", "per_image"):
+            write_arrays(fresh / f"{arrays}.npz", {})
+        for figure in ("samples", "reconstructions", "interpolations", "map"):
+            save_grid(empty, fresh / f"{figure}.png", columns=1)
+        write_json(fresh / "metrics.json", {})
+        write_json(fresh / "card.json", {"title": name, "skipped": reason})
+        write_json(fresh / "cost.json", {})
+        (fresh / "history.csv").write_text("split,quantity,step,images,value\n")

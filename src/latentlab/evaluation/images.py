@@ -85,7 +85,8 @@ def interpolate(trained: TrainedModel, z: Tensor, *, steps: int = 10) -> Tensor:
 
 def _map(trained: TrainedModel, evaluator: Evaluator, outputs: Outputs) -> Arrays:
     model = trained.module
-    if isinstance(model, Encoder) and model.latent_dim == 2:
+    is_vector = isinstance(model, Encoder) and not isinstance(model, DiscreteCodes)
+    if is_vector and model.latent_dim == 2:
         return {"map": outputs.codes.float().numpy(), "map_is_code": np.array(1)}
     return {"map": tsne(outputs.features, seed=evaluator.settings.seed).numpy()}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from latentlab.evaluation.evaluator import Evaluator
 from latentlab.inference.description import describe
+from latentlab.inference.labels import uses_of_labels
 from latentlab.inference.trained import TrainedModel
 
 __all__ = ["describe", "model_card"]
@@ -18,7 +19,8 @@ __all__ = ["describe", "model_card"]
 def model_card(trained: TrainedModel, evaluator: Evaluator) -> dict[str, Any]:
     """Return the model card as plain data. A config's title and summary replace the file's.
 
-    The differences from the paper are those of the file and of the config.
+    The differences from the paper are those of the file and of the config. `uses_labels_for` is
+    empty for a model that needs no label.
     """
     described = describe(sys.modules[type(trained.module).__module__].__doc__)
     resolved = trained.metadata["resolved"]
@@ -33,8 +35,10 @@ def model_card(trained: TrainedModel, evaluator: Evaluator) -> dict[str, Any]:
             *described.differences,
             *resolved.get("differs_from_the_paper", ()),
         ],
+        "uses_labels_for": uses_of_labels(trained),
         "sampler": type(trained.sampler).__name__,
         "features": evaluator.feature_space,
+        "reference": evaluator.stored.digest if evaluator.stored is not None else None,
         "images_seen": trained.metadata["images_seen"],
         "device": trained.metadata["device"],
         "config": resolved,

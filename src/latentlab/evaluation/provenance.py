@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from latentlab.utils.versions import version_of
 
 
 def provenance(run: Path, commit: str) -> dict[str, Any]:
@@ -19,16 +20,9 @@ def provenance(run: Path, commit: str) -> dict[str, Any]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
         "versions": {
-            "latentlab": _version("latentlab"),
-            "torch": _version("torch"),
+            "latentlab": version_of("latentlab"),
+            "torch": version_of("torch"),
             "Python": platform.python_version(),
         },
         "mlflow_run_id": identifier.read_text().strip() if identifier.exists() else "",
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # the source folder is on the path, and nothing is installed
-        return "–"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class Reference:
     random_real: Tensor | None
     train: Tensor
     pca: PCA
+
+    @property
+    def digest(self) -> str:
+        """Changes with the test images and with the classifier: results with another one differ."""
+        return hashlib.sha256(self.real.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def save_reference(path: Path, reference: Reference) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from latentlab import __version__
 from latentlab.inference.display import description, stored_metrics
+from latentlab.inference.labels import uses_of_labels
 from latentlab.inference.trained import TrainedModel
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
 
@@ -155,6 +156,7 @@ def _training(trained: TrainedModel) -> str:
         ("data", f"{resolved['data']['name']}{labels}"),
         ("SHA-256 of the images", f"`{metadata.get('data_sha256', 'unknown')}`"),
         ("trained on", f"{metadata['images_seen']:,} images, repetitions counted"),
+        ("labels are used for", "; ".join(uses_of_labels(trained)) or "nothing"),
         ("device", str(metadata["device"])),
         ("seed", str(resolved["seed"])),
         ("class", f"`{resolved['model']['class_path']}`"),

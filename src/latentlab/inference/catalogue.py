@@ -14,6 +14,7 @@ from latentlab.config import allowed_packages, find_root
 from latentlab.config.allowed import PACKAGES
 from latentlab.config.selection import model_names
 from latentlab.config.yaml_files import read_yaml
+from latentlab.inference.arguments import as_path
 from latentlab.inference.description import describe
 from latentlab.utils.errors import LatentlabError
 
@@ -60,7 +61,7 @@ class ModelList(list[ModelEntry]):
 
 def list_models(project: str | Path | None = None) -> ModelList:
     """See `latentlab.models`."""
-    root = find_root(Path(project) if project else None)
+    root = find_root(None if project is None else as_path(project, "The project"))
     allow = allowed_packages(root)
     return ModelList(_entry(root, name, (*PACKAGES, *allow)) for name in model_names(root))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch import Tensor
 from latentlab.config.keys import nearest
 from latentlab.utils.errors import LatentlabError
 
-Classes = int | str | Sequence[int | str]
+Classes = SupportsIndex | str | Sequence[SupportsIndex | str]
 
 
 def class_indices(
@@ -23,15 +25,19 @@ def class_indices(
     Raises:
         LatentlabError: no class, or a class that the model does not have; the message lists them.
     """
-    given = [classes] if isinstance(classes, int | str) else list(classes)
+    given: list[Any] = [classes]
+    if isinstance(classes, Iterable) and not isinstance(classes, str):
+        given = list(classes)
     if not given:
         raise LatentlabError("The list of classes is empty. Give one class or more.")
     return [_index(each, num_classes, list(names or ())) for each in given]
 
 
-def _index(given: int | str, num_classes: int, names: list[str]) -> int:
+def _index(given: SupportsIndex | str, num_classes: int, names: list[str]) -> int:
     if isinstance(given, str) and given in names:
         return names.index(given)
+    if isinstance(given, SupportsIndex):  # also of NumPy and torch
+        given = operator.index(given)
     if isinstance(given, int) or (isinstance(given, str) and given.isdecimal()):
         if 0 <= int(given) < num_classes:
             return int(given)

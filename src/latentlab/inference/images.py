@@ -12,23 +12,28 @@ import torch
 from torch import Tensor
 
 from latentlab.contracts import ImageShape, to_float
-from latentlab.data.decoding import strict_pillow
-from latentlab.data.preprocessing import preprocess_image
-from latentlab.data.sources.folder import read_images
+from latentlab.data.pixels.settings import PixelSettings
+from latentlab.data.reading import read_images, read_pillow
 from latentlab.utils.errors import LatentlabError
 
 ImageInput = Any
 """A tensor, a NumPy array, a Pillow image, a path, or a list of the last three: see `as_images`."""
 
 
-def as_images(x: ImageInput, image_shape: ImageShape, *, name: str = "The model") -> Tensor:
+def as_images(
+    x: ImageInput,
+    image_shape: ImageShape,
+    *,
+    name: str = "The model",
+    settings: PixelSettings | None = None,
+) -> Tensor:
     """Return float32 images (N, C, H, W) in [0, 1] of the model's `image_shape` (C, H, W).
 
     - A tensor: float (N, C, H, W) in [0, 1]. It is passed on as it is.
     - A NumPy array: uint8 in 0…255 or float in [0, 1], of shape (N, C, H, W), (N, H, W, C), or
       (N, H, W) for grey images. If both orders fit, channels come first.
     - A Pillow image, or the path of an image file or of a folder of them: converted to grey or RGB,
-      resized and centre-cropped in the same way as the training images.
+      resized and centre-cropped in the same way as the training images, by `settings`.
     - A list of single images: arrays of one shape, or Pillow images and paths.
 
     A tensor or an array is never resized. One image needs an axis for the batch: `x[None]`.
@@ -44,10 +49,11 @@ def as_images(x: ImageInput, image_shape: ImageShape, *, name: str = "The model"
     items = list(x) if isinstance(x, list | tuple) else [x]
     if items and all(isinstance(item, np.ndarray | Tensor) for item in items):
         return as_images(_stacked(items, name), image_shape, name=name)
+    settings = settings or PixelSettings()
     if items and all(isinstance(item, str | os.PathLike) for item in items):
-        return read_images([Path(item) for item in items], image_shape)[1]
+        return read_images([Path(item) for item in items], image_shape, settings)[1]
     if items and all(_is_pillow(item) or isinstance(item, str | os.PathLike) for item in items):
-        return torch.cat([_from_one(item, image_shape) for item in items])
+        return torch.cat([_from_one(item, image_shape, settings) for item in items])
     found = f"a list of {type(items[0]).__name__}" if items and items[0] is not x else type(x)
     raise LatentlabError(
         f"Images are {found if items else 'an empty list'}. They must be a tensor, a NumPy array, a"
@@ -125,14 +131,8 @@ def _is_pillow(item: object) -> bool:
     return isinstance(item, Image)
 
 
-def _from_one(item: Any, image_shape: ImageShape) -> Tensor:
+def _from_one(item: Any, image_shape: ImageShape, settings: PixelSettings) -> Tensor:
     """A Pillow image or a path → (N, C, H, W)."""
     if isinstance(item, str | os.PathLike):
-        return read_images([Path(item)], image_shape)[1]
-    channels, size, _ = image_shape
-    try:
-        with strict_pillow():
-            pixels = preprocess_image(item, size, channels)
-    except (OSError, ValueError) as error:
-        raise LatentlabError(f"A Pillow image cannot be used: {error}.") from None
-    return to_float(torch.from_numpy(np.array(pixels)))[None]
+        return read_images([Path(item)], image_shape, settings)[1]
+    return read_pillow(item, image_shape, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from latentlab.config import EvaluationSettings, allowed_packages, find_root
 from latentlab.config.run_folder import find_run, is_run_folder, rebuild
 from latentlab.config.seeds import Training
 from latentlab.contracts import ClassConditionalModel, Encoder, ImageShape, Model
+from latentlab.data.pixels.settings import PixelSettings
+from latentlab.inference.arguments import CodeInput, as_codes, as_path, whole_number, whole_seed
 from latentlab.inference.blocks import sample_blocks
 from latentlab.inference.classes import Classes, class_indices, cycled
 from latentlab.inference.images import ImageInput, as_images
@@ -40,6 +42,7 @@ class TrainedModel:
         metadata: the content of experiment.json.
         device: cpu, cuda, cuda:1, … or auto for every GPU.
         classes: classes[label] is the name of a class; None if the names are not known.
+        pixel_settings: how the files of the training images were read.
     """
 
     name: str
@@ -51,6 +54,7 @@ class TrainedModel:
     metadata: dict[str, Any]
     device: str = "cpu"
     classes: tuple[str, ...] | None = None
+    pixel_settings: PixelSettings | None = None
 
     def __repr__(self) -> str:
         from latentlab.inference.display import one_line
@@ -105,20 +109,17 @@ class TrainedModel:
             sampler=self.sampler if within_prior else None,
         ).cpu()
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Codes (N, D) → images (N, C, H, W).
+    def decode(self, z: CodeInput) -> Tensor:
+        """Codes (N, D), a tensor or an array → images (N, C, H, W).
+
+        Without gradients. For an objective of your own, differentiate `module.decode(z)`.
 
         Raises:
-            LatentlabError: codes of another size.
+            LatentlabError: codes of another type or size.
         """
         if not isinstance(self.module, Model):
             raise LatentlabError(f"{self.name} has no codes and no decoder. Use features().")
-        if z.ndim != 2 or z.shape[1] != self.module.latent_dim:
-            raise LatentlabError(
-                f"Codes have shape {tuple(z.shape)}. {self.name} needs"
-                f" (N, {self.module.latent_dim}). Use codes of this model."
-            )
-        return self._batched("decode", z.to(torch.float32))
+        return self._batched("decode", as_codes(z, self.module.latent_dim, name=self.name))
 
     def features(self, x: ImageInput) -> Tensor:
         """Images (N, C, H, W) → features (N, F), the input of the linear probe.
@@ -144,16 +145,15 @@ class TrainedModel:
         is the same with other classes. None: classes as frequent as in the training data.
 
         Raises:
-            LatentlabError: `count` < 1, the model has no sampler, a class that it does not have, or
-                classes for a model that is not class-conditional.
+            LatentlabError: a count < 1 or a seed < 0, the model has no sampler, a class that it
+                does not have, or classes for a model that is not class-conditional.
         """
         if self.sampler is None:
             raise LatentlabError(
                 f"{self.name} has no latent sampler, so it cannot sample or encode. Use features(),"
                 " or add a sampler to its config."
             )
-        if count < 1:
-            raise LatentlabError(f"The number of codes is {count}. It must be 1 or more.")
+        count, seed = whole_number(count, "The number of codes", least=1), whole_seed(seed)
         indices = None if classes is None else self._class_indices(classes)
         generator = torch.Generator().manual_seed(seed)
         z = sample_blocks(self.sampler, count, self.module.latent_dim, generator)
@@ -169,7 +169,7 @@ class TrainedModel:
         Raises:
             LatentlabError: images of another type, shape or range.
         """
-        return as_images(x, self.image_shape, name=self.name)
+        return as_images(x, self.image_shape, name=self.name, settings=self.pixel_settings)
 
     def _class_indices(self, classes: Classes) -> list[int]:
         if self.is_conditional:
@@ -194,11 +194,12 @@ def load_trained(
     device: str = "cpu",
 ) -> TrainedModel:
     """See `latentlab.load`."""
-    folder = Path(name)
+    folder, seed = as_path(name, "The model"), None if seed is None else whole_seed(seed)
+    project = None if project is None else as_path(project, "The project")
     if seed is not None or not is_run_folder(folder):
         wanted = str(name) if seed is None else _with_seed(str(name), seed)
-        folder = find_run(wanted, find_root(Path(project) if project else None))
-    allow = allowed_packages(Path(project) if project else None)
+        folder = find_run(wanted, find_root(project))
+    allow = allowed_packages(project)
     experiment, metadata = rebuild(folder, allow=allow)
     try:
         module = experiment.model.eval().to(resolve_devices(device)[0])
@@ -218,6 +219,7 @@ def load_trained(
         metadata,
         device,
         _class_names(folder, metadata),
+        replace(experiment.project.data.pixels, known_whites=tuple(metadata.get("whites", ()))),
     )
 
 

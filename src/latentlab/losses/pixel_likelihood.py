@@ -20,15 +20,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from latentlab.losses.discretized_gaussian import (
+    LEVELS,
+    VALUES_AT_ONCE,
+    VALUES_AT_ONCE_GPU,
+    gaussian_log_mass,
+    gaussian_mean,
+    gaussian_std,
+    to_levels,
+)
 from latentlab.losses.reconstruction import at_least_single, bernoulli_nll, gaussian_nll
 
 Likelihood = Literal["bernoulli", "gaussian", "discretized_gaussian", "categorical"]
 Scale = float | Literal["pixel"] | None
 
-LEVELS = 256  # grey levels of a stored image
 FEATURES = 8  # decoder outputs from which the logits of the 256 levels are computed
-VALUES_AT_ONCE = 2**10  # values whose logits are in memory together: 1 MiB, the size of a cache
-VALUES_AT_ONCE_GPU = 2**16  # 64 MiB: few and large kernels
 
 
 def num_outputs(name: str, scale: Scale = None) -> int:
@@ -125,22 +131,24 @@ class PixelLikelihood(nn.Module):
         return categorical_nll(hidden, self.head.weight, bias, level).view(len(x), -1).sum(1)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """E[x|z] in [0, 1], (B, C, H, W). discretized_gaussian: l, clipped."""
+        """E[x|z] = Σ_k P(k) k / 255 in [0, 1], (B, C, H, W); gaussian: of the density."""
         if self.name == "categorical":
             return self._moment(outputs, 1).clamp(0, 1)
         if self.name == "discretized_gaussian":
-            return self._gaussian(outputs)[0].clamp(0, 1)
+            return gaussian_mean(*self._gaussian(outputs))
         return outputs.sigmoid()
 
     def std(self, outputs: Tensor) -> Tensor:
-        """Standard deviation of each pixel, (B, C, H, W); of a Gaussian, before clipping."""
+        """Standard deviation of each pixel, (B, C, H, W), of the distribution `sample` draws."""
+        if self.name == "discretized_gaussian":
+            return gaussian_std(*self._gaussian(outputs))
         mean = self.mean(outputs)
         if self.name == "bernoulli":
             return (mean * (1 - mean)).sqrt()
         if self.name == "categorical":
             variance = self._moment(outputs, 2) - self._moment(outputs, 1).square()
             return variance.clamp_min(0).sqrt()
-        return self._gaussian(outputs)[1].exp().expand_as(mean)
+        return self.log_scale.exp().expand_as(mean)
 
     def sample(self, outputs: Tensor) -> Tensor:
         """One sample x ~ p(x|z), (B, C, H, W), from torch's global generator."""
@@ -250,38 +258,6 @@ def _rows_at_once(hidden: Tensor) -> int:
 def _per_value(outputs: Tensor, count: int) -> Tensor:
     """Outputs (B, C · F, H, W) → (B, C, H, W, F), F = `count`."""
     return outputs.unflatten(1, (-1, count)).movedim(2, -1)
-
-
-def to_levels(x: Tensor, num_levels: int = LEVELS) -> Tensor:
-    """Values → int64 levels 0…255, the nearest; values outside [0, 1] clip."""
-    return (x.clamp(0, 1) * (num_levels - 1)).round().to(torch.int64)
-
-
-def gaussian_log_mass(
-    mean: Tensor, log_scale: Tensor, levels: Tensor, num_levels: int = LEVELS
-) -> Tensor:
-    """log P(k) of a Gaussian on the bin of each level, nats, elementwise; all tensors broadcast.
-
-        P(k) = Φ((k + ½ − 255 μ) / 255 σ) − Φ((k − ½ − 255 μ) / 255 σ)
-
-    With L = `num_levels` levels k / (L − 1), L − 1 is in the place of 255. The bins of the first
-    and the last level include the tails, so that Σ_k P(k) = 1 (Ho et al. 2020, "Denoising diffusion
-    probabilistic models", eq. 13; Salimans et al. 2017, eq. 2, for logistics).
-    """
-    last = num_levels - 1
-    # bfloat16 has 8 bits: 255 μ would be off by half a level. It has no log Φ either.
-    mean, log_scale = at_least_single(mean), at_least_single(log_scale)
-    bin_width = torch.exp(-log_scale) / last  # in standard deviations
-    centre = (levels - last * mean) * bin_width
-    low, high = centre - bin_width / 2, centre + bin_width / 2
-    # Above the mean, Φ is too close to 1 for a difference: use the upper tails there.
-    above = centre > 0
-    log_small = torch.special.log_ndtr(torch.where(above, -high, low))
-    log_large = torch.special.log_ndtr(torch.where(above, -low, high))
-    ratio = (log_small - log_large).clamp_max(-1e-12)  # log 0 would make the gradient NaN
-    log_mass = log_large + torch.log(-torch.expm1(ratio))
-    log_mass = torch.where(levels == 0, torch.special.log_ndtr(high), log_mass)
-    return torch.where(levels == last, torch.special.log_ndtr(-low), log_mass)
 
 
 def bits_per_dim(nll_nats: Tensor, dimensions: int) -> Tensor:

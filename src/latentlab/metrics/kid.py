@@ -4,6 +4,8 @@
     MMD²    = mean of k(x, x') over x ≠ x' + mean of k(y, y') over y ≠ y' − 2 · mean of k(x, y)
 
 Bińkowski et al. 2018, "Demystifying MMD GANs", section 4. On Inception features this is the KID.
+
+docs/metrics-elsewhere.md compares it with other packages.
 """
 
 from __future__ import annotations

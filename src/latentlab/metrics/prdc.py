@@ -9,6 +9,8 @@ diversity metrics for generative models", section 3, here also with closed balls
 
 The default is k = 5. Kynkäänniemi et al. have k = 3 and 50,000 images of each kind, so their values
 are no reference for ours.
+
+docs/metrics-elsewhere.md compares it with other packages.
 """
 
 from __future__ import annotations

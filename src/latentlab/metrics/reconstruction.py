@@ -1,4 +1,7 @@
-"""Errors of reconstructions x̂ of images x: squared error, MSE, PSNR, SSIM."""
+"""Errors of reconstructions x̂ of images x: squared error, MSE, PSNR, SSIM.
+
+docs/metrics-elsewhere.md compares PSNR and SSIM with other packages.
+"""
 
 from __future__ import annotations
 

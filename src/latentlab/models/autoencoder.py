@@ -34,7 +34,7 @@ class Autoencoder(LightningModule):
     `latent_dim`: None takes 150 for MNIST, and in proportion to the number of values for other
     images. `reconstruction`: "mse" is the squared error, "bce" the cross-entropy. `max_shift`:
     training images are shifted at random by at most so many pixels. `lr`: Adam's rate, falls
-    linearly to 0.
+    linearly to 0; a network whose widths follow the image also scales it.
     """
 
     family = "AE"
@@ -52,7 +52,8 @@ class Autoencoder(LightningModule):
         super().__init__()
         check_max_shift(max_shift, min(image_shape[1:]))
         self.latent_dim = latent_dim or scaled_width(150, image_shape, "linear")
-        self.reconstruction, self.max_shift, self.lr = reconstruction, max_shift, lr
+        self.reconstruction, self.max_shift = reconstruction, max_shift
+        self.lr = network.learning_rate(lr, image_shape)
         self.encoder, self.decoder = network.build(image_shape, self.latent_dim)
 
     def encode(self, x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, LatentSampler
+from latentlab.networks.batch_norm import batch_statistics
 from latentlab.networks.conv import Generator, PyramidEncoder, init_dcgan
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import (
@@ -98,13 +99,19 @@ class BEGAN(AdversarialSteps, LightningModule):
         """L(x) (B,): mean over pixels of |x − D(x)|, images in [0, 1]."""
         return (x - self.discriminator(x).sigmoid()).abs().mean((1, 2, 3))
 
+    def batch_logits(self, x: Tensor) -> Tensor:
+        """−L(x) of packs of images that are normalized by their own batch, as in training."""
+        packs = self.regularization.pack(x)
+        with batch_statistics(self.discriminator, len(packs)):
+            return -self.errors(packs)
+
     def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
         """−L(x), in the place of a logit; one for each pack."""
-        return -self.errors(self.regularization.pack(x))
+        return self.batch_logits(x)
 
     def fake_logits(self, z: Tensor) -> Tensor:
         """−L(G(z)), in the place of a logit; one for each pack."""
-        return -self.errors(self.regularization.pack(self.decode(z)))
+        return self.batch_logits(self.decode(z))
 
     def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         real_error, fake_error = -self.real_logits(x, y).mean(), -self.fake_logits(z).mean()

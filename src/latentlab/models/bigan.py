@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, LatentSampler
 from latentlab.losses.adversarial import discriminator_loss
+from latentlab.networks.batch_norm import batch_statistics
 from latentlab.networks.conv import Discriminator, Generator, init_dcgan
 from latentlab.networks.mlp import dense
 from latentlab.networks.regularization import DiscriminatorRegularization
@@ -108,16 +109,21 @@ class BiGAN(AdversarialSteps, LightningModule):
             return x_fake.new_zeros(())
         return self.latent_cycle_weight * F.mse_loss(self.encoder(x_fake), z)
 
+    def batch_logits(self, x: Tensor, z: Tensor) -> Tensor:
+        """`pair_logits` of pairs that are normalized by their own batch, as in training."""
+        with batch_statistics(self.discriminator, len(x)):
+            return self.pair_logits(x, z)
+
     def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
         x = 2 * x - 1
-        return self.pair_logits(x, self.encoder(x))
+        return self.batch_logits(x, self.encoder(x))
 
     def fake_logits(self, z: Tensor) -> Tensor:
-        return self.pair_logits(self.generate(z), z)
+        return self.batch_logits(self.generate(z), z)
 
     def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         real, x_fake = self.real_logits(x, y), self.generate(z)
-        fake = self.pair_logits(x_fake, z)
+        fake = self.batch_logits(x_fake, z)
         g_loss = discriminator_loss(fake, real) + self.latent_cycle_loss(x_fake, z)
         return self.d_loss(real, fake), g_loss
 
@@ -156,7 +162,7 @@ class BiGAN(AdversarialSteps, LightningModule):
         x = 2 * batch[0] - 1
         z = self.sample_prior(x)
         z_hat, x_fake = self.encoder(x), self.generate(z)
-        real, fake = self.pair_logits(x, z_hat), self.pair_logits(x_fake, z)
+        real, fake = self.batch_logits(x, z_hat), self.batch_logits(x_fake, z)
         return {
             **self.probabilities(real, fake),
             "sse": (self.generate(z_hat) - x).square().flatten(1).sum(1).mean() / 4,

@@ -27,6 +27,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, LatentSampler
+from latentlab.networks.batch_norm import batch_statistics
 from latentlab.networks.conv import Discriminator, Generator, init_dcgan
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import (
@@ -101,10 +102,13 @@ class ConditionalGAN(AdversarialSteps, LightningModule):
         return self.discriminator(x).gather(1, y[:, None]).squeeze(1)
 
     def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.class_logits(2 * x - 1, y)
+        with batch_statistics(self.discriminator, len(x)):
+            return self.class_logits(2 * x - 1, y)
 
     def fake_logits(self, z: Tensor) -> Tensor:
-        return self.class_logits(self.generate(z), z[:, -self.num_classes :].argmax(1))
+        x_fake = self.generate(z)
+        with batch_statistics(self.discriminator, len(z)):
+            return self.class_logits(x_fake, z[:, -self.num_classes :].argmax(1))
 
     def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         fake = self.fake_logits(z)

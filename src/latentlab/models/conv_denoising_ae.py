@@ -5,9 +5,9 @@
 
 `denoise` uses the skip connections m, so the code z is no bottleneck for it. `encode` and `decode`
 use z only: the decoder g, which has no skip connections, must reconstruct the clean image from z.
-A fraction of each batch is not corrupted, and enters only the second term, so that the codes of
-clean images are trained too. The mean over images of the log of the squared error is the mean PSNR,
-up to a factor.
+Some images, drawn anew in each step, are not corrupted, and enter only the second term, so that
+the codes of clean images are trained too. The mean over images of the log of the squared error is
+the mean PSNR, up to a factor.
 
 Paper: Ronneberger et al. 2015, "U-Net: convolutional networks for biomedical image segmentation".
 Paper: Vincent et al. 2010, "Stacked denoising autoencoders", eq. 9, without the logarithm.
@@ -35,9 +35,9 @@ class ConvDenoisingAE(LightningModule):
     """`channels`: of each level of the U-Net, finest first. `hidden`: width of the decoder g.
 
     `corruption` and `corruption_level`: a function of transforms/corruption.py with its sigma or
-    fraction. `code_weight`: w ≥ 0. `clean_fraction`: images of a batch that are not corrupted, in
-    [0, 1). `bf16`: the U-Net in bfloat16, twice as fast on CPUs that support it. `lr`: Adam's
-    rate, falls linearly to 0.
+    fraction. `code_weight`: w ≥ 0. `clean_fraction`: probability, in [0, 1), that an image of a
+    training batch is not corrupted. `bf16`: the U-Net in bfloat16, twice as fast on CPUs that
+    support it. `lr`: Adam's rate, falls linearly to 0.
     """
 
     family = "AE"
@@ -99,23 +99,33 @@ class ConvDenoisingAE(LightningModule):
     def denoise(self, x_tilde: Tensor) -> Tensor:
         return self.denoise_unclipped(*self.encode_with_skips(x_tilde)).clamp(0, 1)
 
-    def loss(self, x: Tensor, x_tilde: Tensor, *, num_clean: int = 0) -> dict[str, Tensor]:
-        """Leave the first `num_clean` images out of the first term: they are not corrupted."""
+    def loss(
+        self, x: Tensor, x_tilde: Tensor, *, corrupted: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`corrupted`, bool (B,): the images of the first term; None: all.
+
+        Without any corrupted image, the first term and `denoised_psnr_db` are 0.
+        """
         maps, z = self.encode_with_skips(x_tilde)
-        denoised = self.denoise_unclipped([m[num_clean:] for m in maps], z[num_clean:])
-        denoised_sse = squared_error(denoised, x[num_clean:]).clamp_min(1e-6)
+        if corrupted is None:
+            corrupted = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        rows = corrupted if corrupted.any() else ~corrupted  # batch norm needs an image
+        weight = corrupted[rows].to(x.dtype)  # 1, or 0 for a batch without a corrupted image
+        denoised = self.denoise_unclipped([m[rows] for m in maps], z[rows])
+        denoised_sse = squared_error(denoised, x[rows]).clamp_min(1e-6)
         sse = squared_error(self.decode_unclipped(z), x).clamp_min(1e-6)
+        psnr_db = -10 * (denoised_sse / x[0].numel()).log10()
         return {
-            "loss": denoised_sse.log().mean() + self.code_weight * sse.log().mean(),
-            "denoised_psnr_db": -10 * (denoised_sse / x[0].numel()).log10().mean(),
+            "loss": (weight * denoised_sse.log()).mean() + self.code_weight * sse.log().mean(),
+            "denoised_psnr_db": (weight * psnr_db).mean(),
             "sse": sse.mean(),
         }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        x, x_tilde = batch[0], self.corrupt(batch[0])
-        num_clean = int(self.clean_fraction * len(x))
-        x_tilde[:num_clean] = x[:num_clean]
-        return self.loss(x, x_tilde, num_clean=num_clean)
+        x = batch[0]
+        corrupted = torch.rand(len(x), device=x.device) >= self.clean_fraction
+        x_tilde = torch.where(corrupted.view(-1, 1, 1, 1), self.corrupt(x), x)
+        return self.loss(x, x_tilde, corrupted=corrupted)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return self.loss(batch[0], self.corrupt(batch[0]))

@@ -12,6 +12,7 @@ the step that the discriminator has just made on the same images.
 
 Paper: Radford et al. 2016, "Unsupervised representation learning with deep convolutional GANs",
 arXiv:1511.06434, section 3.
+Paper: Odena et al. 2016, "Deconvolution and checkerboard artifacts" (`upsample: resize`).
 Paper: Goodfellow et al. 2014, "Generative adversarial nets", arXiv:1406.2661, eq. 1.
 Paper: Mao et al. 2017, "Least squares generative adversarial networks", arXiv:1611.04076, eq. 9.
 Paper: Lim & Ye 2017, "Geometric GAN", arXiv:1705.02894 (hinge).
@@ -30,6 +31,7 @@ from torch import Tensor
 from latentlab.contracts import ImageShape, LatentSampler
 from latentlab.networks.conv import Discriminator, Generator, init_dcgan
 from latentlab.networks.regularization import DiscriminatorRegularization
+from latentlab.networks.upsampling import Upsampling
 from latentlab.optim.adversarial import (
     AdversarialOptim,
     AdversarialTraining,
@@ -42,7 +44,8 @@ Loss = Literal["minimax", "non_saturating", "maximum_likelihood", "least_squares
 class DCGAN(AdversarialTraining, LightningModule):
     """`width`: channels after the first halving of the image, doubled at each further halving.
 
-    `prior` samples the codes. Images are in [-1, 1] inside.
+    `upsample`: how the generator doubles the sides; "resize" avoids checkerboards. `prior` samples
+    the codes. Images are in [-1, 1] inside.
     """
 
     family = "GAN"
@@ -54,6 +57,7 @@ class DCGAN(AdversarialTraining, LightningModule):
         prior: LatentSampler,
         latent_dim: int = 100,
         width: int = 64,
+        upsample: Upsampling = "transposed",
         loss: Loss = "non_saturating",
         optim: AdversarialOptim = AdversarialOptim(),
         regularization: DiscriminatorRegularization = DiscriminatorRegularization(),
@@ -66,7 +70,9 @@ class DCGAN(AdversarialTraining, LightningModule):
             regularization.packed_shape(image_shape),
             regularization.batch_norm,
         )
-        self.generator = Generator(image_shape, latent_dim=latent_dim, width=width)
+        self.generator = Generator(
+            image_shape, latent_dim=latent_dim, width=width, upsample=upsample
+        )
         self.discriminator = Discriminator(input_shape, width=width, batch_norm=batch_norm)
         self.apply(init_dcgan)
         regularization.apply_to(self.discriminator)

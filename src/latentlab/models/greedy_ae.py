@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.reconstruction import squared_error
-from latentlab.networks.mlp import mlp, scaled_width
+from latentlab.networks.mlp import mlp, scaled_rate, scaled_width
 from latentlab.optim.adam import adam
 
 
@@ -56,7 +56,7 @@ class GreedyAE(LightningModule):
             )
         hidden = [scaled_width(300, image_shape, "linear")] if hidden is None else list(hidden)
         self.latent_dim = latent_dim or scaled_width(150, image_shape, "linear")
-        self.image_shape, self.lr = image_shape, lr
+        self.image_shape, self.lr = image_shape, scaled_rate(lr, image_shape)
         self.layerwise_fraction, self.depth = layerwise_fraction, len(hidden) + 1  # K
         sizes = [math.prod(image_shape), *hidden, self.latent_dim]
         self.encoder = mlp(sizes, activation=activation)

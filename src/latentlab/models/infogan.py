@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import ImageShape, LatentSampler
 from latentlab.losses.variational import categorical_information, uniform_information
+from latentlab.networks.batch_norm import batch_statistics
 from latentlab.networks.conv import Discriminator, Generator, init_dcgan
 from latentlab.networks.mlp import dense
 from latentlab.networks.regularization import DiscriminatorRegularization
@@ -190,14 +191,19 @@ class InfoGAN(AdversarialSteps, LightningModule):
         lambda_y, lambda_c = self.recognition.mi_weights
         return lambda_y * mi_y + lambda_c * mi_c
 
+    def batch_heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`heads` of images that are normalized by their own batch, as in training."""
+        with batch_statistics(self.discriminator, len(x)):
+            return self.heads(x)
+
     def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.heads(2 * x - 1)[0]
+        return self.batch_heads(2 * x - 1)[0]
 
     def fake_logits(self, z: Tensor) -> Tensor:
-        return self.heads(self.generate(z))[0]
+        return self.batch_heads(self.generate(z))[0]
 
     def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        fake, q = self.heads(self.generate(z))
+        fake, q = self.batch_heads(self.generate(z))
         information = self.weighted_information(*self.mutual_information(q, z))
         d_loss, g_loss = self.d_loss(self.real_logits(x, y), fake), self.g_loss(fake)
         return d_loss - information, g_loss - information
@@ -232,12 +238,11 @@ class InfoGAN(AdversarialSteps, LightningModule):
         }
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        x = 2 * batch[0] - 1
-        z = self.sample_prior(x)
-        fake, q = self.heads(self.generate(z))
+        z = self.sample_prior(batch[0])
+        fake, q = self.batch_heads(self.generate(z))
         mi_y, mi_c = self.mutual_information(q, z)
         return {
-            **self.probabilities(self.heads(x)[0], fake),
+            **self.probabilities(self.real_logits(*batch), fake),
             "mi_categorical_nats": mi_y,
             "mi_continuous_nats": mi_c,
         }

@@ -130,7 +130,7 @@ class StyleGAN(AdversarialSteps, LightningModule):
             "loss": d_loss.detach() + g_loss,
             "d_loss": d_loss,
             "g_loss": g_loss,
-            "r1_penalty": r1_penalty,
+            **self.r1_terms(r1_penalty),
             **self.probabilities(real, fake),
         }
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.reconstruction import squared_error
-from latentlab.networks.mlp import mlp, scaled_width
+from latentlab.networks.mlp import mlp, scaled_rate, scaled_width
 from latentlab.networks.tied import tied_mlp
 from latentlab.optim.adam import adam_linear_decay
 
@@ -49,7 +49,7 @@ class TiedAE(LightningModule):
         hidden = [scaled_width(300, image_shape, "linear")] if hidden is None else list(hidden)
         mirror = hidden[::-1] if decoder_hidden is None else list(decoder_hidden)
         self.latent_dim = latent_dim or scaled_width(150, image_shape, "linear")
-        self.image_shape, self.lr = image_shape, lr
+        self.image_shape, self.lr = image_shape, scaled_rate(lr, image_shape)
         values = math.prod(image_shape)
         self.encoder = mlp([values, *hidden, self.latent_dim], activation=activation)
         sizes = [self.latent_dim, *mirror, values]

@@ -31,6 +31,7 @@ from latentlab.contracts import ImageShape
 from latentlab.losses.adversarial import discriminator_loss, non_saturating
 from latentlab.losses.reconstruction import squared_error
 from latentlab.losses.variational import kl_standard_normal, reparameterize
+from latentlab.networks.batch_norm import batch_statistics
 from latentlab.networks.conv import Discriminator, Generator, PyramidEncoder, init_dcgan
 from latentlab.optim.adversarial import (
     AdversarialOptim,
@@ -129,10 +130,12 @@ class VAEGAN(AdversarialSteps, LightningModule):
         mu, logvar = self.posterior(x)
         z = reparameterize(mu, logvar)
         x_fake = self.decode(torch.cat([z, torch.randn_like(z)]))
-        real, fake = self.discriminator(x), self.discriminator(x_fake)
+        with batch_statistics(self.discriminator, len(x)):  # as in training
+            real, fake = self.discriminator(x), self.discriminator(x_fake)
+            feature_loss = self.feature_loss(x_fake[: len(x)], x).mean()
         return {
             "kl_nats": kl_standard_normal(mu, logvar).mean(),
-            "feature_loss": self.feature_loss(x_fake[: len(x)], x).mean(),
+            "feature_loss": feature_loss,
             "d_loss": discriminator_loss(real, fake),
             **discriminator_probabilities(real, fake),
         }

@@ -83,6 +83,10 @@ class WGAN(AdversarialTraining, LightningModule):
         self.apply(init_dcgan)
         regularization.apply_to(self.discriminator)
 
+    @property
+    def needs_double_backward(self) -> bool:
+        return self.clip is None or self.regularization.r1_gamma > 0
+
     def generate(self, z: Tensor) -> Tensor:
         return self.generator(z).tanh()  # (B, C, H, W)
 

@@ -25,10 +25,11 @@ class Conv(Network):
     """`PyramidEncoder` and `Generator`: convolutions with batch normalization, DCGAN's layout.
 
     `width`: channels after the first halving, doubled at each further one. Images must be square,
-    see `pyramid`.
+    see `pyramid`. `upsample`: how the decoder doubles the sides, see `upsampling`.
     """
 
     width: int = 32
+    upsample: Upsampling = "transposed"
 
     def build(
         self,
@@ -42,7 +43,10 @@ class Conv(Network):
         outputs = outputs_per_latent * latent_dim
         output_shape = (outputs_per_pixel * channels, height, width)
         encoder = PyramidEncoder(image_shape, outputs=outputs, width=self.width)
-        return encoder, Generator(output_shape, latent_dim=latent_dim, width=self.width)
+        decoder = Generator(
+            output_shape, latent_dim=latent_dim, width=self.width, upsample=self.upsample
+        )
+        return encoder, decoder
 
 
 @dataclass(frozen=True)
@@ -150,16 +154,23 @@ def halvings(channels: int, levels: int, width: int) -> tuple[nn.Sequential, int
 
 
 class Generator(nn.Module):
-    """Codes (B, D) → logits (B, C, H, W), by transposed convolutions of stride 2.
+    """Codes (B, D) → logits (B, C, H, W), by convolutions that double the sides.
 
     The first layer maps the code to (width · 2^(levels−1), side, side). Each level doubles the
     side and halves the channels. Batch normalization and ReLU everywhere except at the output
     (Radford et al. 2016, section 3). `stem`: width of a fully connected layer before the first
-    layer, as in Chen et al. 2016, appendix C.1; 0 for none.
+    layer, as in Chen et al. 2016, appendix C.1; 0 for none. `upsample`: "transposed" convolutions
+    of stride 2 are those of the paper; "resize" avoids their checkerboards, see `upsampling`.
     """
 
     def __init__(
-        self, image_shape: ImageShape, *, latent_dim: int, width: int, stem: int = 0
+        self,
+        image_shape: ImageShape,
+        *,
+        latent_dim: int,
+        width: int,
+        stem: int = 0,
+        upsample: Upsampling = "transposed",
     ) -> None:
         super().__init__()
         levels, side = pyramid(image_shape)
@@ -171,11 +182,11 @@ class Generator(nn.Module):
         blocks: list[nn.Module] = [nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)]
         for fan_in, fan_out in itertools.pairwise(channels):
             blocks += [
-                nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=False),
+                upsampling(upsample, fan_in, fan_out, bias=False),
                 nn.BatchNorm2d(fan_out),
                 nn.ReLU(inplace=True),
             ]
-        blocks.append(nn.ConvTranspose2d(channels[-1], image_shape[0], 4, stride=2, padding=1))
+        blocks.append(upsampling(upsample, channels[-1], image_shape[0]))
         self.upsample = nn.Sequential(*blocks)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -39,3 +39,7 @@ class Network(ABC):
         Decoder: codes (B, D) → (B, C · outputs_per_pixel, H, W).
         One method builds both, because the order of the random initial weights is part of it.
         """
+
+    def learning_rate(self, lr: float, image_shape: ImageShape) -> float:
+        """The rate for images of this shape, given the rate `lr` of the config. Default: `lr`."""
+        return lr

@@ -22,14 +22,16 @@ TAPS = ((3, 1), (2, 0))
 PADDING = ((1, 0), (0, 1))  # rows before and after
 
 
-def upsampling(name: Upsampling, fan_in: int, fan_out: int) -> nn.Module:
+def upsampling(name: Upsampling, fan_in: int, fan_out: int, *, bias: bool = True) -> nn.Module:
     """(B, fan_in, h, w) → (B, fan_out, 2h, 2w). Raises ValueError for an unknown name."""
     if name == "transposed":
-        return nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1)
+        return nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=bias)
     if name == "subpixel":
-        return nn.Sequential(nn.Conv2d(fan_in, 4 * fan_out, 3, padding=1), nn.PixelShuffle(2))
+        conv = nn.Conv2d(fan_in, 4 * fan_out, 3, padding=1, bias=bias)
+        return nn.Sequential(conv, nn.PixelShuffle(2))
     if name == "resize":
-        return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(fan_in, fan_out, 3, padding=1))
+        conv = nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=bias)
+        return nn.Sequential(nn.Upsample(scale_factor=2), conv)
     raise ValueError(
         f"unknown upsampling {name!r}: choose one of {', '.join(get_args(Upsampling))}"
     )

@@ -37,6 +37,7 @@ from latentlab.losses.adversarial import (
     make_adversarial_losses,
     real_probability,
 )
+from latentlab.networks.batch_norm import batch_statistics
 from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adam import adam, linear_decay
 
@@ -78,14 +79,14 @@ class AdversarialOptim:
 class AdversarialSteps(Mixin):
     """Optimizer steps of the two networks. The model has an attribute `optim`.
 
-    `setup_training` sets all attributes that a GAN needs. A model without `regularization` sets
-    `optim` and `automatic_optimization = False` itself.
+    `setup_training` sets all attributes that a GAN needs. A model without regularization of its
+    discriminator sets `optim` and `automatic_optimization = False` itself.
     """
 
     generator: Any  # nn.Module; Any, because each model has its own class
     discriminator: Any
     optim: AdversarialOptim
-    regularization: DiscriminatorRegularization
+    regularization = DiscriminatorRegularization()  # no option is on
     prior: LatentSampler
     latent_dim: int
     decision_threshold: float | None
@@ -117,6 +118,11 @@ class AdversarialSteps(Mixin):
                 real_probability, name=loss, real_label=real, fake_label=fake
             )
 
+    @property
+    def needs_double_backward(self) -> bool:
+        """True if the loss of the discriminator has the R1 penalty (contracts.DoubleBackward)."""
+        return self.regularization.r1_gamma > 0
+
     @final
     def sample_prior(self, x: Tensor) -> Tensor:
         """Codes (B, D) from the prior, as many as images in the batch x, of its device and type."""
@@ -141,6 +147,12 @@ class AdversarialSteps(Mixin):
     def r1_penalty(self, real_logits: Tensor, x: Tensor) -> Tensor:
         """Weighted R1 penalty, a scalar; 0 in steps without it. `x` is from `augment_real`."""
         return self.regularization.r1_penalty(real_logits, x, batch_number(self))
+
+    @final
+    def r1_terms(self, r1_penalty: Tensor) -> dict[str, Tensor]:
+        """The penalty γ/2 E‖∇D(x)‖² for the curves; empty in steps without it."""
+        interval = self.regularization.r1_interval
+        return {"r1_penalty": r1_penalty / interval} if self.has_r1() else {}
 
     @final
     def has_r1(self) -> bool:
@@ -202,14 +214,21 @@ class AdversarialTraining(AdversarialSteps):
         return self.discriminator.features(self.regularization.repeat(2 * x - 1))
 
     @final
+    def batch_logits(self, x: Tensor) -> Tensor:
+        """Logits of images in [-1, 1], normalized by their own batch, as in training."""
+        packs = self.regularization.pack(x)
+        with batch_statistics(self.discriminator, len(packs)):
+            return self.discriminator(packs)
+
+    @final
     def real_logits(self, x: Tensor, y: Tensor) -> Tensor:
         """Logits of images (B, C, H, W) in [0, 1]; the labels y are not used."""
-        return self.discriminator(self.regularization.pack(2 * x - 1))
+        return self.batch_logits(2 * x - 1)
 
     @final
     def fake_logits(self, z: Tensor) -> Tensor:
         """Logits of the images generated from codes (B, D)."""
-        return self.discriminator(self.regularization.pack(self.generate(z)))
+        return self.batch_logits(self.generate(z))
 
     @final
     def adversarial_losses(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+from latentlab.utils.user import user_name
+
 PERCENT = re.compile(rb"(\d+)%\|")
 STARTED = "Running stage"  # DVC prints it when it starts the command of a stage
 LOCKED = "Unable to acquire lock"  # another DVC command held the lock for some seconds
 LOCK_TRIES = 10
 STOP_SECONDS = 30.0  # a stage may use this time to write its checkpoint
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
 KILL_SECONDS = 5.0  # killed processes may stay in the table of processes for ever, as zombies
 TAIL_BYTES = 4000
 
@@ -25,16 +28,22 @@ def dvc_command(*arguments: str) -> list[str]:
 
 
 def environment(variables: dict[str, str] | None = None) -> dict[str, str]:
-    """This environment, in which `python` is the running Python, and `variables`."""
+    """This environment, in which `python` is the running Python, and `variables`.
+
+    LOGNAME is set: DVC does not run for a user without a name, as in some containers.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path, **(variables or {})}
+    return {**os.environ, "PATH": path, "LOGNAME": user_name(), **(variables or {})}
 
 
 class Job:
     """A stage that runs. Its output goes into the file `log`.
 
-    `variables`: of the environment, in addition to those of this process.
+    `variables`: of the environment, in addition to those of this process. `is_waiting`: it is in
+    the queue of a cluster.
     """
+
+    is_waiting = False
 
     def __init__(self, stage: str, root: Path, log: Path, variables: dict[str, str]) -> None:
         self.stage, self.root, self.log, self.variables = stage, root, log, variables
@@ -103,7 +112,7 @@ class Job:
         if self.kill_at is None:
             self.kill_at = time.monotonic() + STOP_SECONDS
         with contextlib.suppress(ProcessLookupError):  # they have ended
-            os.killpg(self.process.pid, number)
+            _signal_group(self.process.pid, number)
 
     def _end_processes(self) -> bool:
         """Stop the processes that DVC left. Return False if there is nothing more to do."""
@@ -111,12 +120,12 @@ class Job:
             self.stop(signal.SIGTERM)
         late = time.monotonic() - (self.kill_at or 0.0)
         if late > 0:
-            self.stop(signal.SIGKILL)
+            self.stop(KILL)
         return late < KILL_SECONDS
 
     def _has_processes(self) -> bool:
         try:
-            os.killpg(self.process.pid, 0)
+            _signal_group(self.process.pid, None)
         except ProcessLookupError:
             return False
         return True
@@ -125,3 +134,24 @@ class Job:
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
             return file.read()
+
+
+def _signal_group(pid: int, number: signal.Signals | None) -> None:
+    """Send a signal to the process group of `pid`; None only asks whether it has processes.
+
+    Windows has no process groups: there, the process and its descendants are ended.
+
+    Raises:
+        ProcessLookupError: no process is left.
+    """
+    if hasattr(os, "killpg"):
+        os.killpg(pid, number or 0)
+        return
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        for each in [*process.children(recursive=True), process] if number else ():
+            each.terminate()
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError from None

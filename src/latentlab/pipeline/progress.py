@@ -45,15 +45,18 @@ class Progress:
             return
         self.next_time = time.monotonic() + 0.5
         fraction = self._fraction(running)
+        waiting = sum(job.is_waiting for job in running)
+        queue = f", {waiting} waiting in the queue" if waiting else ""
         first = Text(
             f"stage {min(self.done + 1, self.total)} of {self.total}, {fraction:.0%}, "
-            f"about {clock(seconds_left())} left",
+            f"about {clock(seconds_left())} left{queue}",
             style="bold",
         )
         rows = Table.grid(padding=(0, 1))
         for job in running:
             part = job.fraction()
             bar: Any = ProgressBar(100, 100 * part, BAR_WIDTH) if part is not None else ""
+            bar = "[dim]waiting[/dim]" if job.is_waiting else bar
             rows.add_row(f"  {job.stage}", bar, f"[dim]{clock(job.seconds)}[/dim]")
         self.live.update(Group(first, rows))
 

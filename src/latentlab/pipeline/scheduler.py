@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from latentlab.pipeline.graph import Graph
-from latentlab.pipeline.job import Job
+from latentlab.pipeline.job import KILL, Job
 from latentlab.pipeline.progress import Progress
 from latentlab.utils.files import write_atomic
 
@@ -183,9 +183,10 @@ class Scheduler:
                 self.outcome.stopped_by = signal.Signals(number)
                 return
             for job in self.running:
-                job.stop(signal.SIGKILL)
+                job.stop(KILL)
 
-        handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+        handled = [signal.Signals[name] for name in names if hasattr(signal, name)]
         before = [signal.signal(number, note) for number in handled]
         try:
             yield

@@ -67,7 +67,7 @@ def write_sample(
     labels = np.arange(count) % num_classes if num_classes else None
     classes = tuple(map(str, range(num_classes))) if num_classes else None
     source = Source(settings.name, Images(pixels[rows], labels, range(count)), None, classes)
-    write_prepared(source, settings, 0, folder)
+    write_prepared(source, replace(settings, on_duplicates="report"), 0, folder)
 
 
 def measure(name: str, root: Path, sample: Path, counts: dict[str, int]) -> Cost:

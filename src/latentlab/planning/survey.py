@@ -9,9 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from latentlab.data.decoding import format_files, reason, strict_pillow
-from latentlab.data.preprocessing import preprocess_image
-from latentlab.data.sources.folder import folder_classes, list_images, refuse_mixed_folder
+from latentlab.data.decoding import preprocess_frame
+from latentlab.data.files.layout import read_layout
+from latentlab.data.files.listing import list_folder
+from latentlab.data.pixels.frames import Frame, open_frames
+from latentlab.data.pixels.settings import PixelSettings
+from latentlab.data.pixels.values import RawImage
+from latentlab.data.problems import format_files, reason, strict_pillow
+from latentlab.data.sources.folder import image_names
 from latentlab.utils.errors import LatentlabError
 
 SAMPLE = 200  # files that are opened
@@ -54,8 +59,8 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
         raise LatentlabError(
             f"--images {folder} is {found}. Give a folder of images; sub-folders are classes"
         )
-    names, _ = list_images(folder)
-    refuse_mixed_folder(folder, names)
+    names = list_folder(folder).names
+    layout = read_layout(image_names(names), folder)
     chosen = names[:: max(1, -(-len(names) // SAMPLE))]
     sides, greys, problems = _look(folder, chosen)
     if not sides:
@@ -75,9 +80,14 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     size, channels = size or useful_size(shorter), channels or (1 if grey else 3)
     good = [name for name in chosen if name not in problems]
     pixels = _read(folder, good, size, channels)
-    _, classes = folder_classes(names)
     return Survey(
-        len(names), len(classes or ()), shorter, grey, len(chosen), problems, pixels=pixels
+        len(names),
+        len(layout.class_names or ()),
+        shorter,
+        grey,
+        len(chosen),
+        problems,
+        pixels=pixels,
     )
 
 
@@ -88,15 +98,14 @@ def useful_size(shorter: int) -> int:
 
 def _look(folder: Path, names: Sequence[str]) -> tuple[list[int], list[bool], dict[str, str]]:
     """Return the shorter sides, which images are grey, and {file: reason} of unreadable ones."""
-    from PIL import Image
-
     sides, greys, problems = [], [], {}
     with strict_pillow():
         for name in names:
             try:
-                with Image.open(folder / name) as image:
-                    side = min(image.size)
-                    colour = preprocess_image(image, min(side, 64), 3).astype(int)
+                with open_frames(folder / name) as frames:
+                    frame = frames.read(0)
+                    side = min(frame.content.size)
+                    colour = _pixels(frame, min(side, 64), 3).astype(int)
             except Exception as error:  # Pillow's plugins raise any exception for damaged files
                 problems[name] = reason(error)
                 continue
@@ -106,11 +115,15 @@ def _look(folder: Path, names: Sequence[str]) -> tuple[list[int], list[bool], di
 
 
 def _read(folder: Path, names: Sequence[str], size: int, channels: int) -> np.ndarray:
-    from PIL import Image
-
     pixels = np.empty((len(names), channels, size, size), np.uint8)
     with strict_pillow():
         for row, name in enumerate(names):
-            with Image.open(folder / name) as image:
-                pixels[row] = preprocess_image(image, size, channels)
+            with open_frames(folder / name) as frames:
+                pixels[row] = _pixels(frames.read(0), size, channels)
     return pixels
+
+
+def _pixels(frame: Frame, size: int, channels: int) -> np.ndarray:
+    """uint8 (channels, size, size). The white of deep values is not known yet: their largest."""
+    settings = PixelSettings(white="100%" if isinstance(frame.content, RawImage) else None)
+    return preprocess_frame(frame, size, channels, settings)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import yaml
 from markupsafe import Markup
@@ -45,6 +46,7 @@ def card_of(model: ModelResults, comparison: Comparison, pictures: Pictures) -> 
         "objective": textwrap.dedent(str(card.get("objective") or "")).strip("\n"),
         "papers": [{"text": str(t), "link": link_of(str(t))} for t in card.get("papers") or []],
         "differs": [_sentence(str(t)) for t in card.get("differs_from_the_paper") or []],
+        "labels": _uses_of_labels(card, comparison),
         "about": _about(model),
         "code": _code(model, class_path),
         "columns": [each.title if each is not row else "This model" for each in rows],
@@ -64,6 +66,13 @@ def _note(class_path: str) -> View | None:
     if note is None:
         return None
     return {"objective": [Markup(m) for m in note.objective], "see": note.see, "why": note.why}
+
+
+def _uses_of_labels(card: Mapping[str, Any], comparison: Comparison) -> list[str]:
+    """What the model uses labels for; empty for data without labels."""
+    if not comparison.dataset.get("classes"):
+        return []
+    return [str(text) for text in card.get("uses_labels_for") or ["nothing"]]
 
 
 def _about(model: ModelResults) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Read results/ of all models and baselines; format them as plain text and as CSV."""
+"""Read results/ of all models and baselines; format them as CSV."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,14 +16,9 @@ from typing import Any
 from latentlab.config.seeds import stage_of
 from latentlab.evaluation.results import StoredResult, read_result
 from latentlab.report.arrays import read_arrays
-from latentlab.report.metrics import BY_KEY, Row, Values, decimals_of
-from latentlab.report.seeds import averaged, same_settings, text_with_spread, trainings_of
+from latentlab.report.metrics import BY_KEY, Row, Values
+from latentlab.report.seeds import averaged, same_settings, trainings_of
 from latentlab.utils.errors import LatentlabError
-
-TEXT_COLUMNS = (
-    "fid", "reconstruction_mse", "psnr_db", "ssim", "probe_accuracy", "classifier_accuracy",
-    "num_parameters", "train_seconds",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,9 @@ class Comparison:
     """The content of the page. `dataset`: the dataset card. `folder`: results/.
 
     `rows`: the models in the order of the project, then the baselines. `pending`: models and tasks
-    of the project without results. `goal`: a key of config.goals.GOALS, or None. `evidence`: the
-    content of results/reference/evidence.json; empty if it is missing.
+    of the project without results. `skipped`: model → why the data do not suit it. `goal`: a key of
+    config.goals.GOALS, or None. `evidence`: the content of results/reference/evidence.json; empty
+    if it is missing.
     """
 
     models: list[ModelResults]
@@ -75,6 +72,7 @@ class Comparison:
     pending: list[str] = field(default_factory=list)
     goal: str | None = None
     evidence: dict[str, Any] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(init=False)
 
     @property
@@ -97,38 +95,92 @@ def read_comparison(project: Any, *, outdated: Collection[str] | None = None) ->
     """
     folder = project.root / "results"
     pending = [] if outdated is None else _without_results(project, outdated)
+    skipped = _skipped(folder, [name for name in project.models if name not in pending])
     models = [
         _with_seeds(_read_model(folder / name, name), project.more_seeds, pending, outdated is None)
         for name in project.models
-        if name not in pending
+        if name not in pending and name not in skipped
     ]
     hint = "the baselines are not measured yet; run `dvc repro reference`"
     dataset = _read_json(folder / "reference" / "card.json", hint)
     measured = _read_json(folder / "reference" / "metrics.json", hint)
-    for model in models:
-        features, expected = model.card.get("features"), dataset.get("features")
-        if None not in (features, expected) and features != expected:
-            raise LatentlabError(
-                f"{model.row.name} was measured with the features {features!r}, the baselines with"
-                f" {expected!r}: both must be equal. Run"
-                f" `dvc repro {stage_of('evaluate', model.row.name)}`"
-            )
+    models = _of_these_data(models, dataset, pending, strict=outdated is None)
     return Comparison(
-        models,
+        _with_titles(models),
         _baselines(models, measured),
         dataset,
         folder,
         seed=project.seed,
         data=str(dataset.get("data") or project.data.name),
-        tasks=[
-            read_result(folder / "tasks" / name / "result")
-            for name in project.tasks
-            if name not in pending
-        ],
+        tasks=_read_tasks(
+            folder / "tasks", [name for name in project.tasks if name not in pending]
+        ),
         pending=pending,
         goal=project.goal,
         evidence=_read_evidence(folder / "reference" / "evidence.json"),
+        skipped=skipped,
     )
+
+
+def _of_these_data(
+    models: Sequence[ModelResults], dataset: Mapping[str, Any], pending: list[str], *, strict: bool
+) -> list[ModelResults]:
+    """The models measured with the same test images and features as the baselines.
+
+    The others are from before a change: they are `pending`. `strict`: raise LatentlabError.
+    """
+    kept = []
+    for model in models:
+        name = model.row.name
+        features, expected = model.card.get("features"), dataset.get("features")
+        if None not in (features, expected) and features != expected:
+            raise LatentlabError(
+                f"{name} was measured with the features {features!r}, the baselines with"
+                f" {expected!r}: both must be equal. Run `dvc repro {stage_of('evaluate', name)}`"
+            )
+        known = {model.card.get("reference"), dataset.get("reference")} - {None}
+        if len(known) < 2:
+            kept.append(model)
+        elif strict:
+            raise LatentlabError(
+                f"{name} was measured with other images or another classifier than the baselines:"
+                f" run `dvc repro {stage_of('evaluate', name)}`"
+            )
+        else:
+            pending.append(name)
+    return kept
+
+
+def _skipped(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The models that were left out (`on_unsuitable: skip`), each with the reason."""
+    cards = {name: _read_json(folder / name / "card.json", _hint(name)) for name in names}
+    return {name: str(card["skipped"]) for name, card in cards.items() if "skipped" in card}
+
+
+def _hint(name: str) -> str:
+    return f"{name} is not evaluated yet; run `dvc repro {stage_of('evaluate', name)}`"
+
+
+def distinct_titles(titles: Mapping[str, str]) -> dict[str, str]:
+    """Name → title, with the name behind a title that several have.
+
+    Two configs of one class, such as a VAE with two values of beta, have the title of its file.
+    """
+    counts = Counter(titles.values())
+    return {
+        name: f"{title} ({name})" if counts[title] > 1 else title for name, title in titles.items()
+    }
+
+
+def _with_titles(models: Sequence[ModelResults]) -> list[ModelResults]:
+    titles = distinct_titles({model.row.name: model.row.title for model in models})
+    return [replace(m, row=replace(m.row, title=titles[m.row.name])) for m in models]
+
+
+def _read_tasks(folder: Path, names: Sequence[str]) -> list[StoredResult]:
+    results = {name: read_result(folder / name / "result") for name in names}
+    titles = distinct_titles({name: result.title for name, result in results.items()})
+    return [replace(result, title=titles[name]) for name, result in results.items()]
 
 
 def _with_seeds(
@@ -170,7 +222,7 @@ def _without_results(project: Any, outdated: Collection[str]) -> list[str]:
 
 
 def _read_model(folder: Path, name: str) -> ModelResults:
-    hint = f"{name} is not evaluated yet; run `dvc repro {stage_of('evaluate', name)}`"
+    hint = _hint(name)
     metrics = _read_json(folder / "metrics.json", hint)
     card = _read_json(folder / "card.json", hint)
     cost = _read_json(folder / "cost.json", hint) if (folder / "cost.json").exists() else {}
@@ -284,31 +336,6 @@ def _read_history(path: Path) -> dict[str, list[tuple[float, float]]]:
                 f" {stage_of('evaluate', path.parent.name)}`"
             ) from error
     return history
-
-
-def format_table(comparison: Comparison) -> str:
-    """The main metrics as aligned plain text; the baselines are below a line."""
-    metrics = [BY_KEY[key] for key in TEXT_COLUMNS]
-    digits = {metric.key: decimals_of(metric, comparison.rows) for metric in metrics}
-    heading = ["model", "family", *(metric.label for metric in metrics)]
-    cells = [
-        [row.name if row.family else row.title, row.family or "baseline"]
-        + [text_with_spread(row, metric, digits[metric.key]) for metric in metrics]
-        for row in comparison.rows
-    ]
-    widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
-    top, *lines = [_aligned(row, widths) for row in (heading, *cells)]
-    rule, count = "─" * len(top), len(comparison.models)
-    return "\n".join([top, rule, *lines[:count], rule, *lines[count:]])
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The first two columns are text, aligned left; all others are numbers, aligned right."""
-    padded = [
-        cell.ljust(width) if index < 2 else cell.rjust(width)
-        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(padded).rstrip()
 
 
 def comparison_csv(comparison: Comparison) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -76,13 +76,9 @@ def _row(name: str, damage: Mapping[str, Any]) -> list[str]:
     return [
         name,
         " · ".join(f"{value:,.{1 if value < 100 else 0}f}" for value in damage["fid"]),
-        *("yes" if _rises(damage[key]) else "no" for key in ("fid", "kid")),
+        *("yes" if damage["rises"][key] else "no" for key in ("fid", "kid")),
         "none of these" if first is None else LEVELS.get(name, "{:.3g}").format(first),
     ]
-
-
-def _rises(values: Sequence[float]) -> bool:
-    return all(after > before for before, after in pairwise(values))
 
 
 def agreement_of(comparison: Comparison) -> list[list[str]]:

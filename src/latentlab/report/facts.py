@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from latentlab.config.seeds import Training
 from latentlab.report.comparison import Comparison
 
@@ -66,7 +69,17 @@ def _provenance(comparison: Comparison) -> list[tuple[str, str, str]]:
     first, *more = [f"{name} {version}" for name, version in versions.items()] or [""]
     facts = [("Newest result", str(newest.get("time", "–"))[:16].replace("T", " "), "")]
     facts[0] = (*facts[0][:2], f"commit {commit}" if commit else "")
-    return facts + ([("Versions", first, ", ".join(more))] if first else [])
+    return facts + ([("Versions", first, ", ".join(more))] if first else []) + _threads(stored)
+
+
+def _threads(stored: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Threads and CPUs of the trainings: with others, the last digits are others."""
+    known = [each["environment"] for each in stored if each.get("environment")]
+    if not known:
+        return []
+    threads = sorted({int(each["threads"]) for each in known})
+    cpus = sorted({f"{each['cpu']}, {each['system']}" for each in known})
+    return [("Threads of a training", " or ".join(map(str, threads)), "; ".join(cpus))]
 
 
 def families_of(comparison: Comparison) -> list[str]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from latentlab.report.card import card_of, groups_of, result_of
 from latentlab.report.comparison import Comparison
+from latentlab.report.data_section import data_of
 from latentlab.report.evidence import evidence_of
 from latentlab.report.facts import facts_of, families_of, heading_of, lead_of
 from latentlab.report.metrics import BY_KEY, Metric, Row
@@ -42,6 +43,7 @@ def render_page(comparison: Comparison) -> str:
     columns, presets = columns_of(comparison), presets_of(comparison)
     tasks = [result_of(task, "task", pictures) for task in comparison.tasks]
     models = [card_of(model, comparison, pictures) for model in comparison.models]
+    dataset = data_of(comparison, pictures)
     return (
         _environment()
         .get_template("page.html.j2")
@@ -56,6 +58,7 @@ def render_page(comparison: Comparison) -> str:
             heading=heading_of(comparison),
             lead=lead_of(comparison),
             pending=comparison.pending,
+            skipped=comparison.skipped,
             facts=facts_of(comparison),
             headlines=_headlines(comparison),
             presets=presets,
@@ -65,6 +68,7 @@ def render_page(comparison: Comparison) -> str:
             rows=[_row(row, columns, comparison) for row in comparison.rows],
             models=models,
             tasks=tasks,
+            dataset=dataset,
             evidence=evidence_of(comparison),
             unreliable=comparison.unreliable,
             arrow=ARROW,

@@ -68,7 +68,7 @@ def same_settings(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     def settings(card: Mapping[str, Any]) -> dict[str, Any]:
         config = card.get("config") or {}
         own = {key: value for key, value in config.items() if key != "seed"}
-        return {"config": own, "features": card.get("features")}
+        return {"config": own, **{key: card.get(key) for key in ("features", "reference")}}
 
     return settings(first) == settings(other)
 
@@ -83,16 +83,25 @@ def trainings_of(model: str, seeds: Sequence[int]) -> list[Training]:
     return [Training(model, seed) for seed in seeds]
 
 
-def half_width(values: Values, key: str) -> float | None:
-    """What stands after ± of a value; None for nothing.
+def interval_of(values: Values, key: str) -> tuple[float, float] | None:
+    """The ends of the interval of a value; None without one.
 
-    Of several trainings the standard deviation, of one training half of its 95 % interval.
+    Of one training its 95 % interval, `<key>_low` and `<key>_high`. Of several trainings the mean ±
+    the standard deviation, `<key>_std`.
     """
-    if values.get(COUNT, 1) > 1:
-        return values.get(f"{key}_std")
-    if f"{key}_low" not in values or f"{key}_high" not in values:
-        return None
-    return (values[f"{key}_high"] - values[f"{key}_low"]) / 2
+    low, high = values.get(f"{key}_low", math.nan), values.get(f"{key}_high", math.nan)
+    if math.isfinite(low) and math.isfinite(high):
+        return low, high
+    value, spread = values.get(key, math.nan), values.get(f"{key}_std", 0.0)
+    if math.isfinite(value) and math.isfinite(spread) and spread > 0:
+        return value - spread, value + spread
+    return None
+
+
+def half_width(values: Values, key: str) -> float | None:
+    """Half of `interval_of`: what stands after ± of a value; None for nothing."""
+    interval = interval_of(values, key)
+    return None if interval is None else (interval[1] - interval[0]) / 2
 
 
 def text_with_spread(row: Row, metric: Metric, decimals: int) -> str:

@@ -1,7 +1,8 @@
 """Which models are equally good: 95 % intervals of the difference of two models, paired.
 
-Metrics of images are compared on the same test images, FID on the same halves of them. Other
-metrics, and models with several trainings, tie if their intervals overlap.
+Models with several trainings are compared by the t interval over them, as `latentlab compare` does.
+Otherwise metrics of images are compared on the same test images, FID on the same halves of them.
+Where none of this can be had, models tie if their intervals overlap.
 """
 
 from __future__ import annotations
@@ -10,8 +11,16 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from latentlab.report.difference_intervals import NORMAL, common, fid_half_width
-from latentlab.report.metrics import METRICS, Metric, Values
+from latentlab.config.seeds import Training
+from latentlab.report.difference_intervals import (
+    NORMAL,
+    Measured,
+    common,
+    fid_half_width,
+    over_trainings,
+)
+from latentlab.report.metrics import METRICS, Metric
+from latentlab.report.seeds import interval_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,20 +28,21 @@ if TYPE_CHECKING:
     from latentlab.report.comparison import Comparison, ModelResults
 
 MIN_IMAGES = 30  # below, a mean of differences is not taken for Gaussian
+FIRST_SEED = -1
 
 Arrays = Mapping[str, "np.ndarray"]
 
 
-def interval_of(values: Values, key: str) -> tuple[float, float] | None:
-    """The interval of a value: `<key>_low` and `<key>_high`, or value ± `<key>_std`; else None."""
-    value = values.get(key, math.nan)
-    low, high = values.get(f"{key}_low", math.nan), values.get(f"{key}_high", math.nan)
-    if math.isfinite(low) and math.isfinite(high):
-        return low, high
-    spread = values.get(f"{key}_std", 0.0)
-    if math.isfinite(value) and math.isfinite(spread) and spread > 0:
-        return value - spread, value + spread
-    return None
+def measured(model: ModelResults) -> Measured:
+    """The values of all trainings of a model, by seed, and those of single test images.
+
+    FIRST_SEED stands for the seed of the first training, which all models share.
+    """
+    trainings = {}
+    for name, row in model.trainings.items():
+        seed = Training.parse(name).seed
+        trainings[FIRST_SEED if seed is None else seed] = row.values
+    return Measured(model.row, trainings, model.arrays)
 
 
 def paired_difference(key: str, first: Arrays, second: Arrays) -> tuple[float, float] | None:
@@ -53,7 +63,8 @@ def tied(metric: Metric, first: ModelResults, second: ModelResults) -> bool:
     a, b = (interval_of(each.row.values, key) for each in (first, second))
     overlap = bool(a and b and a[0] <= b[1] and b[0] <= a[1])
     if max(len(first.trainings), len(second.trainings)) > 1:
-        return overlap
+        gap = over_trainings(key, measured(first), measured(second))
+        return gap.interval[0] <= 0 <= gap.interval[1] if gap and gap.interval else overlap
     half = fid_half_width(first.arrays, second.arrays) if key == "fid" else None
     if half is not None:
         return abs(first.row.values[key] - second.row.values[key]) <= half

@@ -16,7 +16,8 @@ from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
 from latentlab.report.pictures import Pictures, picture, sprites_of
 from latentlab.report.ranking import beaten_by, lower
-from latentlab.report.ties import interval_of, ties_of
+from latentlab.report.seeds import interval_of
+from latentlab.report.ties import ties_of
 from latentlab.report.words import words_of
 
 MAX_POINTS = 60  # of one curve

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from latentlab.utils.fork_client import run_in_fork
 from latentlab.utils.launch import is_main_process
+from latentlab.utils.own_code import run_own_code
 
 STAGES = ("prepare", "classifier", "reference", "train", "evaluate", "tasks", "report")
 NAMED = ("train", "evaluate", "tasks")  # stages of one model or task; they log to MLflow
@@ -68,5 +69,6 @@ def run(stage: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
+    run_own_code("latentlab.stages")
     run_in_fork("stages")
     main()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from latentlab.config import load_experiment, load_project
+from latentlab.config.suitability import capped_batch
 from latentlab.contracts import to_float
 from latentlab.data.prepared import read_meta
 from latentlab.training import FitResult, History, data_module, fit
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     project = load_project()
     dataset = read_meta(project.prepared)
     experiment = load_experiment("classifier", dataset.data_spec, project.root)
+    experiment = capped_batch(experiment, dataset.counts["train"])
     work = work_folder(project.root, "classifier", fingerprint(experiment.resolved, dataset.sha256))
     data = data_module(experiment)
     with lock_work_folder(work):

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from latentlab import tracking
 from latentlab.config import Project, load_project
+from latentlab.config.run_folder import skipped_reason
 from latentlab.diagnostics import run_diagnostics
 from latentlab.evaluation.evaluate import evaluate
-from latentlab.evaluation.evaluator import Evaluator, make_evaluator
-from latentlab.evaluation.folder import save_evaluation
+from latentlab.evaluation.evaluator import Evaluator
+from latentlab.evaluation.folder import save_evaluation, save_skipped
 from latentlab.evaluation.reference import load_reference
+from latentlab.evaluation.setup import make_evaluator
 from latentlab.inference.trained import TrainedModel, load_trained
 from latentlab.stages.mlflow_runs import add_evaluation
 
@@ -22,6 +24,9 @@ from latentlab.stages.mlflow_runs import add_evaluation
 def main(argv: list[str]) -> None:
     (name,) = argv
     start, project = time.perf_counter(), load_project()
+    if reason := skipped_reason(project.root / "runs" / name):
+        save_skipped(project.root / "results" / name, name, reason)
+        return
     tracking.check_store(project.root)
     trained, evaluator = load(project, name)
     reference = load_reference(project.reference / "reference.pt")
@@ -31,7 +36,7 @@ def main(argv: list[str]) -> None:
     results = dict(run_diagnostics(trained, evaluator))
     metrics |= {key: dict(result.metrics) for key, result in results.items() if result.metrics}
     folder = project.root / "results" / name
-    commit = tracking.run_tags(project.root)["git.commit"].removeprefix("none")
+    commit = tracking.commit_of(project.root)
     save_evaluation(
         folder,
         trained,

@@ -5,6 +5,7 @@ Stage train opens the run of a model, stage evaluate continues it. Nothing here 
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,14 +19,18 @@ from latentlab.data.prepared import DatasetInfo, read_meta
 from latentlab.evaluation.results import Result
 from latentlab.inference.description import describe
 from latentlab.inference.trained import TrainedModel
+from latentlab.report.data_section import read_summary
 from latentlab.report.metrics import BY_KEY, COUNT, Row
 from latentlab.report.seeds import spreads
 from latentlab.stages import UNTRACKED
 from latentlab.training import FitResult
+from latentlab.training.environment import environment, environment_tags
 from latentlab.training.resume import ResumePoint
 from latentlab.training.training_samples import frames_folder
 
 PAGE = "reports/index.html"
+MAX_TAG = 5000  # characters, the limit of MLflow
+MAX_CLASSES = 200  # in the profile of the data set
 LOOK_AT = {  # at first, by family
     "AE": "`reconstruction_mse` of test images; `probe_accuracy`, the use of the code",
     "VAE": "`val/loss`, the negative ELBO; `fid` of samples of the prior",
@@ -46,7 +51,9 @@ def open_training(
         "params": experiment.resolved,
         "tags": {
             **_tags(project, "train", experiment.name),
+            **environment_tags(environment()),
             "data.sha256": dataset.sha256,
+            "data.notes": _data_notes(project),
             "family": family,
             "mlflow.note.content": text,
         },
@@ -86,9 +93,10 @@ def add_evaluation(
     The duration of the run stays that of the training.
     """
     text = _describe_model(trained.name, trained.module, trained.metadata["resolved"])
+    of_training = _run_id(trained.folder)
     run = tracking.continue_run(
         project.root,
-        _run_id(trained.folder),
+        of_training,
         experiment=_experiment(project),
         name=trained.name,
         params=trained.metadata["resolved"],
@@ -99,12 +107,33 @@ def add_evaluation(
         },
         dataset=_dataset(project, read_meta(project.prepared)),
     )
+    cost = json.loads((trained.folder / "cost.json").read_text())
+    if run.id != of_training:
+        _log_training(run, trained, cost)
     run.log_final(metrics)
     warnings = [warning for result in results.values() for warning in result.warnings]
     run.set_tags({"warnings": "; ".join(warnings) or "none"})
     run.log_artifact(folder, "report")
-    cost = json.loads((trained.folder / "cost.json").read_text())
     _finish(run, cost["train_seconds"])
+
+
+def _log_training(run: tracking.AnyRun, trained: TrainedModel, cost: Mapping[str, Any]) -> None:
+    """Fill a new run with the training that the run folder holds: curves, cost and model.
+
+    The store lacks the run of a training that came from another machine by `dvc pull`.
+    """
+    folder, batch_size = trained.folder, trained.metadata["resolved"]["trainer"]["batch_size"]
+    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        rows = [
+            (row["split"], row["quantity"], int(row["images"]), float(row["value"]))
+            for row in csv.DictReader(file)
+        ]
+    run.log_missing(rows, batch_size)
+    run.log_final({key: value for key, value in cost.items() if isinstance(value, int | float)})
+    tags = environment_tags(cost["environment"]) if "environment" in cost else {}
+    run.set_tags({**tags, "device": trained.metadata["device"]})
+    run.log_artifact(folder / "weights.pt")
+    run.log_model(folder, image_shape=trained.image_shape)
 
 
 def add_spreads(project: Project, trainings: Mapping[str, Mapping[str, Row]]) -> None:
@@ -181,13 +210,24 @@ def _run_id(folder: Path) -> str:
 
 
 def _dataset(project: Project, dataset: DatasetInfo) -> dict[str, Any]:
-    source = project.data.folder if dataset.name == "image_folder" else dataset.name
+    """The record of the data set: its profile has the summary of stage prepare."""
+    summary = read_summary(project.root / "results" / "data")
+    if len(summary.get("classes") or ()) > MAX_CLASSES:
+        del summary["classes"]
+    source = project.data.folder if dataset.name in ("image_folder", "shards") else dataset.name
     return {
         "name": dataset.name,
         "digest": dataset.sha256,
         "source": str(source),
         "counts": dict(dataset.counts),
+        "summary": summary,
     }
+
+
+def _data_notes(project: Project) -> str:
+    """What stage prepare said about the data, such as the number of copies."""
+    said = read_summary(project.root / "results" / "data").get("sentences") or ()
+    return "; ".join(said)[:MAX_TAG] or "none"
 
 
 def _describe_model(name: str, model: Any, resolved: dict[str, Any]) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from latentlab.config import load_project
 from latentlab.data.prepared import read_split
 from latentlab.evaluation.baselines import dataset_card, score_baselines
-from latentlab.evaluation.evaluator import make_evaluator
 from latentlab.evaluation.evidence import measure_evidence
 from latentlab.evaluation.images import data_images
 from latentlab.evaluation.reference import save_reference
+from latentlab.evaluation.setup import make_evaluator
 from latentlab.inference.trained import load_trained
 from latentlab.metrics.pca import PCA
 from latentlab.utils.files import fresh_folder, write_arrays, write_json
@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     with fresh_folder(project.root / "results" / "reference") as fresh:
         write_json(fresh / "metrics.json", metrics)
         write_json(fresh / "evidence.json", measure_evidence(evaluator, metrics["real"], val))
-        write_json(fresh / "card.json", dataset_card(evaluator))
+        card = dataset_card(evaluator) | {"reference": reference.digest}
+        write_json(fresh / "card.json", card)
         write_arrays(fresh / "images.npz", data_images(evaluator))
         images = next(evaluator.test.first(64).batches())
         save_grid(images, fresh / "originals.png", columns=8)

@@ -1,15 +1,18 @@
 """Stage train@<name>: data/prepared + configs/<name>.yaml → runs/<name>, and an open MLflow run.
 
+With `on_unsuitable: skip`, a model that the data do not suit leaves only the reason in its folder.
 Stage train_seed@<name>-<seed> is this stage for `<name>@<seed>`: the same config, another seed.
 """
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
 
 from latentlab import tracking
 from latentlab.config import Experiment, load_experiment, load_project
-from latentlab.config.model_contract import require_model, require_outputs
+from latentlab.config.suitability import capped_batch, is_unsuitable, reason_of, require_suitable
 from latentlab.data.datamodule import ImageDataModule
 from latentlab.data.prepared import read_meta
 from latentlab.stages.mlflow_runs import finish_training, open_training
@@ -23,7 +26,8 @@ from latentlab.training.resume import (
     remove_work_folder,
     work_folder,
 )
-from latentlab.training.write_run import write_run
+from latentlab.training.write_run import write_run, write_skipped_run
+from latentlab.utils.errors import LatentlabError
 from latentlab.utils.launch import is_main_process
 
 
@@ -31,9 +35,19 @@ def main(argv: list[str]) -> None:
     (name,) = argv
     project = load_project()
     dataset = read_meta(project.prepared)
-    experiment = load_experiment(name, dataset.data_spec, project.root)
-    require_model(experiment.model)
-    require_outputs(experiment.model, experiment.sampler, dataset.image_shape)
+    try:
+        experiment = load_experiment(name, dataset.data_spec, project.root)
+        require_suitable(experiment, dataset.data_spec)
+    except LatentlabError as error:
+        build = partial(load_experiment, name, root=project.root)
+        if project.on_unsuitable != "skip" or not is_unsuitable(build):
+            raise
+        if is_main_process():
+            reason = reason_of(name, error)
+            write_skipped_run(project, name, reason)
+            print(f"{name} is left out (on_unsuitable: skip): {reason}", file=sys.stderr)
+        return
+    experiment = capped_batch(experiment, dataset.counts["train"])
     tracking.check_store(project.root)
     data = data_module(experiment)
     work = work_folder(project.root, name, fingerprint(experiment.resolved, dataset.sha256))

@@ -29,6 +29,8 @@ from latentlab.tasks.common.class_models import fit_class_autoencoder, of_class,
 from latentlab.tasks.common.context import Context
 from latentlab.tasks.common.ranking import auroc, roc_curve
 from latentlab.tasks.common.requirements import labels_of, require_at_least, require_classes
+from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import some
 from latentlab.visualization.charts import Curve, save_curves
 from latentlab.visualization.grids import save_rows
 
@@ -66,10 +68,13 @@ class AnomalyDetection(Task):
 
     def run(self, context: Context) -> Result:
         require_classes(context)
-        test, names = context.evaluator.test, context.dataset.classes or ()
+        test, order, measurable = common_classes_first(
+            context.evaluator.train, context.evaluator.test, context.dataset.num_classes
+        )
+        names = [(context.dataset.classes or ())[label] for label in order]
         labels = labels_of(test)
-        normal = range(min(len(names), self.num_classes))
-        train = [of_class(context.evaluator.train, label) for label in normal]
+        count = min(measurable, self.num_classes)
+        train = [of_class(context.evaluator.train, label) for label in order[:count]]
         x = to_float(test.images).flatten(1)
         nets = [self.fit_autoencoder(split, context.seed) for split in train]
         num_components = min(self.pca_components, x.shape[1] // 4)
@@ -80,7 +85,7 @@ class AnomalyDetection(Task):
         table = {method: auroc_by_class(s, labels, names) for method, s in scores.items()}
         return Result(
             title="Anomaly detection",
-            summary=SUMMARY.format(len(normal), len(x), num_components),
+            summary=SUMMARY.format(count, len(x), num_components) + left_out(names[measurable:]),
             metrics={
                 f"{method.lower()}_auroc_{key}": value
                 for method, row in table.items()
@@ -100,6 +105,36 @@ class AnomalyDetection(Task):
             lr=self.lr,
             seed=seed,
         )
+
+
+def common_classes_first(
+    train: Split, test: Split, num_classes: int
+) -> tuple[Split, list[int], int]:
+    """Renumber the classes of `test`: first those that can be the normal class.
+
+    A normal class needs a training image, a test image, and a test image of another class. Return
+    the test images with new labels, the old label of each new one, and the number of such classes.
+
+    Raises:
+        LatentlabError: no class can be the normal class.
+    """
+    seen, tested = (labels_of(s).bincount(minlength=num_classes) for s in (train, test))
+    usable = (seen > 0) & (tested > 0) & (tested < len(test))
+    if not usable.any():
+        raise LatentlabError(
+            f"none of {num_classes} classes has training images, test images and test images of"
+            " other classes. Add images, or remove the task from params.yaml"
+        )
+    order = usable.int().argsort(descending=True, stable=True)
+    labels = order.argsort()[labels_of(test)]
+    return Split(test.images, labels), order.tolist(), int(usable.sum())
+
+
+def left_out(names: Sequence[str]) -> str:
+    """A sentence for the summary on the classes without training or test images."""
+    if not names:
+        return ""
+    return f" Left out, without training or test images: {some(names)}."
 
 
 def auroc_by_class(scores: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Classification with autoencoders: by codes, or by one autoencoder for each class.
 
 1. The codes z = f(x) of a trained model are the input of a linear support vector machine
-   (common/svm.py), or of a network with one hidden layer. Baselines: raw pixels and PCA codes.
+   (common/svm.py), or of a network with one hidden layer; of discrete codes, the vectors of their
+   indices. Baselines: raw pixels and PCA codes.
 2. One autoencoder is trained for each class k. The autoencoder with the smallest error decides:
 
     ŷ(x) = argmin_k Σ_pixels (x̂_k − x)²
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import Split, Task, to_float
 from latentlab.evaluation.results import Figure, Result
+from latentlab.inference.codes import code_vectors
 from latentlab.metrics.fid.features import extract
 from latentlab.metrics.pca import PCA
 from latentlab.networks.mlp import mlp
@@ -50,6 +52,7 @@ class Classification(Task):
     """
 
     needs_labels = True
+    needs_encoder = True
 
     svm_c: float = 100.0
     mlp_hidden: int = 256
@@ -90,7 +93,7 @@ class Classification(Task):
         inputs: dict[str, Callable[[Tensor], Tensor]] = {
             "pixels": partial(torch.flatten, start_dim=1),
             "PCA": pca.encode,
-            "codes": trained.encode,
+            "codes": partial(code_vectors, trained),
         }
         predicted = {}
         for name, function in inputs.items():

@@ -1,6 +1,7 @@
 """Compression: rounded and entropy-coded codes. File size against reconstruction error.
 
-A code z is rounded to multiples of the step sizes Δ_d. An entropy coder writes the integers:
+A code z is rounded to multiples of the step sizes Δ_d. An entropy coder writes the integers;
+discrete codes are integers already:
 
     rate = −1/8 Σ_d log₂ p_d(round(z_d / Δ_d)) bytes          distortion = Σ_pixels (x̂ − x)²
 
@@ -10,15 +11,16 @@ density of the code is logistic (Ballé, Laparra & Simoncelli 2017, "End-to-end 
 compression").
 
 Baselines: PCA with the same coder, with all components whose standard deviation is above Δ / 2, and
-JPEG with all images in one file, so that its header counts once. All sizes are sizes of real files,
-and all errors are errors of decoded files.
+JPEG with all images in one file, so that its header counts once. Lossless formats, all images in
+one file too, are the sizes from which no loss is worth it: on images of few pixels, they are
+smaller than JPEG (common/image_codecs.py). All sizes are sizes of real files, and all errors are
+errors of decoded files.
 """
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,15 +30,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latentlab.contracts import Split, Task, to_float
+from latentlab.contracts import DiscreteCodes, Split, Task, to_float
 from latentlab.evaluation.results import Figure, Result
-from latentlab.inference.compression import pack, sensitivity, unpack
+from latentlab.inference.compression import pack, pack_indices, sensitivity, unpack
 from latentlab.losses.reconstruction import squared_error
 from latentlab.metrics.pca import PCA
 from latentlab.metrics.reconstruction import psnr_db
 from latentlab.networks.mlp import mlp
 from latentlab.tasks.common.context import Context
 from latentlab.tasks.common.fitting import fit, seeded
+from latentlab.tasks.common.image_codecs import jpeg, lossless_sizes, read_jpeg
 from latentlab.tasks.common.requirements import require_at_least, require_encoder
 from latentlab.utils.errors import LatentlabError
 from latentlab.visualization.charts import Curve, save_curves
@@ -103,6 +106,8 @@ class Compression(Task):
     the learning rate falls from `lr` to 0.
     """
 
+    needs_encoder = True
+
     num_images: int = 2000
     step_sizes: tuple[float, ...] = (0.3, 0.6, 1.0, 1.5, 2.5)
     rate_weights: tuple[float, ...] = (0.02, 0.05, 0.15)
@@ -129,11 +134,16 @@ class Compression(Task):
             "PCA": self.by_pca(context, test),
             "JPEG": [jpeg_point(test, quality) for quality in JPEG_QUALITIES],
         }
-        return make_result(curves, test)
+        lossless = {n: size / len(test) for n, size in lossless_sizes(test.images).items()}
+        return make_result(curves, lossless, test)
 
     def by_model(self, context: Context, test: Split) -> list[Point]:
+        """One file for each step; one file of discrete codes, which are not rounded."""
         trained = context.trained
         z = trained.encode(to_float(test.images))
+        if isinstance(trained.module, DiscreteCodes):
+            content = pack_indices(z, [""] * len(z), model="", digest=bytes(32))
+            return [file_point(content, trained.decode, test)]
         s = sensitivity(trained.decode, z)
         return [code_point(z, step / s, trained.decode, test) for step in self.step_sizes]
 
@@ -169,30 +179,21 @@ class Compression(Task):
 def code_point(z: Tensor, steps: Tensor, decode: Callable[[Tensor], Tensor], test: Split) -> Point:
     """Write codes z (N, D), rounded to multiples of `steps` (D,), to a file; read and decode it."""
     content = pack(z, steps, [""] * len(z), model="", digest=bytes(32))
+    return file_point(content, decode, test)
+
+
+def file_point(content: bytes, decode: Callable[[Tensor], Tensor], test: Split) -> Point:
+    """Decode a file with the codes of all images of `test`."""
     with torch.inference_mode():
         x_hat = torch.cat([decode(part) for part in unpack(content).split(500)])
-    return Point(len(content) / len(z), mean_psnr_db(x_hat, test), x_hat[:NUM_SHOWN].clone())
+    return Point(len(content) / len(test), mean_psnr_db(x_hat, test), x_hat[:NUM_SHOWN].clone())
 
 
 def jpeg_point(test: Split, quality: int) -> Point:
-    """All images side by side in one JPEG file; each image starts at a new 8 × 8 block."""
-    from PIL import Image
-
-    n, channels, height, width = test.images.shape
-    columns = math.ceil(n**0.5)
-    cell_height, cell_width = -(-height // 8) * 8, -(-width // 8) * 8
-    cells = torch.zeros(columns * columns, channels, cell_height, cell_width, dtype=torch.uint8)
-    cells[:n, :, :height, :width] = test.images
-    sheet = cells.unflatten(0, (columns, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3)
-    sheet = sheet.flatten(0, 1)  # (columns · cell_height, columns · cell_width, C)
-    buffer = io.BytesIO()
-    pixels = sheet.numpy().squeeze(2) if channels == 1 else sheet.numpy()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
-    decoded = torch.from_numpy(np.array(Image.open(buffer)))
-    decoded = decoded.view(columns, cell_height, columns, cell_width, channels)
-    cells = decoded.permute(0, 2, 4, 1, 3).flatten(0, 1)
-    x_hat = to_float(cells[:n, :, :height, :width])
-    return Point(buffer.tell() / n, mean_psnr_db(x_hat, test), x_hat[:NUM_SHOWN])
+    """All images in one JPEG file."""
+    content = jpeg(test.images, quality)
+    x_hat = to_float(read_jpeg(content, test.images.shape))
+    return Point(len(content) / len(test), mean_psnr_db(x_hat, test), x_hat[:NUM_SHOWN])
 
 
 def mean_psnr_db(x_hat: Tensor, test: Split) -> float:
@@ -201,8 +202,11 @@ def mean_psnr_db(x_hat: Tensor, test: Split) -> float:
     return float(psnr_db(mse).mean())
 
 
-def make_result(curves: Curves, test: Split) -> Result:
-    """Compare the files of all methods with PCA and JPEG files of equal size."""
+def make_result(curves: Curves, lossless: Mapping[str, float], test: Split) -> Result:
+    """Compare the files of all methods with PCA and JPEG files of equal size.
+
+    `lossless`: bytes per image of lossless formats.
+    """
     own = [name for name in curves if name not in BASELINES]
     points = curves["trained for rate"]
     middle = points[len(points) // 2]
@@ -214,11 +218,13 @@ def make_result(curves: Curves, test: Split) -> Result:
         summary=f"{len(test):,} test images of {test.images[0].numel()} pixels are compressed to"
         " one file, which is decoded again. The size includes the histograms of the codes. A"
         " higher PSNR is better. The other columns are PCA and JPEG at equal size: “–” means"
-        " that they have no file of this size.",
+        " that they have no file of this size. Without any loss, one file of all images has"
+        f" {', '.join(f'{size:.0f} ({name})' for name, size in lossless.items())} bytes per image.",
         metrics={
             "bytes_per_image": size,
             "psnr_db": middle.psnr_db,
             "pca_psnr_db": psnr_at_size(curves["PCA"], size),
+            **{f"{_key(name)}_bytes_per_image": size for name, size in lossless.items()},
         },
         table={
             f"{name}, {point.bytes_per_image:.1f} bytes": table_row(point, curves)
@@ -226,7 +232,11 @@ def make_result(curves: Curves, test: Split) -> Result:
             for point in curves[name]
         },
         figures=[
-            Figure("rate_distortion", "PSNR against bytes per image", partial(save_psnr, curves)),
+            Figure(
+                "rate_distortion",
+                "PSNR against bytes per image; vertical lines: lossless files",
+                partial(save_psnr, curves, lossless),
+            ),
             Figure(
                 "decoded",
                 f"Test images, and below the decoded images; bytes per image: {rows}",
@@ -243,12 +253,17 @@ def table_row(point: Point, curves: Curves) -> dict[str, float]:
     return {"PSNR dB": point.psnr_db} | {k: v for k, v in row.items() if not math.isnan(v)}
 
 
-def save_psnr(curves: Curves, path: Path) -> None:
+def _key(name: str) -> str:
+    return name.replace(" ", "_").lower()
+
+
+def save_psnr(curves: Curves, lossless: Mapping[str, float], path: Path) -> None:
     lines = [
         Curve(name, [p.bytes_per_image for p in points], [p.psnr_db for p in points], marker="o")
         for name, points in curves.items()
     ]
-    save_curves(lines, path, x="bytes per image", y="PSNR, dB", logarithmic="x")
+    marks = [(f"{name}, lossless", size) for name, size in lossless.items()]
+    save_curves(lines, path, x="bytes per image", y="PSNR, dB", logarithmic="x", marks=marks)
 
 
 def psnr_at_size(points: Sequence[Point], size: float) -> float:

@@ -26,7 +26,13 @@ from latentlab.metrics.fid.features import extract
 from latentlab.metrics.probe import probe_accuracy
 from latentlab.tasks.common.context import Context
 from latentlab.tasks.common.fitting import fit, seeded
-from latentlab.tasks.common.requirements import labels_of, require_at_least, require_classes
+from latentlab.tasks.common.requirements import (
+    labels_of,
+    require_at_least,
+    require_classes,
+    require_differentiable_features,
+    require_learned_without_labels,
+)
 from latentlab.visualization.grids import save_grid
 
 NUM_SHOWN = 32
@@ -57,6 +63,8 @@ class FineTuning(Task):
 
     def run(self, context: Context) -> Result:
         require_classes(context)
+        require_learned_without_labels(context)
+        require_differentiable_features(context)
         train, test = context.evaluator.train, context.evaluator.test
         accuracies: dict[str, list[float]] = {}
         for repeat in range(self.num_repeats):

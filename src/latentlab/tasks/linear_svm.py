@@ -21,7 +21,11 @@ from latentlab.contracts import Task
 from latentlab.evaluation.results import Result
 from latentlab.metrics.fid.features import extract
 from latentlab.tasks.common.context import Context
-from latentlab.tasks.common.requirements import labels_of, require_classes
+from latentlab.tasks.common.requirements import (
+    labels_of,
+    require_classes,
+    require_learned_without_labels,
+)
 from latentlab.tasks.common.svm import fit_linear_svm, standardize
 from latentlab.utils.errors import LatentlabError
 
@@ -44,6 +48,7 @@ class LinearSVM(Task):
 
     def run(self, context: Context) -> Result:
         require_classes(context)
+        require_learned_without_labels(context)
         trained, untrained = context.trained, context.untrained_model().eval()
         functions: dict[str, Callable[[Tensor], Tensor]] = {
             "pixels": partial(torch.flatten, start_dim=1),

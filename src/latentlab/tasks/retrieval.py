@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from latentlab.contracts import Split, Task, to_float
 from latentlab.evaluation.results import Figure, Result
+from latentlab.inference.codes import code_bits, code_vectors
 from latentlab.losses.reconstruction import squared_error
 from latentlab.metrics.pca import PCA
 from latentlab.networks.mlp import mlp
@@ -45,7 +46,8 @@ SUMMARY = (
     " queries of the average precision: 1 if all images of the query's class come first. Precision"
     " at 10 is the fraction of the 10 nearest images with the query's class. Both hashes have"
     " {:.0f} bits and are compared by the number of different bits. Pixels and the codes of {}"
-    " have 32 bits per value and are compared by Euclidean distance."
+    " have 32 bits per value and are compared by Euclidean distance; discrete codes have as many"
+    " bits as their indices, and are compared by the vectors of their codebook."
 )
 
 Pair = tuple[Tensor, Tensor]  # queries (Q, F) and database (N, F)
@@ -76,6 +78,7 @@ class Retrieval(Task):
     """
 
     needs_labels = True
+    needs_encoder = True
 
     num_queries: int = 1000
     database_size: int = 20000
@@ -101,7 +104,7 @@ class Retrieval(Task):
             name: {
                 "mAP": mean_average_precision(distance, test, base),
                 "precision at 10": precision(distance, test, base, 10),
-                "bits": float(spaces[name][0].shape[1] * (1 if name in HASHES else 32)),
+                "bits": self._bits(name, context, spaces[name][0]),
             }
             for name, distance in distances.items()
         }
@@ -120,6 +123,12 @@ class Retrieval(Task):
             warnings=constant_bits(spaces["semantic hash"][1]),
         )
 
+    def _bits(self, name: str, context: Context, queries: Tensor) -> float:
+        """Bits of one image of `queries` (Q, F) in the space `name`."""
+        if name == "codes":
+            return code_bits(context.trained)
+        return float(queries.shape[1] * (1 if name in HASHES else 32))
+
     def spaces(self, context: Context, x: Tensor, x_base: Tensor) -> dict[str, Pair]:
         """Represent queries x (Q, C, H, W) and database x_base (N, C, H, W) in each space."""
         train, trained = context.evaluator.train, context.trained
@@ -128,7 +137,7 @@ class Retrieval(Task):
         net = self.fit_hash(to_float(train.images).flatten(1), num_bits, context.seed)
         return {
             "pixels": (x.flatten(1), x_base.flatten(1)),
-            "codes": (trained.encode(x), trained.encode(x_base)),
+            "codes": (code_vectors(trained, x), code_vectors(trained, x_base)),
             "PCA signs": (to_bits(pca.encode(x)), to_bits(pca.encode(x_base))),
             "semantic hash": (to_bits(encode(net, x)), to_bits(encode(net, x_base))),
         }

@@ -12,7 +12,8 @@ images       images at several steps of a run
 metadata     params, tags and metric names that MLflow accepts; the git state of the code
 model        log the trained model of a run
 pyfunc       the code of that model, which only MLflow imports
-store        address of the store, a check of the server, a client, one batch of metrics
+address      address of the store, and a check of it
+store        a client, experiments and runs, one batch of metrics
 view         columns, order and charts of an experiment in MLflow's web page
 sqlite       create the project's database; update its paths after the project was moved
 ui           `python -m latentlab.tracking ui`
@@ -21,6 +22,7 @@ Importing this package imports neither MLflow nor torch. Each takes more than a 
 is imported at first use, and torch not at all.
 """
 
+from latentlab.tracking.address import check_store, tracking_uri
 from latentlab.tracking.background import (
     AnyRun,
     BackgroundRun,
@@ -28,10 +30,9 @@ from latentlab.tracking.background import (
     open_run,
     start_worker,
 )
-from latentlab.tracking.metadata import run_tags
+from latentlab.tracking.metadata import commit_of, run_tags
 from latentlab.tracking.run import Run, Status, add_metrics
-from latentlab.tracking.store import check_store, tracking_uri
-from latentlab.tracking.ui import ui_command
+from latentlab.tracking.ui import ui_command, where_runs_are
 
 __all__ = [
     "AnyRun",
@@ -40,10 +41,12 @@ __all__ = [
     "Status",
     "add_metrics",
     "check_store",
+    "commit_of",
     "continue_run",
     "open_run",
     "run_tags",
     "start_worker",
     "tracking_uri",
     "ui_command",
+    "where_runs_are",
 ]

@@ -94,6 +94,9 @@ class WorkerProcess:
         return value
 
     def has_reply(self) -> bool:
+        """Return True if `receive` would not wait. On Windows this is not known: False."""
+        if sys.platform == "win32":  # select takes sockets only
+            return False
         assert self._process.stdout is not None
         return bool(select.select([self._process.stdout], [], [], 0)[0])
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.tracking.store import short_message, store_errors
+from latentlab.utils.files import flush
 
 Point = tuple[str, float, int, int]  # key, value, ms since 1970, step
 
@@ -115,7 +116,7 @@ def write_pending(path: Path, metrics: list[Point], tags: dict[str, str]) -> Non
     with temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
         file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
     os.replace(temporary, path)
 
 

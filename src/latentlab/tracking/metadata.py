@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from latentlab.tracking.store import MAX_PARAMS, MAX_TAGS, log_batch
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.user import user_name
 
 _PARAM_CHARS, _TAG_CHARS = 6000, 5000  # MLflow's limits; for tags, that of its strictest store
+NO_COMMIT = ("none", "unknown")
 _NAME = re.compile(r"(?=.{1,250}$)\w[\w .:-]*(/\w[\w .:-]*)*")
 
 
 def run_tags(root: Path, source: str = "") -> dict[str, str]:
     """Return `git.commit` ("none" if `root` is not under git) and `git.dirty` ("true", "false").
 
+    If git refuses to read the repository, as that of another user, the commit is "unknown",
+    `git.error` has git's reason, and one line on stderr says it.
+
     Changes of dvc.lock, results and reports do not count, because the pipeline writes these files.
-    `source`: the command of the run. MLflow's web page shows it, with the commit.
+    `source`: the command of the run. MLflow's web page shows it, with the commit and the user.
     """
     tags = _git_tags(root)
     if source:
         tags |= {"mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
-        if tags["git.commit"] != "none":
+        tags["mlflow.user"] = user_name()
+        if tags["git.commit"] not in NO_COMMIT:
             tags["mlflow.source.git.commit"] = tags["git.commit"]
     return tags
 
 
+def commit_of(root: Path) -> str:
+    """The commit of the code; empty if there is none, or if git cannot tell it."""
+    commit = _git_tags(root)["git.commit"]
+    return "" if commit in NO_COMMIT else commit
+
+
 def _git_tags(root: Path) -> dict[str, str]:
+    reasons: list[str] = []
 
     def git(*command: str) -> str:
         call = ["git", "-C", str(root), *command]
         done = subprocess.run(call, capture_output=True, text=True, timeout=30)
+        if done.returncode != 0 and "not a git repository" not in done.stderr:
+            reasons.append(" ".join(done.stderr.split()))
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
@@ -41,8 +57,13 @@ def _git_tags(root: Path) -> dict[str, str]:
         commit = git("rev-parse", "HEAD") if git("ls-files", "--", ".") else ""
         ignored = (":(exclude)dvc.lock", ":(exclude)results", ":(exclude)reports")
         changed = git("status", "--porcelain", "--", ".", *ignored) if commit else ""
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:
         commit = ""
+        if any((folder / ".git").exists() for folder in (root, *root.resolve().parents)):
+            reasons.append(str(error))
+    if not commit and reasons:
+        print(f"the commit of the code is not recorded: {reasons[0]}", file=sys.stderr)
+        return {"git.commit": "unknown", "git.error": reasons[0]}
     if not commit:
         return {"git.commit": "none"}
     return {"git.commit": commit, "git.dirty": "true" if changed else "false"}

@@ -11,7 +11,7 @@ from latentlab.tracking.metadata import flat_params
 MAX_CHANGES = 3
 MAX_CHARS = 24  # of a value
 # what a run is called and how it is evaluated is no difference of the training
-IGNORED = ("evaluation.", "title", "summary", "differs_from_the_paper")
+IGNORED = ("evaluation.", "title", "summary", "differs_from_the_paper", "tuned_on_labels")
 
 
 def run_name(client: Any, experiment: str, name: str, params: Mapping[str, Any]) -> str:

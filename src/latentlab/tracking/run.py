@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from latentlab.tracking.address import store_folder
 from latentlab.tracking.delivery import (
     CircuitBreaker,
     LoggedSteps,
@@ -30,7 +31,6 @@ from latentlab.tracking.store import (
     log_dataset,
     open_store,
     short_message,
-    store_folder,
 )
 from latentlab.utils.errors import LatentlabError
 

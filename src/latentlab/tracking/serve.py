@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from latentlab.tracking.store import find_run, open_store, tracking_uri, without_password
+from latentlab.tracking.address import tracking_uri, without_password
+from latentlab.tracking.store import find_run, open_store
 from latentlab.tracking.ui import free_port
 from latentlab.utils.errors import LatentlabError
 

@@ -13,6 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from latentlab.utils.files import flush
+
 # the columns that hold absolute addresses of artifacts
 LOCATIONS = (
     ("runs", "artifact_uri"),
@@ -35,7 +37,7 @@ def create(database: Path, client: Callable[[str], Any]) -> None:
     temporary.touch()  # fails at once in a read-only folder; MLflow would retry for 100 s
     client(f"sqlite:///{temporary}")
     with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+        flush(file.fileno())
     os.replace(temporary, database)
 
 

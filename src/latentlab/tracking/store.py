@@ -1,4 +1,4 @@
-"""Address of the MLflow store, a check of the server, a client, and one batch of metrics."""
+"""A client of the MLflow store, its experiments and runs, and one batch of metrics."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import gc
 import json
 import logging
 import os
-import re
 import sqlite3
-import threading
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from latentlab.tracking import sqlite
+from latentlab.tracking.address import (
+    artifacts_uri,
+    is_server,
+    sqlite_uri,
+    store_folder,
+    tracking_uri,
+    without_password,
+)
 from latentlab.tracking.view import view_tag
 from latentlab.utils.errors import LatentlabError
 
@@ -33,67 +36,48 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # takes 3/4 of the start time of `mlflow ui`
 }
-_PROBE_SECONDS = 5
 _DIGEST_CHARS = 36  # MLflow's limit
+MAX_MESSAGE = 600  # characters of an error of MLflow, which often ends with the remedy
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100  # MLflow's limits for one request
-
-
-def tracking_uri(root: Path) -> str:
-    """Return $MLFLOW_TRACKING_URI, or the address of the database in the project `root`.
-
-    $DVC_ROOT replaces `root` if it is set: `dvc exp run --queue` runs in a temporary copy of the
-    project. Raises LatentlabError if an SQLite address cannot contain the path.
-    """
-    return os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(root)
-
-
-def check_store(root: Path) -> None:
-    """Send one request to the tracking server, with a time limit. Other stores are not checked.
-
-    Any HTTP status below 500 passes, because a server may require a login for every page. Raises
-    LatentlabError with the server's address if the server does not answer within 6 s.
-    """
-    uri = tracking_uri(root)
-    if not is_server(uri):
-        return
-    reasons: list[str] = []
-    # in a thread, because a timeout does not cover the DNS lookup of the host name
-    probe = threading.Thread(target=lambda: reasons.extend(_probe(uri)), daemon=True)
-    probe.start()
-    probe.join(_PROBE_SECONDS + 1)
-    if probe.is_alive():
-        reasons = [f"no answer in {_PROBE_SECONDS} s"]
-    if reasons:
-        raise LatentlabError(
-            f"the tracking server {without_password(uri)} of MLFLOW_TRACKING_URI cannot be reached"
-            f" ({reasons[0]}): start it (`mlflow server --host … --port …`), or"
-            " `unset MLFLOW_TRACKING_URI` to use the database in the project"
-        )
 
 
 @contextmanager
 def open_store(root: Path) -> Iterator[Any]:
     """Yield an MLflow client. Inside the block, errors of the store become LatentlabErrors."""
     _mlflow()
+    failures: tuple[type[Exception], ...] = (*store_errors(), ModuleNotFoundError)  # of a driver
     try:
         with gc_paused():
             client = _connect(root)
         yield client
-    except store_errors() as error:
+    except failures as error:
         raise LatentlabError(
             f"the MLflow store {without_password(tracking_uri(root))} does not work:"
-            f" {short_message(error)}. Check its address, permissions and free disk space."
-            " After an update of MLflow, run `mlflow db upgrade`. Or set MLFLOW_TRACKING_URI to"
+            f" {short_message(error).rstrip('.')}. {_remedy(error)} Or set MLFLOW_TRACKING_URI to"
             " another store"
         ) from error
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about an error of the store, as far as its kind is known."""
+    text = str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"Install the driver of this database: `pip install {error.name}`."
+    if "revision" in text or "out-of-date" in text or "no such column" in text:
+        return "The database is of another version of MLflow: run `mlflow db upgrade`."
+    return "Check its address, permissions and free disk space."
 
 
 def experiment_id(client: Any, root: Path, name: str) -> str:
     """Return the id of an experiment. A missing one is created, a deleted one restored.
 
-    Its tag with the view of the web page is set.
+    $MLFLOW_EXPERIMENT_NAME or $MLFLOW_EXPERIMENT_ID replace `name`, as everywhere in MLflow. Its
+    tag with the view of the web page is set.
     """
-    found = client.get_experiment_by_name(name)
+    chosen, number = (os.environ.get(f"MLFLOW_EXPERIMENT_{key}") for key in ("NAME", "ID"))
+    name = chosen or name
+    by_number = bool(number) and not chosen
+    found = client.get_experiment(number) if by_number else client.get_experiment_by_name(name)
     if found is None:
         # a server chooses the folder; for a local store, MLflow's default is the working directory
         location = None if is_server(tracking_uri(root)) else artifacts_uri(root)
@@ -145,43 +129,28 @@ def log_batch(
 
 
 def log_dataset(client: Any, run_id: str, dataset: Mapping[str, Any]) -> None:
-    """Log the data set of a run: `name`, `digest`, `source`, and `counts` of images by split."""
+    """Log the data set of a run: `name`, `digest`, `source`, and `counts` of images by split.
+
+    `summary`: plain data that are also in the profile, if there are any.
+    """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
+    summary = {"summary": dataset["summary"]} if dataset.get("summary") else {}
     logged = Dataset(
         name=dataset["name"],
         digest=dataset["digest"][:_DIGEST_CHARS],
         source_type="latentlab",
         source=json.dumps({"name": dataset["source"]}),
-        profile=json.dumps(dataset["counts"]),
+        profile=json.dumps({**dataset["counts"], **summary}),
     )
     context = InputTag("mlflow.data.context", "training")
     client.log_inputs(run_id, [DatasetInput(logged, [context])])
 
 
-def store_folder(root: Path) -> Path:
-    """Return the absolute path of the project's folder mlruns, also if it does not exist yet."""
-    return Path(os.environ.get("DVC_ROOT") or root).resolve() / "mlruns"
-
-
-def artifacts_uri(root: Path) -> str:
-    """Return the address of the folder that holds the artifacts of a local store."""
-    return (store_folder(root) / "artifacts").as_uri()
-
-
-def is_server(uri: str) -> bool:
-    """Return True if the store is an HTTP server."""
-    return urlsplit(uri).scheme in ("http", "https")
-
-
-def without_password(uri: str) -> str:
-    """Return an address without its user name and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
-
-
 def short_message(error: Exception) -> str:
-    """Return the first line of an error: ≤ 200 characters, no passwords from addresses."""
-    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
+    """Return the first line of an error: ≤ 600 characters, no passwords from addresses."""
+    text = without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE].rpartition(' ')[0]} …"
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -208,30 +177,6 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _sqlite_uri(root: Path) -> str:
-    database = store_folder(root) / "mlflow.db"
-    if forbidden := set("?%") & set(str(database)):
-        raise LatentlabError(
-            f"the project's folder {database.parents[1]} contains {min(forbidden)!r}, which is not"
-            " allowed in an SQLite address: rename the folder, or set MLFLOW_TRACKING_URI to"
-            " another store"
-        )
-    return f"sqlite:///{database}"
-
-
-def _probe(uri: str) -> Iterator[str]:
-    """Yield the reason why the server does not answer. Yield nothing if it answers."""
-    address = without_password(uri).rstrip("/") + "/health"
-    try:
-        urllib.request.urlopen(address, timeout=_PROBE_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code >= 500:
-                yield f"HTTP status {error.code}"
-    except (OSError, ValueError) as error:  # ValueError: not a valid address
-        yield str(getattr(error, "reason", error))
-
-
 def _mlflow() -> Any:
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
@@ -255,7 +200,7 @@ def _connect(root: Path) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     # MLflow does not lock: two processes that migrate one new database destroy it
     with FileLock(folder / ".lock"):
-        if uri == _sqlite_uri(root):
+        if uri == sqlite_uri(root):
             database = folder / "mlflow.db"
             sqlite.create(database, client)
             sqlite.update_locations(database, artifacts_uri(root))

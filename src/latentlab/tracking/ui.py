@@ -6,16 +6,12 @@ import argparse
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from latentlab.tracking.store import (
-    artifacts_uri,
-    is_server,
-    open_store,
-    tracking_uri,
-    without_password,
-)
+from latentlab.tracking.address import artifacts_uri, is_server, tracking_uri, without_password
+from latentlab.tracking.store import open_store
 from latentlab.tracking.view import TAG, view_address
 from latentlab.utils.errors import LatentlabError
 
@@ -46,9 +42,8 @@ def main(argv: list[str] | None = None) -> None:
         raise LatentlabError(
             f"no params.yaml in {here} or the folders above it: run this command in a project"
         )
-    uri = tracking_uri(root)
-    if is_server(uri):
-        print(f"the runs are on the server of MLFLOW_TRACKING_URI: {without_password(uri)}")
+    if is_server(tracking_uri(root)):
+        print(f"the runs are on the server of MLFLOW_TRACKING_URI: {where_runs_are(root)}")
         return
     with open_store(root) as client:  # creates the database under the lock; `mlflow ui` has none
         experiments = newest_experiment(client)
@@ -58,6 +53,20 @@ def main(argv: list[str] | None = None) -> None:
         address = view_address(address, experiment)
     print(f"MLflow: {address} (Ctrl-C stops it)", flush=True)
     os.execv(sys.executable, ui_command(root, port))
+
+
+def where_runs_are(root: Path) -> str:
+    """The address of the runs on a server, or the command that serves the project's store.
+
+    Both show the columns of view.py. A server that does not answer has its own address only.
+    """
+    uri = tracking_uri(root)
+    if not is_server(uri):
+        return "python -m latentlab.tracking ui"
+    address, experiments = without_password(uri), []
+    with suppress(LatentlabError), open_store(root) as client:
+        experiments = newest_experiment(client)
+    return view_address(address, experiments[0]) if experiments else address
 
 
 def newest_experiment(client: Any) -> list[str]:

@@ -10,6 +10,7 @@ training_samples  images from the same codes at several times of a training
 resume            find the checkpoint to resume from; one training in a folder at a time
 distributed       devices, processes, and how they end together
 fit_sampler       fit the latent sampler of an experiment
+environment       threads, CPU and versions, which decide the last digits
 write_run         write the run folder of a trained model
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -60,9 +61,10 @@ class MetricAccumulator(Callback):
     """Collect the dicts {quantity: scalar tensor} that the training and validation steps return.
 
     Every `log_every_n_steps` steps, the mean of each quantity is passed to `log_metrics`, and the
-    number of steps to `on_log`. There is one device synchronization for each such window, not one
-    for each step. A validation mean weighs each batch by its size. Raises NonFiniteLossError for a
-    window with a value that is not finite.
+    number of steps to `on_log`. A quantity that some steps leave out has the mean of the others,
+    whatever the length of the window. There is one device synchronization for each such window, not
+    one for each step. A validation mean weighs each batch by its size. Raises
+    NonFiniteLossError for a window with a value that is not finite.
     """
 
     def __init__(
@@ -92,19 +94,12 @@ class MetricAccumulator(Callback):
         """Log the means of the window that ends with step number `steps`."""
         if not self.window:
             return
-        names = list(self.window[0])
-        table = torch.stack([torch.stack([row[n] for n in names]) for row in self.window])
-        table = _sum_over_processes(table) / _num_processes()
-        table = table.cpu().double()  # (steps, quantities); the only synchronization of the window
-        self.window = []
-        finite = table.isfinite().all(1)
-        if not finite.all():
-            first = int((~finite).nonzero()[0])
-            values = dict(zip(names, table[first].tolist(), strict=True))
-            raise NonFiniteLossError(steps - len(table) + first + 1, values)
-        means = dict(zip(names, table.mean(0).tolist(), strict=True))
-        self.log_metrics("train", means, steps * self.batch_size)
-        self.on_log(len(table))
+        rows, self.window = _values_of(self.window), []
+        for index, row in enumerate(rows):
+            if not all(map(math.isfinite, row.values())):
+                raise NonFiniteLossError(steps - len(rows) + index + 1, row)
+        self.log_metrics("train", _means_of_steps(rows), steps * self.batch_size)
+        self.on_log(len(rows))
 
     def on_validation_batch_end(
         self,
@@ -123,6 +118,23 @@ class MetricAccumulator(Callback):
         if means and not trainer.sanity_checking:
             images = (trainer.fit_loop.total_batch_idx + 1) * self.batch_size
             self.log_metrics("val", means, images)
+
+
+def _values_of(window: list[dict[str, Tensor]]) -> list[dict[str, float]]:
+    """Means over the processes of the quantities of each step, with one synchronization."""
+    tensors = torch.stack([value for row in window for value in row.values()])
+    values = iter((_sum_over_processes(tensors) / _num_processes()).double().tolist())
+    return [{name: next(values) for name in row} for row in window]
+
+
+def _means_of_steps(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each quantity over the steps that have it."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: [row[name] for row in rows if name in row] for name in names}
+    whole = [name for name in names if len(columns[name]) == len(rows)]
+    table = torch.tensor([[row[name] for name in whole] for row in rows], dtype=torch.float64)
+    means = dict(zip(whole, table.mean(0).tolist(), strict=True))
+    return {n: means[n] if n in means else math.fsum(columns[n]) / len(columns[n]) for n in names}
 
 
 def _means_over_processes(rows: list[tuple[int, dict[str, Tensor]]]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io import CheckpointIO
 
 from latentlab.training.callbacks import MetricAccumulator
-from latentlab.utils.files import sync
+from latentlab.utils.files import flush, sync
 
 NUM_KEPT = 2
 
@@ -54,7 +54,7 @@ def _write(folder: Path, step: int, content: dict[str, Any]) -> Path:
         with _HashingWriter(io.FileIO(partial, "w")) as file:
             torch.save(content, file)
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
         digest = file.digest.hexdigest()
         if _digest(partial) != digest:
             raise OSError(f"{partial} has other content than was written")

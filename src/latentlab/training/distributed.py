@@ -7,14 +7,13 @@ averages them, so all have the same weights. If one process ends, all end.
 from __future__ import annotations
 
 import ctypes
-import resource
 import signal
 import sys
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, distributed
 from torch.nn.modules.batchnorm import _NormBase
@@ -36,16 +35,30 @@ def device_arguments(
     """
     devices, machines = launch.launched_processes() or (hardware.devices, 1)
     several = machines * _num_devices(devices, hardware) > 1
-    # Lightning would write its own checkpoint before a requeue, and resume it with any config
-    slurm = [SLURMEnvironment(auto_requeue=False)] if launch.is_srun() else []
     return {
         "accelerator": hardware.accelerator,
         "devices": devices,
         "num_nodes": machines,
         "strategy": _strategy(hardware, model) if several else hardware.strategy,
         "sync_batchnorm": several and sync_batchnorm and _can_sync_batchnorm(hardware, model),
-        "plugins": [VerifiedCheckpointIO(), *slurm],
+        "plugins": [VerifiedCheckpointIO(), *_environment()],
     }
+
+
+def _environment() -> list[Any]:
+    """Lightning's plugin for the launcher of this process, as far as Lightning must be told it."""
+    if launch.is_srun():
+        # Lightning would write its own checkpoint before a requeue, and resume it with any config
+        return [SLURMEnvironment(auto_requeue=False)]
+    if tasks := launch.tasks_without_srun():
+        if tasks > 1 and launch.is_main_process() and not launch.is_lightning_child():
+            print(
+                f"this SLURM job has {tasks} tasks, but no srun has started them: this process"
+                " trains without them. With `srun` before the command, each task is a process",
+                file=sys.stderr,
+            )
+        return [LightningEnvironment()]  # with SLURM's, it would wait for the other tasks
+    return []
 
 
 def _strategy(hardware: HardwareSettings, model: LightningModule) -> str:
@@ -134,5 +147,11 @@ def peak_memory_mb() -> float:
     """Peak memory in MiB: of the GPU if one was used, else resident memory of this process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 2**20
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -15,6 +15,7 @@ from lightning import Callback
 from torch import Tensor
 
 from latentlab.config import Experiment, TrainerSettings
+from latentlab.config.step_contract import checked_steps
 from latentlab.data.datamodule import ImageDataModule
 from latentlab.training.best_checkpoint import BestCheckpoint, Score
 from latentlab.training.callbacks import (
@@ -23,6 +24,7 @@ from latentlab.training.callbacks import (
     SeedEachBatch,
     UnfusedOptimizer,
 )
+from latentlab.training.centering import center_inputs
 from latentlab.training.checkpoints import PeriodicCheckpoint
 from latentlab.training.distributed import DistributedSync, peak_memory_mb
 from latentlab.training.ema import EMA
@@ -146,6 +148,7 @@ def fit(
         return {"run_id": run.id if run else "", "rows": history.rows, "seconds": seconds}
 
     quiet_lightning()
+    center_inputs(model, data.split("train"))
     samples = training_samples(
         experiment,
         data.split("val"),
@@ -161,7 +164,7 @@ def fit(
     trainer = make_trainer(experiment, schedule, callbacks, work)
     if settings.precision == "64-true":
         model.double()  # before a checkpoint is loaded: Lightning converts after it, and rounds
-    with exit_codes(settings):
+    with exit_codes(settings), checked_steps(model):
         checkpoint = resume.path if resume else None
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     seconds = time.perf_counter() - start

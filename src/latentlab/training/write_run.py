@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
-from latentlab.config import Experiment
+from latentlab.config import Experiment, Project
+from latentlab.config.run_folder import SKIPPED
 from latentlab.config.seeds import Training
 from latentlab.data.prepared import DatasetInfo
+from latentlab.training.environment import environment
 from latentlab.training.loop import FitResult
 from latentlab.training.training_samples import write_training_samples
 from latentlab.utils.files import fresh_folder, write_json
@@ -30,6 +32,7 @@ def write_run(
         "data_spec": spec,
         "data_sha256": dataset.sha256,
         "classes": list(dataset.classes) if dataset.classes else None,
+        "whites": list(dataset.whites),
         "resolved": experiment.resolved,
         "device": fitted.device,
         "images_seen": fitted.images,
@@ -44,22 +47,30 @@ def write_run(
         if experiment.sampler is not None:
             _save(experiment.sampler, fresh / "sampler.pt")
         write_json(fresh / "experiment.json", description)
-        write_json(fresh / "code.json", code_checksums(experiment))
-        write_json(fresh / "cost.json", fitted.cost)
+        write_json(fresh / "code.json", code_checksums(experiment.project, experiment.name))
+        write_json(fresh / "cost.json", {**fitted.cost, "environment": environment()})
         write_training_samples(fresh / "training_samples.npz", fitted.samples)
         (fresh / "history.csv").write_text(fitted.history.csv())
         (fresh / "mlflow_run_id").write_text(run_id + "\n")
     return folder
 
 
-def code_checksums(experiment: Experiment) -> dict[str, str]:
+def write_skipped_run(project: Project, name: str, reason: str) -> Path:
+    """Write runs/<name> of a model that was not trained: the reason, and code.json for DVC."""
+    folder = project.root / "runs" / name
+    with fresh_folder(folder) as fresh:
+        write_json(fresh / SKIPPED, {"name": name, "reason": reason})
+        write_json(fresh / "code.json", code_checksums(project, name))
+    return folder
+
+
+def code_checksums(project: Project, name: str) -> dict[str, str]:
     """SHA-256 of the file that params.yaml lists for the model, or of each file of a folder.
 
     `train` of dvc.yaml watches this file as `${item}`. `train_seed`, a matrix, cannot look it up,
     and watches code.json of the first training instead. Empty for a model that is not listed.
     """
-    root = experiment.project.root
-    listed = experiment.project.models.get(Training.parse(experiment.name).model)
+    root, listed = project.root, project.models.get(Training.parse(name).model)
     if listed is None:
         return {}
     paths = [root / listed, *(root / listed).rglob("*")]

@@ -20,6 +20,7 @@ except ImportError:  # Windows has no flock: do not run two writers of one folde
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
+NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                flush(file.fileno())
             os.replace(temporary, path)
             sync(path.parent)
         finally:
@@ -103,13 +104,17 @@ def _disk_error(error: BaseException | None, path: Path) -> str | None:
 @contextmanager
 def _locked_empty_folder(folder: Path) -> Iterator[None]:
     """Create and empty the folder, and lock it. The lock ends with the process."""
+    if fcntl is None:  # Windows opens no folders
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        yield
+        return
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
         try:
-            if fcntl is not None:
-                with suppress(OSError):  # the file system has no locks
-                    fcntl.flock(handle, fcntl.LOCK_EX)
+            with suppress(OSError):  # the file system has no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
             if not _is_same(handle, folder):
                 continue  # another process has renamed the folder in the meantime
             for leftover in folder.iterdir():  # from a killed process
@@ -149,6 +154,15 @@ def sync(path: Path) -> None:
         return  # Windows cannot open a folder
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush(handle)
     finally:
         os.close(handle)
+
+
+def flush(handle: int) -> None:
+    """os.fsync. Some network shares refuse it: when data reach the disk is then their decision."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FSYNC:
+            raise

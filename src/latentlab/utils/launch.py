@@ -36,10 +36,20 @@ def is_lightning_child() -> bool:
 def is_srun() -> bool:
     """Return True if srun started the processes. Inside a SLURM job, torchrun can do so instead.
 
-    As in Lightning, a SLURM job with the name of an interactive shell does not count.
+    A batch script, or a notebook in a job, has the variables of the job but not those of a step,
+    which srun sets. As in Lightning, a job with the name of an interactive shell does not count.
     """
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    return "SLURM_NTASKS" in os.environ and not interactive and not _is_torchrun()
+    return _is_slurm_job() and "SLURM_STEP_ID" in os.environ and not interactive
+
+
+def tasks_without_srun() -> int:
+    """Number of tasks of a SLURM job in which this process was started without srun; else 0."""
+    return _number("SLURM_NTASKS") if _is_slurm_job() and not is_srun() else 0
+
+
+def _is_slurm_job() -> bool:
+    return "SLURM_NTASKS" in os.environ and not _is_torchrun()
 
 
 def _is_torchrun() -> bool:

@@ -78,12 +78,13 @@ def save_curves(
     y: str,
     logarithmic: str = "",
     level: tuple[str, float] | None = None,
+    marks: Sequence[tuple[str, float]] = (),
     size: tuple[float, float] = (6, 4.5),
 ) -> None:
     """Save curves as one PNG.
 
     `x`, `y`: labels of the axes. `logarithmic`: the logarithmic axes, "x", "y", "xy" or "".
-    `level`: (name, y) of a dashed horizontal line.
+    `level`: (name, y) of a dashed horizontal line. `marks`: (name, x) of vertical lines.
     """
     with chart(path, size=size) as axes:
         for row, curve in enumerate(curves):
@@ -94,6 +95,8 @@ def save_curves(
             )  # fmt: skip
         if level is not None:
             axes.axhline(level[1], color=GREY, ls="--", lw=1, label=level[0])
+        for row, (name, value) in enumerate(marks):
+            axes.axvline(value, color=GREY, ls=LINE_STYLES[row % len(LINE_STYLES)], label=name)
         _scale_axes(axes, logarithmic)
         axes.set_xlabel(x)
         axes.set_ylabel(y)

@@ -1,18 +1,20 @@
 """The source image_folder: classes, unreadable files, links, error messages."""
 
+import csv
 import os
+import tarfile
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from image_files import write_grey
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import load_source
-from latentlab.data.sources.folder import read_images
+from latentlab.data.sources.folder import look
 from latentlab.utils.errors import LatentlabError
 
 ODD = 'eel/d,"1"\n猫.webp'
@@ -65,8 +67,7 @@ def add_unreadable_files(images: Path) -> set[str]:
     os.truncate(images / "cat" / "broken.png", 250)
     (images / "dog" / "notes.txt").write_text("not an image")
     (images / "dog" / "nothing.png").touch()
-    write_grey(images.parent / "secret.png", 3)
-    (images / "dog" / "link.png").symlink_to(images.parent / "secret.png")
+    (images / "dog" / "link.png").symlink_to("/proc/self/environ")
     (images / "dog" / "dangling.png").symlink_to(images / "nowhere.png")
     (images / "linked").symlink_to(images.parent)
     os.mkfifo(images / "dog" / "pipe.png")
@@ -98,9 +99,8 @@ def test_unreadable_files_are_an_error_with_names_and_count(tmp_path, images) ->
     ) as e:
         load(tmp_path)
     assert all(name in str(e.value) for name in bad)
-    assert "link.png (a link that leaves the folder)" in str(e.value)
+    assert "link.png (a link that leaves the device of the folder)" in str(e.value)
     assert "notes.txt (not an image of a known format)" in str(e.value)
-    assert "secret" not in str(e.value)
 
 
 def test_links_inside_the_folder_are_followed(tmp_path, images) -> None:
@@ -117,13 +117,12 @@ def test_a_class_without_readable_images_is_left_out(tmp_path, images) -> None:
 
 
 def test_decompression_bombs_are_unreadable_and_warning_filters_do_not_change(
-    tmp_path, images, monkeypatch
+    tmp_path, images
 ) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     write_grey(images / "cat" / "big.png", 1, (30, 20))
     before = list(warnings.filters)
-    with pytest.raises(LatentlabError, match=r"cat/big.png \(DecompressionBombWarning"):
-        load(tmp_path)
+    with pytest.raises(LatentlabError, match=r"cat/big.png \(.*data.max_pixels"):
+        load(tmp_path, max_pixels=500)
     assert warnings.filters == before
 
 
@@ -189,27 +188,101 @@ def test_images_beside_class_folders_are_an_error(tmp_path, images) -> None:
         load(tmp_path)
 
 
-def test_a_copy_of_the_project_uses_the_images_of_the_original(
+def test_a_copy_of_the_project_does_not_read_images_that_dvc_does_not_watch(
     tmp_path, images, monkeypatch
 ) -> None:
+    """DVC compares data.folder in the copy, so the images of the original are not read."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    (tmp_path / "copy" / "images").mkdir(parents=True)  # git can contain the folder without images
-    assert len(load(tmp_path / "copy").train.names) == 4
+    copy = tmp_path / "copy"
+    (copy / "images").mkdir(parents=True)  # git can contain the folder without images
+    (copy / "images" / ".gitkeep").touch()
+    with pytest.raises(LatentlabError, match=rf"no images in this copy.*folder={images}`"):
+        load(copy)
+    assert len(load(copy, folder=str(images)).train.names) == 4
+    write_grey(copy / "images" / "x.png", 5)
+    assert load(copy).train.names == ["x.png"]
 
 
-def test_read_images_accepts_files_and_folders(tmp_path, images) -> None:
-    write_grey(tmp_path / "one.png", 255)
-    names, x = read_images([tmp_path / "one.png", images], (1, 4, 4))
-    assert names == [
-        str(tmp_path / "one.png"),
-        *(str(images / n) for n in load(tmp_path).train.names),
-    ]
-    assert x.shape == (5, 1, 4, 4)
-    torch.testing.assert_close(
-        x.mean((1, 2, 3)), torch.tensor([255, 0, 40, 80, 120]) / 255, atol=2 / 255, rtol=0
-    )
-    with pytest.raises(LatentlabError, match=r"1 files cannot be read: .*missing.png"):
-        read_images([tmp_path / "missing.png"], (1, 4, 4))
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(LatentlabError, match=r"There are no images in .*bare"):
-        read_images([tmp_path / "bare"], (1, 4, 4))
+def test_an_archive_is_like_the_folder_inside(tmp_path, images) -> None:
+    plain = load(tmp_path)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as zipped:
+        for path in images.rglob("*.*"):
+            zipped.write(path, path.relative_to(tmp_path))
+    with tarfile.open(tmp_path / "images.tgz", "w:gz") as tar:
+        tar.add(images, "images")
+    for name in ("images.zip", "images.tgz"):
+        source = load(tmp_path, folder=name)
+        assert source.train.names == [f"images/{name}" for name in plain.train.names]
+        assert source.classes == plain.classes
+        np.testing.assert_array_equal(source.train.pixels[:], plain.train.pixels[:])
+    assert source.notes == ("all images are in images/, which is not a class",)
+
+
+def test_an_archive_inside_of_the_folder_is_named(tmp_path, images) -> None:
+    (images / "more.zip").write_bytes(b"PK")
+    with pytest.raises(LatentlabError, match=r"more.zip \(not an.*can be data.folder itself\)"):
+        load(tmp_path)
+
+
+def test_other_files_beside_class_folders_are_skipped(tmp_path, images) -> None:
+    for name in ("README.txt", "labels.csv", "annotations.json"):
+        (images / name).write_text("a,b")
+    with pytest.raises(LatentlabError, match=r"3 of 7 files .*labels.csv \(.* data.split_file\)"):
+        load(tmp_path)
+    source = load(tmp_path, on_unreadable="skip")
+    assert source.classes == ("cat", "dog", "eel")
+    assert source.unreadable == ("README.txt", "annotations.json", "labels.csv")
+
+
+def test_folders_of_splits_are_the_splits(tmp_path) -> None:
+    for number, name in enumerate(["train/cat", "train/dog", "test/cat", "test/dog"]):
+        write_grey(tmp_path / "images" / name / "1.png", 40 * number)
+    source = load(tmp_path)
+    assert source.train.splits == ["test", "test", "train", "train"]
+    assert source.classes == ("cat", "dog")
+    assert source.train.labels.tolist() == [0, 1, 0, 1]
+    assert source.notes == ("the folders of train, test are the splits",)
+
+
+def test_a_layout_that_is_not_clear_stops_before_the_images_are_decoded(tmp_path, images) -> None:
+    write_grey(images / "stray.png", 9)
+    (images / "cat" / "broken.png").touch()
+    with pytest.raises(LatentlabError, match=r"1 files beside its class folders: stray\.png"):
+        load(tmp_path)
+
+
+def test_a_split_file_gives_splits_labels_and_groups(tmp_path, images) -> None:
+    table = [("file", "split", "label", "group"), ("cat/a.png", "train", "10", "p1")]
+    table += [("cat/deep/b.jpg", "test", "9", ""), ("dog/c.bmp", "unused", "", ""), (ODD, *"t9p")]
+    table[-1] = (ODD, "Training", "9", "p1")
+    with (images / "split.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(table)
+    source = load(tmp_path, split_file="split.csv")
+    assert source.classes == ("9", "10")
+    assert source.train.names == ["cat/a.png", "cat/deep/b.jpg", ODD]
+    assert source.train.labels.tolist() == [1, 0, 0]
+    assert source.train.splits == ["train", "test", "train"]
+    assert source.train.groups == ["p1", "", "p1"]
+    assert source.notes == ("split.csv: 1 images are unused",)
+    same = load(tmp_path, split_file="images/split.csv")
+    assert same.train.names == source.train.names
+    (images / "split.csv").write_text("file\ncat/a.png\ncat/x.png\n")
+    with pytest.raises(LatentlabError, match=r"split.csv names 1 files that are not there: cat/x"):
+        load(tmp_path, split_file="split.csv")
+    (images / "split.csv").write_text("file\ncat/a.png\n")
+    with pytest.raises(LatentlabError, match=r"split.csv has no line for 3 images: cat/deep/b"):
+        load(tmp_path, split_file="split.csv")
+
+
+def test_a_split_file_elsewhere_is_an_error(tmp_path, images) -> None:
+    (tmp_path / "split.csv").write_text("file\n")
+    with pytest.raises(LatentlabError, match=r"'split.csv', which is not a file in .*Move the"):
+        load(tmp_path, split_file="split.csv")
+
+
+def test_look_finds_the_classes_without_decoding(tmp_path, images) -> None:
+    (images / "dog" / "broken.png").touch()
+    settings = DataSettings(name="image_folder", folder="images", size=8)
+    names, classes = look(settings, tmp_path)
+    assert len(names) == 5
+    assert classes == ("cat", "dog", "eel")

@@ -115,15 +115,14 @@ def test_images_with_and_without_a_class_are_an_error(tmp_path) -> None:
         load(tmp_path)
 
 
-def test_unreadable_images_are_an_error_or_skipped(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+def test_unreadable_images_are_an_error_or_skipped(tmp_path) -> None:
     big = io.BytesIO()
     Image.new("L", (11, 10)).save(big, "png")
     members = {"good.png": png(5), "bomb.png": big.getvalue(), "junk.jpg": b"junk", "nil.png": b""}
     write_tar(tmp_path / "shards" / "a.tar", members)
-    with pytest.raises(LatentlabError, match=r"3 of 4 images .*a.tar/bomb \(DecompressionBombW"):
-        load(tmp_path)
-    source = load(tmp_path, on_unreadable="skip")
+    with pytest.raises(LatentlabError, match=r"3 of 4 .*a.tar/bomb \(110 pixels are more than"):
+        load(tmp_path, max_pixels=100)
+    source = load(tmp_path, max_pixels=100, on_unreadable="skip")
     assert source.unreadable == ("a.tar/bomb", "a.tar/junk", "a.tar/nil")
     assert source.train.names == ["a.tar/good"]
     assert (source.train.pixels[:] == 5).all()
@@ -138,3 +137,31 @@ def test_no_shards_is_an_error(tmp_path) -> None:
         LatentlabError, match=r"data.size is null\. Images of shards have no common size"
     ):
         load(tmp_path, size=None)
+
+
+def test_the_settings_of_pixels_and_frames_are_used(tmp_path) -> None:
+    pages = [Image.new("I;16", (8, 4), value) for value in (4095, 2048)]
+    stack = io.BytesIO()
+    pages[0].save(stack, "tiff", save_all=True, append_images=pages[1:])
+    members = {"a.tif": stack.getvalue(), "a.cls": b"x", "b.png": png(3), "b.cls": b"y"}
+    write_tar(tmp_path / "shards" / "a.tar", members)
+    with pytest.raises(LatentlabError, match=r"largest value is 4095: a.tar/a\. Set data.white"):
+        load(tmp_path)
+    given = {"white": 4095, "frames": "all", "fit": "pad", "background": "black", "channels": 1}
+    source = load(tmp_path, **given)
+    assert source.train.names == ["a.tar/a#1", "a.tar/a#2", "a.tar/b"]
+    assert source.train.files == ["a.tar/a", "a.tar/a", "a.tar/b"]
+    assert source.train.labels is not None
+    assert source.train.labels.tolist() == [0, 0, 1]
+    assert source.train.pixels[:].max((1, 2, 3)).tolist() == [255, 128, 3]
+    assert source.train.pixels[:].min((1, 2, 3)).tolist() == [0, 0, 3]
+
+
+def test_folders_of_splits_stay_splits(tmp_path) -> None:
+    for number, name in enumerate(["train/cat", "train/dog", "test/cat", "test/dog"]):
+        write_noise(tmp_path / "images" / name / "1.png", number)
+    pack_folder(tmp_path / "images", tmp_path / "shards")
+    packed, plain = load(tmp_path), load(tmp_path, name="image_folder", folder="images")
+    assert packed.classes == plain.classes == ("cat", "dog")
+    assert packed.train.splits == plain.train.splits == ["test", "test", "train", "train"]
+    assert packed.train.labels.tolist() == plain.train.labels.tolist() == [0, 1, 0, 1]

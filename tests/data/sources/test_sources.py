@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from latentlab.config.problems import Report
 from latentlab.data import sources
 from latentlab.data.prepared import read_meta, read_split
 from latentlab.data.settings import DataSettings
-from latentlab.data.sources import SOURCES, SourceEntry, load_source
+from latentlab.data.sources import SOURCES, SourceEntry, load_source, raw_folder
 from latentlab.utils.errors import LatentlabError
 
 STRIPES = """
@@ -45,6 +46,7 @@ def test_a_file_and_an_entry_add_a_source(tmp_path, stripes, monkeypatch) -> Non
     settings = DataSettings(name="stripes", size=8)
     project = SimpleNamespace(root=tmp_path, seed=0, data=settings, prepared=place)
     monkeypatch.setattr(prepare, "load_project", lambda: project)
+    monkeypatch.setattr(prepare, "check_project", lambda root: Report())
     prepare.main([])
     info, train = read_meta(place), read_split(place, "train")
     assert (info.name, info.image_shape, info.classes) == (
@@ -83,3 +85,14 @@ def test_a_source_is_loaded_by_its_name(tmp_path) -> None:
     source = load_source(DataSettings(), tmp_path)
     assert source.name == "mnist_5k"
     assert isinstance(source.train.pixels, np.ndarray)
+
+
+def test_the_folder_of_public_data_sets(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("LATENTLAB_DATA", raising=False)
+    assert raw_folder(tmp_path / "copy") == tmp_path / "copy" / "data" / "raw"
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert raw_folder(tmp_path / "copy") == tmp_path / "data" / "raw", "of the original project"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LATENTLAB_DATA", "~/sets")
+    assert raw_folder(tmp_path) == tmp_path / "sets"

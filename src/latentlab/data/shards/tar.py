@@ -51,7 +51,7 @@ def read_samples(file: IO[bytes]) -> Iterator[Sample]:
             leave the folder, two images of one key, a class without an image, or an image of more
             than 64 MiB.
     """
-    for key, members in groupby(_members(file), lambda member: _split(member.name)[0]):
+    for key, members in groupby(tar_members(file), lambda member: _split(member.name)[0]):
         image, label = None, None
         for member in members:
             ending = _split(member.name)[1]
@@ -71,7 +71,7 @@ def read_samples(file: IO[bytes]) -> Iterator[Sample]:
             raise DamagedTarError(f"{key!r} has a class but no image")
 
 
-def _members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+def tar_members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     """Yield the regular files of a tar, without hidden files. Raise DamagedTarError."""
     size = file.seek(0, 2)
     file.seek(0)

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,11 +20,16 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from latentlab.data.decoding import THREADS, format_files, reason, strict_pillow
-from latentlab.data.preprocessing import preprocess_image
+from latentlab.data.decoding import THREADS, preprocess_frame
+from latentlab.data.files.layout import labels_of, read_layout
+from latentlab.data.files.listing import list_folder
+from latentlab.data.pixels.frames import Frames, open_frames
+from latentlab.data.pixels.settings import PixelSettings
+from latentlab.data.pixels.values import RawImage
+from latentlab.data.problems import format_files, reason, strict_pillow
 from latentlab.data.shards.manifest import Manifest, Shard
 from latentlab.data.shards.tar import IMAGES, MAX_FILE_BYTES
-from latentlab.data.sources.folder import folder_classes, list_images, refuse_mixed_folder
+from latentlab.data.sources.folder import image_names
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import fresh_folder
 
@@ -54,8 +59,9 @@ def pack_folder(
 
     Every file is decoded once to check that it is readable. Without `size`, files are copied byte
     for byte. With `size`, they become RGB PNG files of size × size pixels, preprocessed as in stage
-    `prepare`. `per_shard` is the number of images in a shard. `out` is written completely, with its
-    manifest, or not at all.
+    `prepare` with the default settings; files of more than 8 bits or of several frames, which need
+    a setting, cannot be packed so. `per_shard` is the number of images in a shard. `out` is written
+    completely, with its manifest, or not at all.
 
     Raises:
         LatentlabError: no images, images beside class folders, unreadable files if `on_unreadable`
@@ -64,19 +70,20 @@ def pack_folder(
     """
     out = out.absolute()  # "." has no name for the temporary folder
     _check(folder, out, size, per_shard)
-    names, refused = list_images(folder)
-    refuse_mixed_folder(folder, names)
-    problems = dict(refused)
-    _, classes = folder_classes(names)
-    number = {name: label for label, name in enumerate(classes or ())}
+    found = list_folder(folder)
+    problems = dict(found.refused)
+    known = image_names(found.names)
+    labels, classes = labels_of(read_layout(known, folder).classes)
+    number = {} if labels is None else dict(zip(known, labels.tolist(), strict=True))
     try:
-        with fresh_folder(out) as fresh, closing(_encode(folder, names, size)) as encoded:
-            shards = list(_write(fresh, _good(encoded, problems), number, per_shard))
+        with fresh_folder(out) as fresh, closing(_encode(folder, found.names, size)) as encoded:
+            shards = list(_write(fresh, _good(encoded, set(known), problems), number, per_shard))
             if problems and (on_unreadable == "error" or not shards):
+                count = len(problems.keys() | set(found.names))
                 raise LatentlabError(
-                    f"{len(problems)} of {len(problems.keys() | set(names))} files in {folder} "
-                    f"cannot be packed: {format_files(problems)}. Repair or remove these files, or "
-                    "use --on-unreadable skip."
+                    f"{len(problems)} of {count} files in {folder} cannot be packed: "
+                    f"{format_files(problems)}. Repair or remove these files, or use "
+                    "--on-unreadable skip."
                 )
             if not shards:
                 raise LatentlabError(
@@ -133,29 +140,44 @@ def _encode(folder: Path, names: list[str], size: int | None) -> Generator[_Pack
 
 
 def _packed(path: Path, name: str, size: int | None) -> _Packed:
-    from PIL import Image
-
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         return _Packed(name, why=f"more than {MAX_FILE_BYTES} bytes")
-    with Image.open(io.BytesIO(content)) as image:
-        ending = (image.format or "").lower()
-        pixels = preprocess_image(image, size or 1, 3)  # decodes the whole image
-    if size is None:
-        ending = {"jpeg": "jpg", "mpo": "jpg", "jpeg2000": "jp2"}.get(ending, ending)
-        why = "" if ending in IMAGES else f"shards cannot contain {ending}"
-        return _Packed(name, ending, content, why)
+    with open_frames(io.BytesIO(content)) as frames:
+        if size is not None:
+            return _scaled(name, frames, size)
+        image = frames.read(0).content
+        if not isinstance(image, RawImage):
+            image.load()  # finds damage
+        ending = frames.format.lower()
+    ending = {"jpeg": "jpg", "mpo": "jpg", "jpeg2000": "jp2"}.get(ending, ending)
+    why = "" if ending in IMAGES else f"shards cannot contain {ending}"
+    return _Packed(name, ending, content, why)
+
+
+def _scaled(name: str, frames: Frames, size: int) -> _Packed:
+    """The first frame as a PNG of size × size pixels."""
+    from PIL import Image
+
+    frame = frames.read(0)
+    if frames.count > 1:
+        return _Packed(name, why=f"{frames.count} frames; pack without a size")
+    if isinstance(frame.content, RawImage) or frame.deep:
+        return _Packed(name, why="more than 8 bits; pack without a size")
+    pixels = preprocess_frame(frame, size, 3, PixelSettings())
     target = io.BytesIO()
     Image.fromarray(pixels.transpose(1, 2, 0)).save(target, "png")
     return _Packed(name, "png", target.getvalue())
 
 
-def _good(packed: Iterator[_Packed], problems: dict[str, str]) -> Iterator[_Packed]:
+def _good(
+    packed: Iterator[_Packed], known: Collection[str], problems: dict[str, str]
+) -> Iterator[_Packed]:
     """Yield the images that can be packed. Add the reasons of the others to `problems`."""
     for image in packed:
-        if image.why:
-            problems[image.name] = image.why
+        if image.why or image.name not in known:
+            problems[image.name] = image.why or "its name has no extension of an image format"
         else:
             yield image
 
@@ -181,8 +203,7 @@ def _add_sample(tar: tarfile.TarFile, image: _Packed, number: dict[str, int]) ->
     key = sample_key(image.name)
     _add(tar, f"{key}.{image.ending}", image.content)
     if number:
-        top = image.name.split("/")[0] if "/" in image.name else ""
-        _add(tar, f"{key}.cls", str(number[top]).encode())
+        _add(tar, f"{key}.cls", str(number[image.name]).encode())
     return 1
 
 

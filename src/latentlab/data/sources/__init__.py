@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from latentlab.utils.errors import LatentlabError
 if TYPE_CHECKING:  # settings.py imports this file, which must therefore be cheap to import
     import numpy as np
 
+    from latentlab.data.decoding import DecodedInfo
     from latentlab.data.disk_array import DiskArray
     from latentlab.data.settings import DataSettings
 
@@ -53,12 +54,18 @@ class Images:
     """`pixels` uint8 (N, C, H, W), in memory or on disk; `labels` int64 (N,) or None; `names` (N,).
 
     `names` go into split.csv: the index in the source's own file, or a path relative to the folder
-    of images.
+    of images. Of own images also, where known: `splits` (N,), "train", "val" or "test" of each;
+    `groups` (N,), images of one group belong on one side of a split, "" is no group; `infos`, what
+    the files hold, and `files` (N,), the file of each image.
     """
 
     pixels: np.ndarray | DiskArray
     labels: np.ndarray | None
     names: Sequence[object]
+    splits: Sequence[str] | None = None
+    groups: Sequence[str] | None = None
+    files: Sequence[str] | None = None
+    infos: Mapping[str, DecodedInfo] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,10 +74,12 @@ class Source:
 
     Attributes:
         name: the key in `SOURCES`.
-        train: the images to split.
-        test: the official test split; None if there is none.
+        train: the images to split; of own images, all images.
+        test: the official test split of a public data set; None if there is none.
         classes: classes[label] is the name of a class; None without labels.
         unreadable: the files that were skipped.
+        notes: sentences on how the files were read.
+        whites: white levels of integers deeper than 8 bits whose range the images use.
     """
 
     name: str
@@ -78,6 +87,14 @@ class Source:
     test: Images | None
     classes: tuple[str, ...] | None
     unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    whites: tuple[int, ...] = ()
+
+    @property
+    def is_own(self) -> bool:
+        """True for the images of the user, which can have copies and groups."""
+        entry = SOURCES.get(self.name)
+        return entry is not None and entry.needs_size
 
 
 def load_source(settings: DataSettings, root: Path) -> Source:
@@ -94,18 +111,41 @@ def load_source(settings: DataSettings, root: Path) -> Source:
 
 
 def raw_folder(root: Path) -> Path:
-    """The folder of public data sets: the environment variable LATENTLAB_DATA, or data/raw."""
-    return Path(os.environ.get(DATA_VARIABLE) or project_path(root, "data/raw"))
+    """The folder of public data sets: the environment variable LATENTLAB_DATA, or data/raw.
 
-
-def project_path(root: Path, relative: str) -> Path:
-    """A path in the project `root`.
-
-    DVC runs an experiment in a copy of the project, without files that git does not track. Such
-    files are found in the original project.
+    DVC runs an experiment in a copy of the project, without files that git does not track. The
+    downloads are then in the original project, and have checksums.
     """
-    original = Path(os.environ.get("DVC_ROOT") or root)
-    return original / relative if (original / relative).exists() else root / relative
+    if given := os.environ.get(DATA_VARIABLE):
+        return Path(given).expanduser()
+    original = Path(os.environ.get("DVC_ROOT") or root) / "data" / "raw"
+    return original if original.exists() else root / "data" / "raw"
+
+
+def own_place(root: Path, folder: str) -> Path:
+    """The folder or archive of own images, data.folder: what DVC compares to see a change.
+
+    Raises:
+        LatentlabError: this is a copy of the project, which DVC made for an experiment, and the
+            images are in the original only. DVC would not see a change of those images.
+    """
+    place = root / folder
+    original = Path(os.environ.get("DVC_ROOT") or root) / folder
+    if original.resolve() != place.resolve() and _has_files(original) and not _has_files(place):
+        raise LatentlabError(
+            f"data.folder is {folder!r}, which has no images in this copy of the project. DVC made"
+            " the copy for an experiment, without files that git ignores, and sees no change of"
+            " images elsewhere. Use the absolute path, in params.yaml or by `-S data.folder="
+            f"{original.resolve()}`."
+        )
+    return place
+
+
+def _has_files(place: Path) -> bool:
+    """True for a file, and for a folder with a file that is not hidden, or a folder, inside."""
+    if not place.is_dir():
+        return place.is_file()
+    return any(not path.name.startswith(".") for path in place.iterdir())
 
 
 def not_found(name: str, files: str, folder: Path, reason: object) -> LatentlabError:

@@ -1,146 +1,195 @@
-"""The user's own images: every file below a folder that Pillow can read. Sub-folders are classes.
+"""The user's own images: every file of a folder or an archive that can be read.
 
-Files are decoded in several threads into an array on disk, so memory does not grow with the number
-of images. Files that cannot be read are listed with a reason.
+Sub-folders are classes, or splits with classes inside. Files are decoded in several threads into an
+array on disk, so memory does not grow with the number of images. Files that cannot be read are
+listed with a reason.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from latentlab.contracts import ImageShape, to_float
-from latentlab.data.decoding import decode_images, format_files
-from latentlab.data.disk_array import temporary_array
+from latentlab.data.decoding import Decoded, decode_files
+from latentlab.data.files.archive import open_archive
+from latentlab.data.files.layout import Layout, labels_of, read_layout
+from latentlab.data.files.listing import ImageFiles, list_folder
+from latentlab.data.files.split_file import (
+    UNUSED,
+    SplitLine,
+    match_files,
+    read_split_file,
+    refuse_unknown_files,
+)
+from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
-from latentlab.data.sources import Images, Source, project_path
+from latentlab.data.sources import Images, Source, own_place
 from latentlab.utils.errors import LatentlabError
 
-IGNORED = {"thumbs.db", "desktop.ini"}  # files of file managers; hidden files are ignored too
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def load(settings: DataSettings, root: Path) -> Source:
     """Read the images of `settings.folder` with settings.size and settings.channels (None: 3).
 
-    Folders of the first level are the classes. Fewer than two classes mean no labels. Hidden files
-    are ignored. Unreadable are: links that leave the folder, links to folders, files that are not
-    regular, and images beyond Pillow's limit for decompression bombs. The decoded images are in a
-    temporary file in data/, which is removed with the returned source.
+    Splits and classes come from the folders (`data.files.layout`) or from settings.split_file.
+    Unreadable are also the links that `data.files.listing` does not follow, and files that are not
+    regular. The decoded images are in a temporary file in data/, which is removed with the returned
+    source.
 
     Raises:
-        LatentlabError: no folder, no images, images beside class folders, or unreadable files if
-            on_unreadable is "error".
+        LatentlabError: no folder, no images, a layout that is not clear, a faulty split file or
+            archive, or unreadable files if on_unreadable is "error".
     """
-    folder = project_path(root, settings.folder)
-    assert settings.size is not None  # DataSettings requires it
-    if not folder.is_dir():
+    place = own_place(root, settings.folder)
+    found = find_files(place, root / "data")
+    table, lines = _split_lines(found, settings, root)
+    names = [name for name in found.names if name != table]
+    refuse_unknown_files(lines, {*names, *found.refused}, f"{place}/{table}")
+    unused = {name for name in names if name in lines and lines[name].split == UNUSED}
+    names = [name for name in names if name not in unused]
+    if not lines:
+        read_layout(image_names(names), place)  # stops before the work
+    decoded = decode_files(names, lambda row: found.open(names[row]), settings, root / "data")
+    problems = found.refused | {name: _hint(name, why) for name, why in decoded.problems.items()}
+    _refuse_unreadable(place, problems, names, settings)
+    notes = _link_notes(found) + ([f"{table}: {len(unused)} images are unused"] if unused else [])
+    return _source(decoded, lines, place, table, tuple(sorted(problems)), notes)
+
+
+def look(settings: DataSettings, root: Path) -> tuple[list[str], tuple[str, ...] | None]:
+    """The files that look like images, and the classes, without decoding. Errors as in `load`."""
+    place = own_place(root, settings.folder)
+    found = find_files(place, root / "data")
+    table, lines = _split_lines(found, settings, root)
+    names = [name for name in image_names(found.names) if name != table]
+    if any(line.label for line in lines.values()):
+        used = [line.label for line in lines.values() if line.split != UNUSED]
+        return names, labels_of(used, numeric=True)[1]
+    return names, read_layout(names, place).class_names
+
+
+def find_files(place: Path, scratch: Path) -> ImageFiles:
+    """List the files of a folder, or of an archive. `scratch`: for an archive that is expanded.
+
+    Raises:
+        LatentlabError: there is nothing, or a file that is no archive or a damaged one.
+    """
+    if place.is_dir():
+        return list_folder(place)
+    if place.is_file():
+        return open_archive(place, scratch)
+    raise LatentlabError(
+        f"{place} is not a folder. Put your images there, with one sub-folder per class if "
+        "there are classes, or set data.folder to your folder, or to a zip or tar of it."
+    )
+
+
+def image_names(names: Sequence[str]) -> list[str]:
+    """The names with the extension of an image format."""
+    from PIL import Image
+
+    known = {*Image.registered_extensions(), ".fits", ".tiff", ".tif"}
+    return [name for name in names if os.path.splitext(name)[1].lower() in known]
+
+
+def _split_lines(
+    found: ImageFiles, settings: DataSettings, root: Path
+) -> tuple[str, dict[str, SplitLine]]:
+    """The name of the split file and its lines; nothing without a split file."""
+    given = settings.split_file
+    if given is None:
+        return "", {}
+    name = os.path.relpath(root / given, found.place) if given not in found.names else given
+    if name not in found.names:
         raise LatentlabError(
-            f"{folder} is not a folder. Put your images there, with one sub-folder per class if "
-            "there are classes, or set data.folder."
+            f"data.split_file is {given!r}, which is not a file in {found.place}. It must be there:"
+            " DVC watches the folder of the images and sees when it changes. Move the file into the"
+            " folder, and set data.split_file to its path inside."
         )
-    names, problems = list_images(folder)
-    refuse_mixed_folder(folder, names)
-    shape = (len(names), settings.channels or 3, settings.size, settings.size)
-    pixels = temporary_array(shape, root / "data")
-    reasons = decode_images(lambda row: folder / names[row], pixels)
-    problems |= {names[row]: why for row, why in reasons.items()}
+    opened = found.open(name)
+    content = opened.read_bytes() if isinstance(opened, Path) else opened.read()
+    return name, read_split_file(content, f"{found.place}/{name}")
+
+
+def _refuse_unreadable(
+    place: Path, problems: Mapping[str, str], names: Sequence[str], settings: DataSettings
+) -> None:
+    count = len(problems.keys() | set(names))
     if problems and settings.on_unreadable == "error":
         raise LatentlabError(
-            f"{len(problems)} of {len(problems.keys() | set(names))} files in {folder} cannot be "
-            f"read: {format_files(problems)}. Repair or remove these files, or set "
-            "data.on_unreadable to skip."
+            f"{len(problems)} of {count} files in {place} cannot be read:"
+            f" {format_files(dict(problems))}. Repair or remove these files, or set"
+            " data.on_unreadable to skip."
         )
-    kept = [row for row, name in enumerate(names) if name not in problems]
-    if not kept:
+    if len(problems) == count:
         raise LatentlabError(
-            f"{folder} contains no image that can be read ({len(problems)} unreadable: "
-            f"{format_files(problems) or 'none'}). Put your images there or set data.folder."
-        )
-    for new, old in enumerate(kept):  # close the gaps; new ≤ old, so no needed row is overwritten
-        if new != old:
-            pixels[new] = pixels[old]
-    names = [names[row] for row in kept]
-    labels, classes = folder_classes(names)
-    images = Images(pixels.first(len(kept)), labels, names)
-    return Source("image_folder", images, None, classes, tuple(sorted(problems)))
-
-
-def read_images(paths: Sequence[Path], image_shape: ImageShape) -> tuple[list[str], Tensor]:
-    """Read image files, and folders of image files, for a model of square images (C, H, H).
-
-    Returns their names and images float32 (N, C, H, H) in [0, 1], preprocessed as in `load`.
-
-    Raises:
-        LatentlabError: no image, or files that cannot be read.
-    """
-    files: list[Path] = []
-    problems: dict[str, str] = {}
-    for path in paths:
-        if path.is_dir():
-            names, refused = list_images(path)
-            files += [path / name for name in names]
-            problems |= {str(path / name): why for name, why in refused.items()}
-        else:
-            files.append(path)
-    channels, size, _ = image_shape
-    pixels = np.zeros((len(files), channels, size, size), np.uint8)
-    problems |= {
-        str(files[row]): why for row, why in decode_images(files.__getitem__, pixels).items()
-    }
-    if problems or not files:
-        given = ", ".join(str(path) for path in paths)
-        raise LatentlabError(
-            f"{len(problems)} files cannot be read: {format_files(problems)}. Leave them out."
-            if problems
-            else f"There are no images in {given}. Give image files or folders of image files."
-        )
-    return [str(path) for path in files], to_float(torch.from_numpy(pixels))
-
-
-def list_images(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the files below `folder`, sorted relative POSIX paths, and {refused path: reason}."""
-    top = folder.resolve()
-    names, refused = [], {}
-    for here, folders, files in os.walk(top):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in folders:
-            if os.path.islink(path := Path(here, name)):
-                refused[path.relative_to(top).as_posix()] = "a link to a folder is not followed"
-        for name in files:
-            if name.startswith(".") or name.lower() in IGNORED:
-                continue
-            path = Path(here, name)
-            relative = path.relative_to(top).as_posix()
-            if not path.resolve().is_relative_to(top):
-                refused[relative] = "a link that leaves the folder"
-            elif not path.is_file():  # reading a pipe would never end
-                refused[relative] = "not a regular file"
-            else:
-                names.append(relative)
-    return sorted(names), refused
-
-
-def refuse_mixed_folder(folder: Path, names: list[str]) -> None:
-    """Raise LatentlabError if some images are in class folders and some beside them."""
-    loose = [name for name in names if "/" not in name]
-    if loose and len(loose) < len(names):
-        raise LatentlabError(
-            f"{folder} contains {len(loose)} files beside its class folders: "
-            f"{format_files(dict.fromkeys(loose, ''))}. Move these files into a class folder or "
-            "away. Without classes, put all images directly into the folder."
+            f"{place} contains no image that can be read ({len(problems)} unreadable: "
+            f"{format_files(dict(problems)) or 'none'}). Put your images there or set data.folder."
         )
 
 
-def folder_classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    """int64 labels (N,) and class names by the first folder level; None for fewer than two."""
-    tops = [name.split("/")[0] if "/" in name else "" for name in names]
-    classes = tuple(sorted(set(tops)))
-    if len(classes) < 2:
-        return None, None
-    number = {name: label for label, name in enumerate(classes)}
-    return np.array([number[top] for top in tops], np.int64), classes
+def _source(
+    decoded: Decoded,
+    lines: Mapping[str, SplitLine],
+    place: Path,
+    table: str,
+    unreadable: tuple[str, ...],
+    notes: list[str],
+) -> Source:
+    """Give each image its split, class and group."""
+    names, files = decoded.names, decoded.files
+    matched = match_files(lines, names, files, f"{place}/{table}") if lines else []
+    has_splits = any(line.split for line in matched)
+    has_labels = any(line.label for line in matched)
+    complete = has_splits and has_labels
+    layout = Layout(None, None) if complete else read_layout(files, place)
+    classes = [line.label for line in matched] if has_labels else layout.classes
+    labels, class_names = labels_of(classes, numeric=has_labels)
+    images = Images(
+        decoded.pixels,
+        labels,
+        names,
+        splits=[line.split for line in matched] if has_splits else layout.splits,
+        groups=[line.group for line in matched] if any(line.group for line in matched) else None,
+        files=files,
+        infos=decoded.infos,
+    )
+    return Source(
+        "image_folder",
+        images,
+        None,
+        class_names,
+        unreadable,
+        notes=(*notes, *_layout_notes(layout)),
+        whites=decoded.whites,
+    )
+
+
+def _layout_notes(layout: Layout) -> list[str]:
+    notes = []
+    if layout.wrapper:
+        notes.append(f"all images are in {layout.wrapper}/, which is not a class")
+    if layout.splits:
+        given = sorted(set(layout.splits), key=("train", "val", "test").index)
+        notes.append(f"the folders of {', '.join(given)} are the splits")
+    return notes
+
+
+def _link_notes(found: ImageFiles) -> list[str]:
+    if not found.linked:
+        return []
+    listed = format_files(dict.fromkeys(found.linked, ""))
+    return [
+        f"links to folders elsewhere: {listed}. DVC does not look inside of them: after a change"
+        " there, run `dvc repro -f prepare`"
+    ]
+
+
+def _hint(name: str, why: str) -> str:
+    if name.lower().endswith(ARCHIVES):
+        return f"{why}; an archive of images can be data.folder itself"
+    if name.lower().endswith(".csv"):
+        return f"{why}; a table of splits, labels or groups is named by data.split_file"
+    return why

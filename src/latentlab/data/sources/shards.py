@@ -17,12 +17,13 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-from latentlab.data.decoding import decode_images, format_files
-from latentlab.data.disk_array import temporary_array
+from latentlab.data.decoding import decode_files
+from latentlab.data.files.layout import read_layout
+from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
 from latentlab.data.shards.manifest import MANIFEST, Manifest, Shard, file_sha256, read_manifest
 from latentlab.data.shards.tar import DamagedTarError, read_samples
-from latentlab.data.sources import Images, Source, project_path
+from latentlab.data.sources import Images, Source, own_place
 from latentlab.utils.errors import LatentlabError
 
 
@@ -73,29 +74,29 @@ def load(settings: DataSettings, root: Path) -> Source:
             images without a class beside images with a class; images that cannot be read if
             on_unreadable is "error".
     """
-    folder = project_path(root, settings.folder)
-    assert settings.size is not None  # DataSettings requires it
+    folder = own_place(root, settings.folder)
     manifest = read_manifest(folder)
     index = _index(folder, manifest)
-    shape = (len(index.names), settings.channels or 3, settings.size, settings.size)
-    pixels = temporary_array(shape, root / "data")
-    problems = decode_images(index.read, pixels)
-    unreadable = {index.names[row]: why for row, why in problems.items()}
-    if (problems and settings.on_unreadable == "error") or len(problems) == len(index.names):
+    decoded = decode_files(index.names, index.read, settings, root / "data")
+    problems = decoded.problems
+    if (problems and settings.on_unreadable == "error") or not decoded.names:
         raise LatentlabError(
             f"{len(problems)} of {len(index.names)} images in the shards of {folder} cannot be "
-            f"read: {format_files(unreadable)}. Pack the shards without these images, or set "
+            f"read: {format_files(problems)}. Pack the shards without these images, or set "
             "data.on_unreadable to skip."
         )
-    kept = [row for row in range(len(index.names)) if row not in problems]
-    for new, old in enumerate(kept):  # close the gaps
-        if new != old:
-            pixels[new] = pixels[old]
-    labels, classes = _labels([index.texts[row] for row in kept], manifest, folder)
-    names = [index.names[row] for row in kept]
-    images = Images(pixels.first(len(kept)), labels, names)
+    labels, classes = _labels([index.texts[row] for row in decoded.rows], manifest, folder)
+    images = Images(
+        decoded.pixels,
+        labels,
+        decoded.names,
+        splits=read_layout(decoded.files, folder).splits if manifest else None,
+        files=decoded.files,
+        infos=decoded.infos,
+    )
     skipped = manifest.skipped if manifest else ()
-    return Source("shards", images, None, classes, tuple(sorted({*skipped, *unreadable})))
+    unreadable = tuple(sorted({*skipped, *problems}))
+    return Source("shards", images, None, classes, unreadable, whites=decoded.whites)
 
 
 def _index(folder: Path, manifest: Manifest | None) -> _Index:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from latentlab.losses.pixel_likelihood import LEVELS
+from latentlab.losses.discretized_gaussian import LEVELS
 
 
 def num_grey_levels(images: Tensor) -> int:

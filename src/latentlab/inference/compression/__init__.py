@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentlab.contracts import DiscreteCodes
 from latentlab.inference.compression import coder, container
 from latentlab.inference.compression.container import CodeDimension, Container
 from latentlab.inference.trained import TrainedModel
@@ -30,13 +31,24 @@ def compress(
 
     `step` Δ > 0 is the width of the rounding intervals. It adds about D Δ² / 12 to the squared
     error of an image. None selects the Δ for which this is a tenth of the model's own error.
+    Discrete codes are written as they are.
+
+    Raises:
+        LatentlabError: a step for discrete codes, or what `pack` raises.
     """
-    z = trained.encode(x)
+    z, digest = trained.encode(x), weights_digest(trained)
+    if isinstance(trained.module, DiscreteCodes):
+        if step is not None:
+            raise LatentlabError(
+                f"The step is {step:g}, but the codes of {trained.name} are indices, which are not"
+                " rounded. Leave the step out."
+            )
+        return pack_indices(z, names, model=trained.name, digest=digest)
     if step is None:
         sse = squared_error(trained.decode(z), x).mean()
         step = max(1e-3, float(0.1 * sse * 12 / z.shape[1]) ** 0.5)
     steps = step / sensitivity(trained.decode, z)
-    return pack(z, steps, names, model=trained.name, digest=weights_digest(trained))
+    return pack(z, steps, names, model=trained.name, digest=digest)
 
 
 def decompress(content: bytes, trained: TrainedModel) -> Iterator[tuple[str, Tensor]]:
@@ -89,12 +101,27 @@ def pack(z: Tensor, steps: Tensor, names: Sequence[str], *, model: str, digest: 
         LatentlabError: no codes, codes that are not finite, or steps so small that a code value
             has more than 2^14 different values.
     """
+    return _pack(z, z.mean(0), steps.float(), names, model=model, digest=digest)
+
+
+def pack_indices(z: Tensor, names: Sequence[str], *, model: str, digest: bytes) -> bytes:
+    """Discrete codes (N, D), whole numbers, → the bytes of a file. `unpack` returns the same codes.
+
+    Raises LatentlabError as `pack`.
+    """
+    zeros = torch.zeros(z.shape[1])
+    return _pack(z, zeros, zeros + 1, names, model=model, digest=digest)
+
+
+def _pack(
+    z: Tensor, mean: Tensor, steps: Tensor, names: Sequence[str], *, model: str, digest: bytes
+) -> bytes:
+    """Write codes (N, D) as mean + steps · whole numbers."""
     if not z.isfinite().all() or not len(z):
         raise LatentlabError(
             f"Codes of shape {tuple(z.shape)} must be finite, and at least one. Check the model and"
             " the images."
         )
-    mean, steps = z.mean(0), steps.float()
     rounded = ((z - mean) / steps).round().long().numpy()
     lowest = rounded.min(0)
     symbols = rounded - lowest

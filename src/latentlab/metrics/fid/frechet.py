@@ -4,6 +4,8 @@
 
 With factors Σ = L Lᵀ, the last trace is the sum of the singular values of L_aᵀ L_b. This form keeps
 full float64 precision when Σ is singular. Square roots of eigenvalues do not.
+
+docs/metrics-elsewhere.md compares it with other packages.
 """
 
 from __future__ import annotations

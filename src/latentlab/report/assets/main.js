@@ -56,5 +56,5 @@ const idle = window.requestIdleCallback || (run => setTimeout(run, 300));
 idle(fillPrints);
 addEventListener("beforeprint", () => {
   closeLecture();
-  if ($("#tasks")) fillFigures($("#tasks"));
+  $$("#tasks, #dataset").forEach(fillFigures);
 });

@@ -67,4 +67,4 @@ const drawGallery = () => {
   grid.replaceChildren(...cards.filter(Boolean));
 };
 whenNear($("#gallery"), drawGallery);
-if ($("#tasks")) whenNear($("#tasks"), () => fillFigures($("#tasks")));
+for (const part of $$("#tasks, #dataset")) whenNear(part, () => fillFigures(part));

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latentlab.losses.reconstruction import squared_error
 from latentlab.networks.mlp import mlp
-from latentlab.tasks.common.fitting import MAX_EPOCHS, fit, seeded
+from latentlab.tasks.common.fitting import fit, seeded
 
 BATCH = 2000
 
@@ -64,20 +64,20 @@ def fit_autoencoder(
     steps: int,
     lr: float,
     seed: int,
-    max_epochs: int = MAX_EPOCHS,
+    max_epochs: int | None = None,
     batch_size: int = 128,
     corruption_level: float = 0.0,
     activation: str = "relu",
 ) -> SmallAutoencoder:
     """Fit a `SmallAutoencoder` to flat images x (N, P). 0 steps: return the initial weights.
 
-    The training ends after `steps` batches or `max_epochs` epochs, whichever is less.
+    The training has `steps` batches, but at most `max_epochs` epochs if this is given.
     """
     with seeded(seed):
         net = SmallAutoencoder(
             x.shape[1], widths, corruption_level=corruption_level, activation=activation
         )
         if steps:
-            limits = {"steps": steps, "max_epochs": max_epochs, "batch_size": batch_size}
-            fit(net, net.loss, (x,), **limits, lr=lr, seed=seed)
+            settings = {"steps": steps, "batch_size": batch_size, "seed": seed}
+            fit(net, net.loss, (x,), max_epochs=max_epochs, lr=lr, **settings)
     return net.eval()

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from latentlab.optim.adam import adam, linear_decay
 
-MAX_EPOCHS = 300
-
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
@@ -27,7 +25,7 @@ def fit(
     data: tuple[Tensor, ...],
     *,
     steps: int,
-    max_epochs: int = MAX_EPOCHS,
+    max_epochs: int | None = None,
     batch_size: int = 128,
     lr: float = 1e-3,
     seed: int = 0,
@@ -35,12 +33,13 @@ def fit(
     """Minimize loss(*batch) by Adam. The learning rate falls linearly from `lr` to 0.
 
     `data`: tensors with the same first dimension N. A batch has min(batch_size, N) rows of each,
-    and the rows are shuffled anew in each epoch. There are at most `max_epochs` epochs: with few
-    rows, fewer than `steps` steps are made. Only parameters of `module` that require gradients are
-    trained. `module` is in eval mode at the end. Sets torch's global seed: use `seeded` around it
-    to restore the state.
+    and the rows are shuffled anew in each epoch. With `max_epochs`, few rows get fewer steps than
+    `steps`: networks that are compared then train unequally long. Only parameters of `module` that
+    require gradients are trained. `module` is in eval mode at the end. Sets torch's global seed:
+    use `seeded` around it to restore the state.
     """
-    steps = min(steps, max_epochs * -(-len(data[0]) // batch_size))
+    if max_epochs is not None:
+        steps = min(steps, max_epochs * -(-len(data[0]) // batch_size))
     torch.manual_seed(seed)  # for dropout and noise in the loss
     generator = torch.Generator().manual_seed(seed)
     optimizer = adam([p for p in module.parameters() if p.requires_grad], lr)

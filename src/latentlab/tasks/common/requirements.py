@@ -6,9 +6,17 @@ from typing import Any
 
 from torch import Tensor
 
-from latentlab.contracts import Split
+from latentlab.config.selection import CLASSIFIER
+from latentlab.contracts import (
+    ClassConditionalModel,
+    DiscreteCodes,
+    PartlyLabelled,
+    Split,
+)
 from latentlab.tasks.common.context import Context
 from latentlab.utils.errors import LatentlabError
+
+LABELLED = (ClassConditionalModel, PartlyLabelled)  # models that were given labels
 
 
 def require_at_least(minimum: int, settings: Any, *names: str) -> None:
@@ -33,6 +41,26 @@ def require_encoder(context: Context) -> None:
         raise LatentlabError(
             f"{context.trained.name} has no encoder: this task needs codes of images. Set the"
             " task's `model` in params.yaml to an autoencoder"
+        )
+
+
+def require_learned_without_labels(context: Context) -> None:
+    """Check that the trained model was given no labels."""
+    trained = context.trained
+    if trained.name == CLASSIFIER or isinstance(trained.module, LABELLED):
+        raise LatentlabError(
+            f"{trained.name} was trained with labels, but this task measures what was"
+            " learned without them: set the task's `model` in params.yaml to another model"
+        )
+
+
+def require_differentiable_features(context: Context) -> None:
+    """Check that labels can train all weights through the features of the model."""
+    if isinstance(context.trained.module, DiscreteCodes):
+        raise LatentlabError(
+            f"the features of {context.trained.name} are vectors of a codebook: no gradient reaches"
+            " its encoder, so its weights cannot be trained on labels. Set the task's `model` in"
+            " params.yaml to a model with continuous codes"
         )
 
 
