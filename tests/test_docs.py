@@ -61,7 +61,7 @@ def code_spans(page):
 
 
 def make_targets():
-    return set(re.findall(r"^([a-z]+):", (REPO / "Makefile").read_text(), re.M))
+    return set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(), re.M))
 
 
 # --- commands and programs ---

@@ -483,14 +483,6 @@ def test_a_missing_reference_at_evaluate(fork, exit_code_2):
     assert re.match(r"error: .*reference.pt is missing: run `dvc repro reference`", said)
 
 
-def test_a_batch_larger_than_the_data(fork, exit_code_2):
-    before = snapshot(fork)
-    fork.edit("configs/vae.yaml", trainer__batch_size=5000)
-    said = exit_code_2("train", "vae")
-    assert re.match(r"error: batch_size 5000 is larger than the \d+ training images", said)
-    assert snapshot(fork) == before
-
-
 def test_a_stage_too_early_names_the_missing_stage(small):
     for argv in (["classifier"], ["train", "vae"]):
         with pytest.raises(

@@ -21,7 +21,7 @@ MLP = "latentlab.networks.mlp.MLP"
     ("name", "edit", "message"),
     [
         ("params", {"evaluaton": {}}, r"params.yaml has no key 'evaluaton'; did you mean 'evaluation'"),
-        ("params", {"zzz": {}}, r"params.yaml has no key 'zzz'; allowed: allow, seed, more_seeds, goal, data, trainer"),
+        ("params", {"zzz": {}}, r"params.yaml has no key 'zzz'; allowed: allow, seed, more_seeds, goal, on_unsuitable, data, trainer"),
         ("params", {"data__sise": 3}, r": data has no key 'sise'; did you mean 'size'"),
         ("params", {"trainer__xyz": 3}, r": trainer has no key 'xyz'; allowed: batch_size, total_im"),
         ("params", {"trainer__images": 3}, r": trainer has no key 'images'; did you mean 'total_ima"),

@@ -139,6 +139,7 @@ def test_a_config_without_a_sampler_is_refused():
 
 
 def test_stage_train_refuses_the_model_before_training(small, monkeypatch):
+    small.stage("prepare")
     own = small.root / "my_models"
     own.mkdir()
     (own / "half.py").write_text(
@@ -147,7 +148,6 @@ def test_stage_train_refuses_the_model_before_training(small, monkeypatch):
     small.edit("configs/vae.yaml", model__class_path="my_models.half.Half")
     small.edit("params.yaml", allow=["my_models"], models__vae="my_models/half.py")
     assert type(load_experiment("vae", DATA_SPEC, small.root).model).__name__ == "Half"
-    small.stage("prepare")
     with pytest.raises(LatentlabError, match=r"^Half.family is 'Half': set family"):
         small.stage("train", "vae")
     assert not (small.root / "runs" / "vae").exists()

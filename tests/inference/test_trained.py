@@ -69,7 +69,7 @@ def test_zero_images_are_reconstructed_and_zero_samples_are_an_error(trained):
     assert trained.reconstruct(torch.empty(0, *SHAPE)).shape == (0, *SHAPE)
     for count in (0, -1):
         with pytest.raises(
-            LatentlabError, match=rf"number of codes is {count}. It must be 1 or more"
+            LatentlabError, match=rf"number of codes is {count}. It must be a whole number from 1"
         ):
             trained.sample(count)
 

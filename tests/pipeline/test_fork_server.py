@@ -15,6 +15,7 @@ from latentlab.pipeline.fork_server import PRELOADED
 from latentlab.pipeline.forking import job_variables
 from latentlab.utils.fork_client import ADDRESS
 
+REPO_SOURCES = Path(__file__).resolve().parents[2] / "src"
 STARTED: list[subprocess.Popen[str]] = []
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server needs Linux")
 
@@ -29,8 +30,12 @@ def server(tmp_path_factory):
 
 
 def stage(project, variables, *argv) -> subprocess.Popen[str]:
+    sources = project.root / "src"
+    if not sources.is_symlink():  # a copy would run its own code, in a process of its own
+        shutil.rmtree(sources)
+        sources.symlink_to(REPO_SOURCES)
     environment = {**project.environment(), "OMP_NUM_THREADS": "1", **variables}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2] / "src")
+    environment["PYTHONPATH"] = str(REPO_SOURCES)
     process = subprocess.Popen(
         [sys.executable, "-m", "latentlab.stages", *argv],
         cwd=project.root,

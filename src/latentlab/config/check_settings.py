@@ -60,8 +60,9 @@ def _parts(section: str, value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
 
 
 def _check_path(root: Path, section: str, name: str, listed: Any, report: Report) -> None:
-    """DVC stops at a path that does not exist."""
-    if isinstance(listed, str) and not (root / listed).exists():
+    """DVC stops at a path that does not exist. Without dvc.yaml, nothing reads the path."""
+    watched = isinstance(listed, str) and (root / "dvc.yaml").is_file()
+    if watched and not (root / listed).exists():
         report.add(
             PARAMS,
             f"{section}.{name} is {listed!r}, which does not exist: run `latentlab select` to"
