@@ -55,6 +55,7 @@ def test_every_error_is_listed_with_its_file(listed, capsys):
 
 def test_a_listed_model_without_a_config_and_a_wrong_path(listed):
     (listed.root / "dvc.yaml").write_text("stages: {}\n")  # the paths are for DVC
+    (listed.root / "data" / "images").mkdir(parents=True)
     listed.edit("params.yaml", models={"nope": "configs/nope.yaml", "vae": "src/vae.py"})
     problems = dict(found(listed))
     assert (
