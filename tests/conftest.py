@@ -90,6 +90,7 @@ class ProjectFolder:
         shutil.copytree(REPO / "src", self.root / "src", ignore=hidden)
         (self.root / ".dvc").mkdir()
         shutil.copy(REPO / ".dvc" / "config", self.root / ".dvc")
+        shutil.copytree(REPO / ".dvc" / "plots", self.root / ".dvc" / "plots")
         (self.root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
         (self.root / "data" / "images").mkdir(parents=True, exist_ok=True)
 

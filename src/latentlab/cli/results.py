@@ -145,9 +145,12 @@ def print_table(comparison: Comparison, metrics: Sequence[Metric]) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from latentlab.report.ranking import best_names
+
     heads = ["model", "family", *(metric.label for metric in metrics)]
     cells = table_cells(comparison, metrics)
-    styles = [_styles(row, metrics, comparison) for row in comparison.rows]
+    best = [best_names(metric, comparison) for metric in metrics]
+    styles = [_styles(row, best) for row in comparison.rows]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     console = Console(highlight=False, soft_wrap=True)
     # without a terminal: print, so that a closed pipe is handled as for all commands
@@ -170,12 +173,11 @@ def print_table(comparison: Comparison, metrics: Sequence[Metric]) -> None:
         line(row, style)
 
 
-def _styles(row: Row, metrics: Sequence[Metric], comparison: Comparison) -> list[str]:
-    from latentlab.report.ranking import best_names
-
+def _styles(row: Row, best: Sequence[set[str]]) -> list[str]:
+    """The style of each cell. `best`: the names of the best models, for each metric."""
     if not row.family:
-        return ["dim"] * (2 + len(metrics))
-    marked = ["bold green" if row.name in best_names(m, comparison) else "" for m in metrics]
+        return ["dim"] * (2 + len(best))
+    marked = ["bold green" if row.name in names else "" for names in best]
     return ["bold", COLOURS.get(row.family, ""), *marked]
 
 
