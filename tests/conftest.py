@@ -37,6 +37,12 @@ def _quiet_environment(monkeypatch):
     torch.manual_seed(0)
 
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # of a background process; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class ProjectFolder:
     """A project of 8×8 digits: copies of params.yaml and configs/, and methods to edit and run it.
 

@@ -167,7 +167,7 @@ def test_image_folder(folder, count) -> None:
 def shards(folder) -> Path:
     (folder / "images" / "cat").mkdir(parents=True)
     (folder / "images" / "dog").mkdir()
-    for number, name in enumerate(("cat/a", "cat/b", "dog/c")):
+    for number, name in enumerate(("cat/a.png", "cat/b.png", "dog/c.png")):
         (folder / "images" / name).write_bytes(image_file("png", number))
     pack_folder(folder / "images", folder / "shards", per_shard=2)
     return folder / "shards"

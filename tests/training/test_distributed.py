@@ -58,6 +58,8 @@ def prepare(project):
     for name in NAMES:
         length = {"trainer__batch_size": BATCH, "trainer__total_images": STEPS * BATCH}
         project.edit(f"configs/{name}.yaml", **length)
+    models = {name: f"configs/{name}.yaml" for name in NAMES}
+    project.edit("params.yaml", models=models, tasks={})
     project.stage("prepare")
     counts = read_meta(project.root / "data" / "prepared").counts
     assert counts["train"] // BATCH * EPOCHS == STEPS
