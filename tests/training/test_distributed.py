@@ -58,7 +58,7 @@ def prepare(project):
     for name in NAMES:
         length = {"trainer__batch_size": BATCH, "trainer__total_images": STEPS * BATCH}
         project.edit(f"configs/{name}.yaml", **length)
-    models = {name: f"configs/{name}.yaml" for name in NAMES}
+    models = {name: f"configs/{name}.yaml" for name in NAMES if name != "classifier"}
     project.edit("params.yaml", models=models, tasks={})
     project.stage("prepare")
     counts = read_meta(project.root / "data" / "prepared").counts
@@ -268,7 +268,7 @@ from latentlab.models.vae import VAE
 
 class Fragile(VAE):
     def training_step(self, batch, batch_idx):
-        here = (self.global_rank, self.global_step) == (VICTIM, 15)
+        here = (self.global_rank, self.global_step) == (VICTIM, 7)
         if here and not pathlib.Path("killed").exists():
             pathlib.Path("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -317,7 +317,7 @@ def test_killed_process_ends_all_and_the_training_resumes(pair, project_at, tmp_
     assert runs(own) in ([("vae", "FAILED")], [("vae", "KILLED")])
     assert not (own.root / "runs").exists()
     *_, newest = sorted(own.root.glob(".checkpoints/vae/*/*.ckpt"))
-    assert 0 < read_checkpoint(newest)["global_step"] <= 15
+    assert 0 < read_checkpoint(newest)["global_step"] <= 7
 
     assert processes[1].returncode == 0, restarted
     assert (elastic.root / "killed").exists()
