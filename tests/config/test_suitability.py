@@ -84,7 +84,7 @@ def test_a_large_batch_a_long_budget_few_test_images_and_single_images_are_noted
         "trainer.batch_size is larger than the 84 training images for large: each batch has 84"
     )
     assert epochs.startswith("configs/long.yaml: 1,000,000 images are 15,625 epochs of 84")
-    assert "24 test images in 256 dimensions" in fid
+    assert "FID compares 24 test images" in fid
     assert single == "1 classes have one training image: b"
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from latentlab.data.decoding import Decoded, decode_files, decode_into
-from latentlab.data.pixels.info import DecodedInfo, dropped_frames
+from latentlab.data.pixels.info import DecodedInfo
 from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.settings import DataSettings
 from latentlab.utils.errors import LatentlabError
@@ -127,13 +127,13 @@ def test_frames_are_dropped_and_counted_or_read() -> None:
     first = decode(files)
     assert first.names == first.files == ["a.gif", "b.png"]
     assert first.infos["a.gif"].frames == 3
-    assert dropped_frames(first.infos) == {"a.gif": 2}
+    assert first.infos["a.gif"].dropped == 2
     every = decode(files, frames="all")
     assert every.names == ["a.gif#1", "a.gif#2", "a.gif#3", "b.png"]
     assert every.files == ["a.gif", "a.gif", "a.gif", "b.png"]
     assert every.rows == [0, 0, 0, 1]
     assert every.pixels[:, 0, 0, 0].tolist() == [0, 60, 120, 9]
-    assert dropped_frames(every.infos) == {}
+    assert all(info.dropped == 0 for info in every.infos.values())
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "tiff", "gif", "avif"])

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from interrupted import Interrupted
 from latentlab.training import fit, resume
-from latentlab.training.checkpoints import PeriodicCheckpoint, list_checkpoints, write_checkpoint
+from latentlab.training.checkpoints import list_checkpoints, write_checkpoint
 from latentlab.training.resume import (
     find_resume_point,
     fingerprint,
@@ -15,17 +16,6 @@ from latentlab.training.resume import (
     work_folder,
 )
 from latentlab.utils.errors import LatentlabError
-
-
-class Interrupted(PeriodicCheckpoint):
-    """Raise an error at step `at`, after the checkpoint of this step."""
-
-    at = 0
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if trainer.fit_loop.total_batch_idx + 1 == self.at:
-            raise RuntimeError("the power went off")
 
 
 def assert_same_weights(a, b):

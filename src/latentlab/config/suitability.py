@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COMMON_DATA: dict[str, Any] = {"image_shape": (3, 32, 32), "num_classes": 10}
 NEIGHBOURS = 6  # images that precision and recall need: the five nearest neighbours of one image
 MAX_EPOCHS = 1000  # more are a budget that was made for more images
-FEATURES = {"classifier": 256, "inception": 2048}  # dimensions of the space of FID
+FEW_IMAGES = {"classifier": 256, "inception": 2048}  # for FID: as many as features by default
 
 
 def require_suitable(experiment: Experiment, data_spec: Mapping[str, Any]) -> None:
@@ -113,11 +113,10 @@ def count_notes(
                 f"configs/{name}.yaml: {each.total_images:,} images are {epochs:,.0f} epochs of"
                 f" {train}, and {used:,.0f} are trained: set trainer.max_epochs, such as 100"
             )
-    dimensions = FEATURES[evaluation.features]
-    if test <= dimensions:
+    if test <= FEW_IMAGES[evaluation.features]:
         yield (
-            f"FID compares {test} test images in {dimensions} dimensions: chance decides much of"
-            " it, so look at its interval; from 2,000 images on it is reliable"
+            f"FID compares {test} test images, which are few: look at its interval, and at FID∞,"
+            " before you rank models by it"
         )
     if single := [name for name, count in facts.class_counts.items() if count == 1]:
         yield f"{len(single)} classes have one training image: {some(single)}"

@@ -14,12 +14,11 @@ from latentlab.config.check import check_project
 from latentlab.data.examples import COLUMNS, example_images
 from latentlab.data.partition import partition
 from latentlab.data.prepared import write_prepared
+from latentlab.data.problems import format_files
 from latentlab.data.sources import load_source
 from latentlab.data.summary import require_allowed, sentences, summarize
 from latentlab.utils.files import fresh_folder, write_json
 from latentlab.visualization.grids import save_grid
-
-MAX_NAMES = 20  # printed names of skipped files; meta.json has all of them
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,9 +33,8 @@ def main(argv: list[str] | None = None) -> None:
         examples = example_images(parts["train"], source.classes, project.data)
         save_grid(examples, fresh / "examples.png", columns=COLUMNS)
     if meta.unreadable:
-        more = ", …" if len(meta.unreadable) > MAX_NAMES else ""
-        names = ", ".join(meta.unreadable[:MAX_NAMES])
-        _say([f"skipped {len(meta.unreadable)} unreadable: {names}{more}"])
+        names = format_files(dict.fromkeys(meta.unreadable, ""))
+        _say([f"skipped {len(meta.unreadable)} unreadable: {names}"])
     _say(f"note: {text}" for text in sentences(summary))
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     shape = " × ".join(map(str, meta.image_shape))

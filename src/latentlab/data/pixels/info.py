@@ -66,11 +66,6 @@ def require_white(infos: Mapping[str, DecodedInfo], settings: PixelSettings) -> 
     return tuple(sorted({*largest, *settings.known_whites}))
 
 
-def dropped_frames(infos: Mapping[str, DecodedInfo]) -> dict[str, int]:
-    """Return {file name: number of frames that are not among the images}, without zeros."""
-    return {name: info.dropped for name, info in infos.items() if info.dropped}
-
-
 def describe(frame: Frame, frames: int = 1, dropped: int = 0) -> DecodedInfo:
     """Return the record of a file whose first frame is `frame`."""
     image = frame.content
