@@ -1,10 +1,12 @@
 """Seconds of the classifier, of each model and of each task: what `make repro` costs.
 
-    make repro && python bench/costs.py             # of this project; --write: into docs/results.md
+    make repro && python bench/costs.py             # of this project
+    python bench/costs.py --write                   # into docs/results.md and usual_seconds.json
     python bench/costs.py --folder .bench/mnist_5k
 
-Reads the files cost.json that the stages write. It runs nothing. The seconds mean something only if
-the machine was idle, and if there were no more stages at a time than cores.
+Reads the files cost.json that the stages write, and the seconds of whole stages, by which
+`latentlab repro` orders the stages of its first run. It runs nothing. The seconds mean something
+only if the machine was idle, and if there were no more stages at a time than cores.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from results import PAGE, ROOT
 from tables import table_lines, update_table
 
 from latentlab.config import load_project
+from latentlab.pipeline.durations import USUAL
+from latentlab.pipeline.scheduler import FOLDER
 
 COLUMNS = {  # header → (folder, key)
     "train s": ("runs", "train_seconds"),
@@ -31,7 +35,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=ROOT, help="a project (this one)")
-    parser.add_argument("--write", action="store_true", help="the rows into docs/results.md too")
+    parser.add_argument("--write", action="store_true", help="into both files too")
     args = parser.parse_args()
     root = args.folder.resolve()
     project = load_project(root)
@@ -47,6 +51,8 @@ def main() -> None:
     print("\n".join(table_lines(list(COLUMNS), rows, first="stage")))
     if args.write:
         update_table(PAGE, TABLE, rows, keep=False)
+        stages = json.loads((root / FOLDER / "seconds.json").read_text())
+        USUAL.write_text(json.dumps(dict(sorted(stages.items())), indent=1) + "\n")
 
 
 def seconds(root: Path, name: str) -> dict[str, float]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from latentlab.pipeline.durations import Durations, usual_seconds
 from latentlab.pipeline.graph import changed_stages, read_graph
 from latentlab.pipeline.progress import Progress, clock
-from latentlab.pipeline.scheduler import Durations, Scheduler, default_jobs, gpu_numbers
+from latentlab.pipeline.scheduler import Scheduler, default_jobs, gpu_numbers
 from latentlab.utils.errors import LatentlabError
 
 
@@ -164,7 +165,13 @@ def test_durations_survive_and_a_damaged_file_is_ignored(tmp_path) -> None:
     path = tmp_path / "folder" / "seconds.json"
     Durations(path).note("train@vae", 12.349)
     assert Durations(path)["train@vae"] == 12.35
-    assert Durations(path)["train@gan"] > 0
+    assert Durations(path)["train@gan"] == usual_seconds("train@gan")
+    assert (
+        usual_seconds("train@linear_ae")
+        < usual_seconds("train@of_my_own")
+        < usual_seconds("train@gan")
+    )
+    assert usual_seconds("some_stage") > 0
     assert Durations(path)["train_seed@vae-1"] == 12.35, "as the first training"
     Durations(path).note("train_seed@vae-1", 14.0)
     assert Durations(path)["train_seed@vae-1"] == 14.0

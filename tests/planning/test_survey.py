@@ -1,9 +1,14 @@
 """A folder of images, before a project uses it."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from latentlab.data.settings import DataSettings
+from latentlab.planning.project import split_counts
 from latentlab.planning.survey import survey, useful_size
 from latentlab.utils.errors import LatentlabError
 
@@ -91,9 +96,33 @@ def test_folders_without_images_are_refused(tmp_path, files, message) -> None:
         look(tmp_path / "images")
 
 
-def test_a_file_and_few_images_are_refused(tmp_path) -> None:
+def test_few_images_are_refused(tmp_path) -> None:
     write(tmp_path / "images", 29)
     with pytest.raises(LatentlabError, match=r"has 29 images. At least 30 are needed"):
         look(tmp_path / "images")
-    with pytest.raises(LatentlabError, match=r"1.png is a file. Give a folder"):
-        look(tmp_path / "images" / "1.png")
+
+
+@pytest.mark.parametrize("archive", ["zip", "tar", "gztar"])
+def test_an_archive_is_like_its_folder(tmp_path, archive) -> None:
+    write(tmp_path / "images" / "cats", 20)
+    write(tmp_path / "images" / "dogs", 20)
+    packed = shutil.make_archive(str(tmp_path / "packed"), archive, tmp_path / "images")
+    folder, found = look(tmp_path / "images"), look(Path(packed))
+    assert (found.count, found.classes, found.shorter) == (folder.count, 2, folder.shorter)
+    assert np.array_equal(found.pixels, folder.pixels)
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("no images")
+    with pytest.raises(LatentlabError, match=r"notes\.txt is no folder, and cannot be read as"):
+        look(tmp_path / "notes.txt")
+
+
+def test_folders_of_splits_are_counted(tmp_path) -> None:
+    for split, count in (("train", 40), ("test", 10)):
+        write(tmp_path / "images" / split / "cats", count)
+        write(tmp_path / "images" / split / "dogs", count)
+    found = look(tmp_path / "images")
+    assert (found.classes, found.splits) == (2, {"train": 80, "test": 20})
+    counts = split_counts(found, DataSettings(val_fraction=0.1))
+    assert counts == {"train": 72, "val": 8, "test": 20}

@@ -68,8 +68,13 @@ def _add_init(sub: argparse.ArgumentParser) -> None:
         FOLDERS,
     )
     completed(
-        sub.add_argument("--images", type=Path, metavar="FOLDER", help="your images; not copied"),
-        FOLDERS,
+        sub.add_argument(
+            "--images",
+            type=Path,
+            metavar="FOLDER",
+            help="your images, or a zip or tar of them; not copied",
+        ),
+        FILES,
     )
     sub.add_argument("--goal", help="what for; chooses models, tasks and columns (see --list)")
     sub.add_argument(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shutil
 import signal
@@ -17,15 +15,13 @@ from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
+from latentlab.pipeline.durations import Durations
 from latentlab.pipeline.graph import Graph
 from latentlab.pipeline.job import KILL, Job
 from latentlab.pipeline.progress import Progress
-from latentlab.utils.files import write_atomic
 
 FOLDER = ".checkpoints/repro"  # logs and durations; git and DVC ignore it
 POLL_SECONDS = 0.1
-USUAL_SECONDS = {"train": 20.0, "evaluate": 8.0, "tasks": 15.0}  # before the first measurement
-OTHER_SECONDS = 6.0
 
 
 @dataclass
@@ -193,29 +189,6 @@ class Scheduler:
         finally:
             for number, handler in zip(handled, before, strict=True):
                 signal.signal(number, handler)
-
-
-class Durations:
-    """Seconds of each stage when it ran last, from a JSON file; a usual value for new stages."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known: dict[str, float] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            content = json.loads(path.read_text())
-            self.known = {str(stage): float(seconds) for stage, seconds in content.items()}
-
-    def __getitem__(self, stage: str) -> float:
-        kind, _, item = stage.partition("@")
-        if stage not in self.known and kind.endswith("_seed"):  # as the first training of the model
-            return self[f"{kind.removesuffix('_seed')}@{item.rpartition('-')[0]}"]
-        return self.known.get(stage, USUAL_SECONDS.get(kind, OTHER_SECONDS))
-
-    def note(self, stage: str, seconds: float) -> None:
-        """Store the seconds of a stage. They are an estimate only: a full disk is no error."""
-        self.known[stage] = round(seconds, 2)
-        with contextlib.suppress(OSError):
-            write_atomic(self.path, json.dumps(self.known).encode())
 
 
 def threads() -> dict[str, str]:

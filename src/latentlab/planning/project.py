@@ -128,16 +128,28 @@ def _sample(draft: Path, found: Survey | None, sample: Path) -> tuple[dict[str, 
     project = load_project(draft)
     if found is not None:
         write_sample(found.pixels, found.classes, project.data, sample)
-        return _split_counts(found.count, project.data), found.classes
+        return split_counts(found, project.data), found.classes
     source = load_source(project.data, draft)
     classes = len(source.classes or ())
     settings = replace(project.data, name=source.name)
     pixels = np.asarray(source.train.pixels[:SAMPLED])
     write_sample(pixels, classes, settings, sample)
-    return _split_counts(len(source.train.pixels), settings), classes
+    return _drawn_counts(len(source.train.pixels), settings), classes
 
 
-def _split_counts(count: int, settings: Any) -> dict[str, int]:
+def split_counts(found: Survey, settings: Any) -> dict[str, int]:
+    """Images per split: as the folders say, and for the splits without a folder as drawn."""
+    if not found.splits:
+        return _drawn_counts(found.count, settings)
+    counts = dict(found.splits)
+    for split, fraction in (("test", settings.test_fraction), ("val", settings.val_fraction)):
+        if split not in counts:
+            counts[split] = round(fraction * counts["train"])
+            counts["train"] -= counts[split]
+    return counts
+
+
+def _drawn_counts(count: int, settings: Any) -> dict[str, int]:
     import torch
 
     rows = split_indices(

@@ -1,8 +1,10 @@
-"""Look at a folder of images before a project uses it."""
+"""Look at a folder or an archive of images before a project uses it."""
 
 from __future__ import annotations
 
 import statistics
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,12 @@ import numpy as np
 
 from latentlab.data.decoding import preprocess_frame
 from latentlab.data.files.layout import read_layout
-from latentlab.data.files.listing import list_folder
+from latentlab.data.files.listing import ImageFiles
 from latentlab.data.pixels.frames import Frame, open_frames
 from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.pixels.values import RawImage
 from latentlab.data.problems import format_files, reason, strict_pillow
-from latentlab.data.sources.folder import image_names
+from latentlab.data.sources.folder import find_files, image_names
 from latentlab.utils.errors import LatentlabError
 
 SAMPLE = 200  # files that are opened
@@ -32,6 +34,7 @@ class Survey:
     Attributes:
         count: number of files, without those that are refused, such as links out of the folder.
         classes: number of class folders; 0 without labels.
+        splits: number of files in each folder of a split; empty without such folders.
         shorter: median of the shorter side of the sampled images, pixels.
         grey: True if all sampled images are grey.
         sampled: number of files that were opened.
@@ -41,6 +44,7 @@ class Survey:
 
     count: int
     classes: int
+    splits: dict[str, int]
     shorter: int
     grey: bool
     sampled: int
@@ -52,17 +56,19 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     """Open a sample of the images. None: the size and the channels that suit the sample.
 
     Raises:
-        LatentlabError: no folder, no images, too few images, images beside class folders.
+        LatentlabError: nothing there, a damaged archive, no images, too few images, images beside
+            class folders.
     """
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "missing"
+    if not folder.exists():
         raise LatentlabError(
-            f"--images {folder} is {found}. Give a folder of images; sub-folders are classes"
+            f"--images {folder} is missing. Give a folder of images, or a zip or tar of one;"
+            " sub-folders are classes"
         )
-    names = list_folder(folder).names
+    files = find_files(folder, Path(tempfile.gettempdir()))
+    names = files.names
     layout = read_layout(image_names(names), folder)
     chosen = names[:: max(1, -(-len(names) // SAMPLE))]
-    sides, greys, problems = _look(folder, chosen)
+    sides, greys, problems = _look(files, chosen)
     if not sides:
         first = f" ({format_files(problems)})" if problems else ""
         raise LatentlabError(
@@ -79,10 +85,11 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     shorter, grey = int(statistics.median(sides)), all(greys)
     size, channels = size or useful_size(shorter), channels or (1 if grey else 3)
     good = [name for name in chosen if name not in problems]
-    pixels = _read(folder, good, size, channels)
+    pixels = _read(files, good, size, channels)
     return Survey(
         len(names),
         len(layout.class_names or ()),
+        dict(Counter(layout.splits or ())),
         shorter,
         grey,
         len(chosen),
@@ -96,13 +103,13 @@ def useful_size(shorter: int) -> int:
     return max((size for size in SIZES if size <= shorter), default=SIZES[0])
 
 
-def _look(folder: Path, names: Sequence[str]) -> tuple[list[int], list[bool], dict[str, str]]:
+def _look(files: ImageFiles, names: Sequence[str]) -> tuple[list[int], list[bool], dict[str, str]]:
     """Return the shorter sides, which images are grey, and {file: reason} of unreadable ones."""
     sides, greys, problems = [], [], {}
     with strict_pillow():
         for name in names:
             try:
-                with open_frames(folder / name) as frames:
+                with open_frames(files.open(name)) as frames:
                     frame = frames.read(0)
                     side = min(frame.content.size)
                     colour = _pixels(frame, min(side, 64), 3).astype(int)
@@ -114,11 +121,11 @@ def _look(folder: Path, names: Sequence[str]) -> tuple[list[int], list[bool], di
     return sides, greys, problems
 
 
-def _read(folder: Path, names: Sequence[str], size: int, channels: int) -> np.ndarray:
+def _read(files: ImageFiles, names: Sequence[str], size: int, channels: int) -> np.ndarray:
     pixels = np.empty((len(names), channels, size, size), np.uint8)
     with strict_pillow():
         for row, name in enumerate(names):
-            with open_frames(folder / name) as frames:
+            with open_frames(files.open(name)) as frames:
                 pixels[row] = _pixels(frames.read(0), size, channels)
     return pixels
 
