@@ -12,6 +12,8 @@ from latentlab.contracts import CodePart
 from latentlab.samplers.fixed import Prior, device_of
 from latentlab.samplers.projection import typical_radius
 
+NEGLIGIBLE = 1e-16  # a responsibility that float64 cannot add to 1
+
 
 class _GaussianMixture(Prior):
     """K Gaussians in float64. The buffers get their size when they are fitted or loaded."""
@@ -141,8 +143,11 @@ class FittedMixture(_GaussianMixture):
         self.means = responsibility.T @ codes / mass[:, None]
         covariances = codes.new_empty(len(mass), codes.shape[1], codes.shape[1])
         for k in range(len(mass)):
-            centred = codes - self.means[k]
-            covariances[k] = (centred * responsibility[:, k, None]).T @ centred / mass[k]
+            # with many dimensions nearly all codes belong to one Gaussian: most rows add nothing
+            rows = responsibility[:, k] > NEGLIGIBLE
+            centred = codes[rows] - self.means[k]
+            weighted = centred * responsibility[rows, k, None]
+            covariances[k] = weighted.T @ centred / mass[k]
         self.factors = _cholesky(covariances, ridge)
 
     def _log_joint(self, codes: Tensor) -> Tensor:
