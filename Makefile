@@ -45,7 +45,8 @@ zoo: $(READY) ## run every model and task of configs/: writes them into params.y
 	@latentlab results
 
 test: $(READY) ## run the tests, on up to four cores
-	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not docs and not crossings"
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  -m "not docs and not crossings"
 
 check: $(READY) ## lint, format and types
 	ruff check .

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One would expect: a study with two directions and no sampler given is sampled by NSGAIISampler, as in every
+# One would expect: a search with two directions and no sampler given uses NSGAIISampler, as in every
 # release before.
 #
 # What happens: TPESampler is the default for several objectives as well since 5.0: after ten random trials it fits
@@ -24,8 +24,8 @@ print(*(f"{name} {version(name)}" for name in ['optuna']), sep=", ")
 import optuna
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.create_study(directions=["minimize", "minimize"])
-result = type(study.sampler).__name__
+search = optuna.create_study(directions=["minimize", "minimize"])
+result = type(search.sampler).__name__
 print(result)
 
 if result != "TPESampler":

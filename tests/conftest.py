@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +20,25 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
+from forked_dvc import run_dvc
+from latentlab.utils.imports import import_lightning_lean
+
+import_lightning_lean()  # as the commands do: halves the processor time of `import lightning`
 REPO = Path(__file__).resolve().parents[1]
+
+
+# The files that take longest, at the beginning: then no worker is left with one at the end.
+LONGEST = (
+    *("test_distributed", "test_reproduction", "test_fork_server", "test_configs", "test_pipeline"),
+    *("test_scheduler", "test_browser", "test_resume", "test_trainer", "test_crossings"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +72,13 @@ class ProjectFolder:
         shutil.copy(REPO / "params.yaml", root)
         shutil.copytree(REPO / "configs", root / "configs")
         self.edit("params.yaml", data__name="digits")
+
+    @classmethod
+    def existing(cls, root: Path) -> ProjectFolder:
+        """The project of a folder that is one already."""
+        project = object.__new__(cls)
+        project.root = root
+        return project
 
     def edit(self, file: str, **values) -> None:
         """Set dotted keys (written with __ for .) in a YAML file; None deletes."""
@@ -142,9 +167,8 @@ class ProjectFolder:
 
     def dvc(self, *argv: str) -> str:
         """Run a dvc command, which must succeed, and return its output."""
-        process = self.start("dvc", *argv)
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
+        code, output = run_dvc(argv, self.root, self.environment())
+        assert code == 0, output
         return output
 
 
@@ -169,22 +193,60 @@ def small(project) -> ProjectFolder:
 TINY_MODELS = ("linear_ae", "vae", "dcgan")
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A temporary folder that all xdist workers of this run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def build_together(marks: Path, phases: list[dict[str, Callable[[], None]]]) -> None:
+    """Run each step once. Workers share the steps of a phase; all wait for its last step.
+
+    `marks`: an empty folder, which notes what is done.
+    """
+    for phase in phases:
+        for seconds in (0, -1):  # first those steps that no worker has begun; then wait
+            for name, step in phase.items():
+                done = marks / f"{name}.done"
+                with (
+                    contextlib.suppress(Timeout),
+                    FileLock(marks / f"{name}.lock", timeout=seconds),
+                ):
+                    if not done.exists():
+                        step()
+                        done.touch()
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> ProjectFolder:
-    """A project in which the whole pipeline has run on few digits. Only `fork` may change."""
-    project = ProjectFolder(tmp_path_factory.mktemp("tiny"))
-    project.shrink()
-    project.add_pipeline()
+    """A project in which the whole pipeline has run on few digits. Only `fork` may change.
+
+    All xdist workers use the same one, and build it together.
+    """
+    folder = shared_folder(tmp_path_factory, "tiny")
+    project = ProjectFolder.existing(folder / "project")
+
+    def make() -> None:
+        project.root.mkdir()
+        new = ProjectFolder(project.root)
+        new.shrink()
+        new.add_pipeline()
+        for stage in ("prepare", "classifier", "reference"):
+            project.stage(stage)
+
+    def train(name: str) -> None:
+        project.stage("train", name)
+        project.stage("evaluate", name)
+
+    models = {name: partial(train, name) for name in TINY_MODELS}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
             patch.delenv(name, raising=False)
-        project.stage("prepare")
-        project.stage("classifier")
-        project.stage("reference")
-        for name in TINY_MODELS:
-            project.stage("train", name)
-            project.stage("evaluate", name)
-        project.stage("report")
+        build_together(
+            folder, [{"project": make}, models, {"report": partial(project.stage, "report")}]
+        )
     return project
 
 
@@ -221,10 +283,7 @@ def conditional(tmp_path_factory) -> Path:
 def fork(tiny, tmp_path) -> ProjectFolder:
     """A copy of `tiny` that a test may change, with trained models and MLflow store."""
     root = tmp_path / "fork"
-    shutil.copytree(tiny.root, root)
-    copy = object.__new__(ProjectFolder)
-    copy.root = root
-    return copy
+    return ProjectFolder.existing(shutil.copytree(tiny.root, root))
 
 
 @pytest.fixture(scope="session")

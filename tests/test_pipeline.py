@@ -1,11 +1,10 @@
-"""The whole pipeline: which stages run after a change, the results, and the errors."""
+"""The whole pipeline: the results, and the errors."""
 
 import csv
 import json
 import math
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from latentlab.config.selection import model_entry
-from latentlab.config.template import pipeline
 from latentlab.stages.__main__ import main as stages_main
 from latentlab.stages.__main__ import run as run_stage
 from latentlab.utils.errors import LatentlabError
@@ -27,224 +24,6 @@ EVERY_FAMILY = LABEL_FREE | {"probe_accuracy", "classifier_accuracy"}
 
 def metrics(project, name):
     return json.loads((project.root / "results" / name / "metrics.json").read_text())
-
-
-# --- which stages run after a change ---
-
-STAND_IN = """#!{python}
-# Called in place of `python`: notes the stage, and writes its outputs, which differ at each call.
-import json, pathlib, sys, time, yaml
-stage, *name = sys.argv[3:]
-called = "@".join([stage, *name])
-with open("called.txt", "a") as log:
-    log.write(called + "\\n")
-for out in json.loads(pathlib.Path("outs.json").read_text())[stage]:
-    path = pathlib.Path(out.replace("${{key}}", "".join(name)))
-    path = path if path.suffix else path / "content"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{{called}} {{time.time_ns()}}")
-    if path.name == "content":  # of a folder; the weights stay the same, as with one seed
-        (path.parent / "weights.pt").write_text(called)
-if stage == "train":
-    listed = yaml.safe_load(open("params.yaml"))["models"][name[0].split("@")[0]]
-    code = pathlib.Path("runs", name[0], "code.json")
-    code.write_text(pathlib.Path(listed).read_text())
-"""
-
-
-def outs_of(stage):
-    stage = stage.get("do", stage)
-    named = [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]
-    return [next(iter(out)) if isinstance(out, dict) else out for out in named]
-
-
-@pytest.fixture
-def repro(small, monkeypatch):
-    """A function that runs `dvc repro` with STAND_IN and returns the stages that it called."""
-    small.add_pipeline()
-    root = small.root
-    (root / "bin").mkdir()
-    (root / "bin" / "python").write_text(STAND_IN.format(python=sys.executable))
-    (root / "bin" / "python").chmod(0o755)
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
-    (root / "outs.json").write_text(json.dumps({k: outs_of(v) for k, v in stages.items()}))
-    plain = small.environment()
-    with_stand_in = plain | {"PATH": f"{root / 'bin'}:{plain['PATH']}"}
-    monkeypatch.setattr(small, "environment", lambda: with_stand_in)
-
-    def call(*targets):
-        log = root / "called.txt"
-        log.unlink(missing_ok=True)
-        output = small.dvc("repro", *targets)
-        assert log.exists() or "Data and pipelines are up to date" in output
-        return sorted(log.read_text().split()) if log.exists() else []
-
-    return call
-
-
-def of(stage, *names):
-    return [f"{stage}@{name}" for name in names]
-
-
-def test_only_stages_that_a_change_can_affect_run_again(small, repro):
-    models = [*of("train", *MODELS), *of("evaluate", *MODELS)]
-    assert repro() == sorted(["prepare", "classifier", "reference", *models, "report"])
-    small.edit("params.yaml", hardware__devices=4, hardware__loader="stream")
-    assert repro() == [], "hardware affects no result"
-    small.edit("configs/vae.yaml", model__init_args__beta=2.0)
-    assert repro() == ["evaluate@vae", "report", "train@vae"]
-    with (small.root / "src/latentlab/models/dcgan.py").open("a") as file:
-        file.write("# another equation\n")
-    assert repro() == ["evaluate@dcgan", "report", "train@dcgan"]
-    small.edit("params.yaml", evaluation__seed=1)
-    measured = ["reference", *of("evaluate", *MODELS), "report"]
-    assert repro() == sorted(measured), "no training"
-    add_model(small)
-    assert repro() == ["evaluate@new", "report", "train@new"]
-
-
-def test_a_new_diagnostic_runs_no_task_and_a_new_task_runs_nothing_else(small, repro):
-    small.edit("params.yaml", models={"vae": "src/latentlab/models/vae.py"})
-    package, task = small.root / "src" / "latentlab", "src/latentlab/tasks/gan_1d.py"
-    small.edit("params.yaml", tasks={"gan_1d": {"code": task, "model": "classifier"}})
-    repro()
-    (package / "diagnostics" / "new.py").write_text("# applies, diagnose\n")
-    (package / "diagnostics" / "metrics" / "new.py").write_text("# a metric of it\n")
-    assert repro() == ["evaluate@vae", "report"]
-    (package / "tasks" / "new.py").write_text("# a task\n")
-    shutil.copy(small.root / "configs/tasks/gan_1d.yaml", small.root / "configs/tasks/new.yaml")
-    assert repro() == [], "the code and the config alone"
-    entry = {"code": "src/latentlab/tasks/new.py", "model": "classifier"}
-    small.edit("params.yaml", tasks__new=entry)
-    assert repro() == ["report", "tasks@new"]
-    with (package / "models" / "gan.py").open("a") as file:
-        file.write("# another equation\n")
-    assert repro() == [], "a model that is not selected"
-    with (package / "tracking" / "store.py").open("a") as file:
-        file.write("# another call\n")
-    assert repro() == [], "tracking affects no result"
-
-
-def test_a_seed_more_trains_that_seed_alone(small, repro):
-    """`vae@1` is the training of `vae` with the seed 1."""
-    code = "src/latentlab/models/vae.py"
-    small.edit("params.yaml", models={"vae": code}, more_seeds=[1])
-    stages = [*of("train", "vae", "vae@1"), *of("evaluate", "vae", "vae@1")]
-    assert repro() == sorted(["prepare", "classifier", "reference", *stages, "report"])
-    small.edit("params.yaml", more_seeds=[1, 2])
-    assert repro() == ["evaluate@vae@2", "report", "train@vae@2"]
-    small.edit("params.yaml", more_seeds=[2])
-    with (small.root / code).open("a") as file:
-        file.write("# another equation\n")
-    changed = ["vae", "vae@2"]
-    assert repro() == sorted([*of("evaluate", *changed), *of("train", *changed), "report"])
-    small.edit("configs/vae.yaml", model__init_args__beta=2.0)
-    assert repro("evaluate@vae") == ["evaluate@vae", "train@vae"], "the first training alone"
-
-
-def test_a_project_of_the_installed_package_watches_configs_and_requirements(small, repro):
-    """dvc.yaml as `latentlab init` writes it; `path: configs/vae.yaml` is dependency and params."""
-    root = small.root
-    shutil.rmtree(root / "src")
-    text = pipeline(root / "dvc.yaml")
-    (root / "dvc.yaml").write_text(text)
-    (root / "requirements.txt").write_text("latentlab==0.1.0\n")
-    small.edit("params.yaml", models={name: f"configs/{name}.yaml" for name in ("vae", "dcgan")})
-    models = [*of("train", "vae", "dcgan"), *of("evaluate", "vae", "dcgan")]
-    whole = sorted(["prepare", "classifier", "reference", *models, "report"])
-    assert repro() == whole
-    assert repro() == []
-    small.edit("configs/vae.yaml", model__init_args__beta=2.0)
-    assert repro() == ["evaluate@vae", "report", "train@vae"]
-    (root / "requirements.txt").write_text("latentlab==0.2.0\n")
-    assert repro() == whole, "another version may change everything"
-
-
-def add_model(project):
-    """Add a file, a config and a line of params.yaml."""
-    models, configs = project.root / "src" / "latentlab" / "models", project.root / "configs"
-    shutil.copy(models / "vae.py", models / "new.py")
-    text = (configs / "vae.yaml").read_text()
-    (configs / "new.yaml").write_text(
-        text.replace("latentlab.models.vae.", "latentlab.models.new.")
-    )
-    project.edit("params.yaml", models__new="src/latentlab/models/new.py")
-
-
-def test_bytecode_is_no_change(small, repro):
-    """Importing writes bytecode next to the sources."""
-    repro()
-    folder = small.root / "src" / "latentlab" / "data" / "__pycache__"
-    folder.mkdir()
-    (folder / "module.cpython-311.pyc").write_bytes(b"compiled")
-    assert repro() == []
-
-
-@pytest.mark.slow
-def test_a_new_model_runs_in_the_real_pipeline(fork):
-    """A copy of the VAE, trained by `dvc repro`, has the metrics of the VAE bit for bit."""
-    fork.dvc("commit", "-f")  # the results of `tiny` count as reproduced
-    add_model(fork)
-    output = fork.dvc("repro")
-    assert re.findall(r"Running stage '(.*?)'", output) == ["train@new", "evaluate@new", "report"]
-    results = fork.root / "results"
-    assert (results / "new" / "metrics.json").read_bytes() == (
-        results / "vae" / "metrics.json"
-    ).read_bytes()
-    assert ">new<" in (fork.root / "reports" / "index.html").read_text()
-
-
-# --- docs/new-model.md ---
-
-
-def blocks(repo):
-    """The code of the guide: model, config, line in params.yaml, lines for a file of the user."""
-    text = (repo / "docs" / "new-model.md").read_text()
-    return [code for _, code in re.findall(r"```(python|yaml)\n(.*?)```", text, re.DOTALL)]
-
-
-def test_the_code_of_the_guide_is_that_of_the_repository(repo):
-    model, config, line, _ = blocks(repo)
-    assert model == (repo / "src/latentlab/models/wae.py").read_text()
-    ours = yaml.safe_load((repo / "configs/wae.yaml").read_text())
-    assert yaml.safe_load(config) == ours
-    assert yaml.safe_load(line)["models"]["wae"] == model_entry(repo, "wae")
-
-
-def run_guide(project, *, code, class_path, params):
-    """Do the three steps of the guide in a project without the model; train and evaluate it."""
-    model, config, *_ = blocks(REPO)
-    (project.root / code).parent.mkdir(exist_ok=True)
-    (project.root / code).write_text(model)
-    path = project.root / "configs" / "wae.yaml"
-    path.write_text(config.replace("latentlab.models.wae.WAE", class_path))
-    project.edit("configs/wae.yaml", trainer__total_images=2000)
-    listed = yaml.safe_load(params)
-    project.edit("params.yaml", models__wae=listed["models"]["wae"])
-    if "allow" in listed:
-        project.edit("params.yaml", allow=listed["allow"])
-    output = project.dvc("repro")
-    assert re.findall(r"Running stage '(.*?)'", output) == ["train@wae", "evaluate@wae", "report"]
-    measured = metrics(project, "wae")
-    assert set(measured) >= EVERY_FAMILY
-    assert {"sampler_comparison", "contraction", "identity_mapping"} <= set(measured)
-    assert ">Wasserstein autoencoder<" in (project.root / "reports" / "index.html").read_text()
-    return measured
-
-
-@pytest.mark.slow
-def test_the_guide_adds_a_model_inside_and_outside_of_the_package(fork, repo):
-    _, _, line, own = blocks(repo)
-    fork.dvc("commit", "-f")  # the results of `tiny` count as reproduced
-    inside = fork.root / "src" / "latentlab" / "models" / "wae.py"
-    inside.unlink()
-    (fork.root / "configs" / "wae.yaml").unlink()
-    code = "src/latentlab/models/wae.py"
-    first = run_guide(fork, code=code, class_path="latentlab.models.wae.WAE", params=line)
-    inside.unlink()
-    code = "my_models/wae.py"
-    second = run_guide(fork, code=code, class_path="my_models.wae.WAE", params=own)
-    assert first == second
 
 
 # --- results ---

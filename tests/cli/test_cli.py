@@ -66,6 +66,16 @@ def test_reconstruct_prints_the_error_of_every_image(run, tmp_path, digits, tiny
         picture.verify()
 
 
+@pytest.mark.parametrize("command", ["reconstruct", "encode", "anomalies", "compress"])
+def test_an_image_is_not_replaced_by_the_output(run, capsys, digits, command):
+    image = digits[0] / "1.png"
+    content = image.read_bytes()
+    for given in (image, digits[0]):
+        message = fails(run, capsys, command, "linear_ae", given, "-o", image)
+        assert "1.png is one of the images, and would be replaced" in message
+        assert image.read_bytes() == content
+
+
 def test_encode_writes_codes_and_names(run, tmp_path, digits, tiny):
     folder, images = digits
     out = tmp_path / "new" / "codes.npz"

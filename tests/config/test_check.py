@@ -27,7 +27,7 @@ def found(project, *names):
 def test_a_project_without_a_problem(listed, capsys):
     assert found(listed) == []
     main(["check", "--project", str(listed.root)])
-    assert capsys.readouterr().out == "no problem in 3 models and 0 tasks\n"
+    assert capsys.readouterr().out == "no problem in 2 models, the classifier and 0 tasks\n"
 
 
 def test_every_error_is_listed_with_its_file(listed, capsys):
@@ -41,7 +41,7 @@ def test_every_error_is_listed_with_its_file(listed, capsys):
         main(["check", "--project", str(listed.root)])
     assert stopped.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "error: 5 problems, 3 models and 1 tasks checked"
+    assert lines[-1] == "error: 5 problems, 2 models, the classifier and 1 tasks checked"
     for start, rest in (
         ("params.yaml: trainer has no key 'precison'", "precision"),
         ("params.yaml: evaluation.features is 'pixels'", "classifier, inception"),

@@ -67,6 +67,8 @@ def test_an_array_that_cannot_be_written_is_not_changed():
         (np.ones(2), r"Codes have shape \(2,\). vae needs \(N, 2\)"),
         (torch.ones(3, 4), r"Codes have shape \(3, 4\)"),
         (torch.ones(1, 2, dtype=torch.complex64), "Codes are torch.complex64"),
+        ([[1.0, float("nan")], [0.0, 0.0]], "1 of 2 codes have values that are NaN or infinite"),
+        (np.array([[1e39, 0.0]]), "1 of 1 codes have values .* too large for float32"),
     ],
 )
 def test_other_codes_are_named_in_one_line(codes, message):

@@ -143,9 +143,11 @@ def test_the_classifier_has_no_decoder(tiny):
 
 def test_names_that_are_unknown_or_untrained_list_what_exists(tiny):
     have = "trained: classifier, dcgan, linear_ae, vae"
-    message = f"unknown model 'vea'.*{have}; configs: .*classifier, .*dcgan, .*vae"
-    with pytest.raises(LatentlabError, match=message):
+    with pytest.raises(LatentlabError, match=rf"unknown model 'vea': did you mean 'vae'\? {have}$"):
         latentlab.load("vea", project=tiny.root)
+    message = f"unknown model 'nothing': {have}; configs: .*classifier, .*dcgan, .*vae"
+    with pytest.raises(LatentlabError, match=message):
+        latentlab.load("nothing", project=tiny.root)
     message = (
         "'stacked_ae' is not trained yet: list it under `models` in params.yaml, then run"
         f" `dvc repro train@stacked_ae`; {have}"

@@ -13,6 +13,7 @@ import pytest
 
 from latentlab.pipeline.fork_server import PRELOADED
 from latentlab.pipeline.forking import job_variables
+from latentlab.utils import fork_client
 from latentlab.utils.fork_client import ADDRESS
 
 REPO_SOURCES = Path(__file__).resolve().parents[2] / "src"
@@ -134,25 +135,27 @@ def test_an_error_has_the_same_code_and_the_same_words(fork, server, argv) -> No
     assert own[0] == 2
 
 
-def test_the_server_forks(fork, server, long_training) -> None:
-    process = stage(fork, server, "train", "vae")
-    started(process, fork)
-    (child, *workers) = children_of(process)
-    assert len(workers) == 1  # the tracking worker is forked, too
-    assert os.getsid(child) != os.getsid(process.pid)
-    process.send_signal(signal.SIGTERM)
-    assert finish(process)[0] == 143
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_reaches_the_training_which_then_continues(
     long_training, server, number, code
 ) -> None:
     process = stage(long_training, server, "train", "vae")
     started(process, long_training)
+    check_children(process)
     process.send_signal(number)
     assert finish(process)[0] == code
     assert list(long_training.root.glob(".checkpoints/vae/*/*.ckpt"))
+
+
+def check_children(process) -> None:
+    """The server works for `process`: a child in a session of its own. It has one thread."""
+    (child, *workers) = children_of(process)
+    assert len(workers) == 1  # the tracking worker is forked, too
+    assert os.getsid(child) != os.getsid(process.pid)
+    parent = int(Path(f"/proc/{child}/stat").read_text().rsplit(")")[1].split()[1])
+    wait_until(lambda: "libarrow" in Path(f"/proc/{parent}/maps").read_text())
+    time.sleep(0.5)
+    assert len(os.listdir(f"/proc/{parent}/task")) == 1
 
 
 def test_a_killed_client_kills_its_child(long_training, server) -> None:
@@ -188,29 +191,23 @@ def test_a_killed_server_takes_its_children_with_it(long_training) -> None:
     wait_until(lambda: not is_alive(child))
 
 
+# the client leaves its socket to the end of the process
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("variables", [{"OMP_NUM_THREADS": "2"}, {ADDRESS: "/nowhere/socket"}])
-def test_without_a_fitting_server_the_stage_runs_in_its_own_process(
-    long_training, server, variables
+def test_without_a_fitting_server_a_command_is_left_to_its_own_process(
+    server, variables, monkeypatch
 ) -> None:
-    process = stage(long_training, {**server, **variables}, "train", "vae")
-    started(process, long_training)
-    assert all("fork_server" not in str(child) for child in children_of(process))
-    own = Path(f"/proc/{process.pid}/maps").read_text()
-    assert "libtorch" in own
-    process.terminate()
-    assert finish(process)[0] == 143
-
-
-def test_the_server_has_one_thread(fork, server, long_training) -> None:
-    process = stage(fork, server, "train", "vae")
-    started(process, fork)
-    child = children_of(process)[0]
-    parent = int(Path(f"/proc/{child}/stat").read_text().rsplit(")")[1].split()[1])
-    wait_until(lambda: "libarrow" in Path(f"/proc/{parent}/maps").read_text())
-    time.sleep(0.5)
-    assert len(os.listdir(f"/proc/{parent}/task")) == 1
-    process.terminate()
-    finish(process)
+    """The client then returns; after a fork, it exits like the child."""
+    exited: list[int] = []
+    monkeypatch.setattr(fork_client, "_exit_like", exited.append)
+    monkeypatch.setattr(fork_client, "SIGNALS", ())  # no handlers of this process
+    monkeypatch.setattr(sys, "argv", ["stages", "bake"])
+    for changes, expected in (({}, [2]), (variables, [2])):
+        for name, value in {**server, **changes}.items():
+            monkeypatch.setenv(name, value)
+        fork_client.run_in_fork("stages")
+        assert exited == expected
 
 
 def test_nothing_that_dvc_watches_is_preloaded() -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from latentlab.report.comparison import read_comparison
@@ -238,6 +239,40 @@ def test_two_models_are_compared_by_the_address(visit, large):
     view.locator("select[aria-label='Add a model']").select_option("model_5")
     expect(view.locator(".chip")).to_have_count(3)
     assert page.url.endswith(f"#compare={FIRST},{SECOND},model_5")
+
+
+@pytest.fixture
+def paired(root, edit_json):
+    """A project whose GAN has reconstructions of the first 72 test images only."""
+    accuracy = np.r_[np.ones(72), np.zeros(100), np.ones(188)]
+    half = np.r_[np.ones(36), np.zeros(36)]
+    for name, values in (("vae", accuracy), ("dcgan", half)):
+        folder = root / "results" / name
+        np.savez(folder / "per_image.npz", classifier_accuracy=values)
+        found = {"classifier_accuracy": float(values.mean()), "num_reconstructed": len(values)}
+        edit_json(folder / "metrics.json", lambda m, found=found: m.update(found))
+    return root
+
+
+def test_a_difference_is_that_of_the_command(visit, written, paired, read):
+    """All 72 images of the VAE are right, half of the GAN: −50 and not 50 − 72.2."""
+    path = written("paired", read(paired))
+    for address, value in (
+        ("vae,dcgan", "−50.0 [−61.1, −38.9]"),
+        ("dcgan,vae", "+50.0 [+38.9, +61.1]"),
+    ):
+        page = visit(path, f"#compare={address}")
+        rows = page.locator(".differences tbody tr")
+        cells = rows.filter(has_text="Classifier %").locator("td")
+        assert cells.last.inner_text() == f"{value}, 72 images"
+        assert cells.last.locator("span").get_attribute("title") == "95 % interval by 72 images"
+        assert cells.nth(address.split(",").index("dcgan")).get_attribute("title") == (
+            "first 72 test images"
+        )
+        mse = rows.filter(has_text="MSE").locator("td").last.inner_text()
+        assert mse == "measured on different images"
+    point = page.locator('#scatter .point[href="#model=dcgan"]')
+    assert point.locator("title").text_content().endswith("(first 72 test images)")
 
 
 def test_ticks_lead_to_the_comparison_and_are_at_most_four(visit, large):

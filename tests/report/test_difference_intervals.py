@@ -12,7 +12,6 @@ from latentlab.report.difference_intervals import (
     mcnemar,
     method_notes,
     over_half_samples,
-    paired_interval,
 )
 from latentlab.report.metrics import Row
 
@@ -69,15 +68,6 @@ def test_values_that_do_not_vary_have_no_interval():
     assert difference("latent_dim", one, other) == Difference(12.0)
     ends = {"recall": [0.0], "recall_low": [0.0], "recall_high": [0.0]}
     assert difference("recall", measured("a", ends), measured("b", ends)) == Difference(0.0)
-
-
-def test_the_bootstrap_is_that_of_the_central_limit_theorem():
-    """For many values, the bootstrap of the mean is mean ± 1.96 standard errors."""
-    values = np.random.default_rng(0).exponential(size=5000)
-    low, high = paired_interval(values)
-    half = 1.96 * values.std() / np.sqrt(len(values))
-    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
-    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
 
 
 def test_models_are_compared_on_the_images_that_both_have():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import latentlab
-from latentlab.report.equations import mathml, note_of
+from latentlab.report.equations import _notes, mathml, note_of
 
 MODELS = sorted(
     path.stem
@@ -25,6 +25,25 @@ def test_every_model_has_an_equation_and_two_sentences(name):
     for sentence in (note.see, note.why):
         assert sentence.endswith(".")
         assert 20 < len(sentence) < 200
+
+
+def test_a_config_can_have_sentences_of_its_own():
+    of_class = note_of("latentlab.models.autoencoder.Autoencoder", "stacked_ae")
+    of_config = note_of("latentlab.models.autoencoder.Autoencoder", "deep_ae_2d")
+    assert "sharp" in of_class.see
+    assert "blurred" in of_config.see
+    assert of_config.objective == of_class.objective
+    other = note_of("latentlab.models.vae.VAE", "deep_ae_2d")
+    assert other == note_of("latentlab.models.vae.VAE"), "a config of another class"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sentences_of_configs_are_of_configs(name):
+    configs = Path(latentlab.__file__).parents[2] / "configs"
+    for config, words in (_notes()[name].get("configs") or {}).items():
+        assert f"latentlab.models.{name}." in (configs / f"{config}.yaml").read_text()
+        assert set(words) == {"see", "why"}
+        assert all(text.endswith(".") and 20 < len(text) < 200 for text in words.values())
 
 
 def test_a_class_of_a_user_has_no_note():

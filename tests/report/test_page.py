@@ -137,6 +137,33 @@ def test_warnings_are_short_labels_with_their_sentence(root, read):
     )
 
 
+def test_code_in_backticks_is_an_element_and_escaped(root, read, edit_json):
+    differs = ["needs `a <b> c`."]
+    edit_json(
+        root / "results" / "vae" / "card.json",
+        lambda card: card.update(differs_from_the_paper=differs),
+    )
+    page = render_page(read(root))
+    assert "<dd>Needs <code>a &lt;b&gt; c</code>.</dd>" in page
+    assert "<code>evaluation.inversion_num_images</code>" in page.split('id="glossary"')[1]
+    assert "`" not in page.split("<body>")[1].split("<script")[0]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("data/leaves", "leaves"), ("../leaves.tar.gz", "leaves"), ("", "digits")]
+)
+def test_own_images_have_the_name_of_their_folder(root, read, edit_json, folder, name):
+    results = root / "results"
+    loader = "image_folder" if folder else "digits"
+    edit_json(results / "reference" / "card.json", lambda card: card.update(data=loader))
+    config = {"data": {"name": loader, "folder": folder}}
+    edit_json(results / "linear_ae" / "card.json", lambda card: card.update(config=config))
+    page = render_page(read(root))
+    assert f"<h1>4 models on {name}</h1>" in page
+    assert f"<title>latentlab · {name}</title>" in page
+    assert data_of(page)["name"] == name
+
+
 def test_all_papers_of_a_model_are_listed(evaluated, read):
     page = render_page(read(evaluated))
     assert "<dt>Paper</dt><dd>Somebody &amp; Others 1989" in page

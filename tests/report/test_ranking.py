@@ -1,6 +1,7 @@
 """Best models, ties, intervals, and baselines that are better."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,26 @@ def test_a_difference_that_is_not_printed_does_not_count(root, read, change):
     assert beaten_by(model_of(comparison, "vae"), BY_KEY["reconstruction_mse"], comparison) is None
 
 
+def row(name, key, value, half):
+    return Row(
+        name, name, "AE", {key: value, f"{key}_low": value - half, f"{key}_high": value + half}
+    )
+
+
+def results_of(values, key):
+    """Models without files: name → (value, half width) of one metric."""
+    return [ModelResults(row(n, key, *v), {}, None, {}, Path()) for n, v in values.items()]
+
+
+@pytest.mark.parametrize(("pixels", "beaten"), [(0.958, False), (0.959, True)])
+def test_a_difference_within_its_interval_does_not_count(pixels, beaten):
+    """Two accuracies with ± 0.6 %: their difference has ± 0.85 %."""
+    key = "probe_accuracy"
+    (model,) = results_of({"vae": (0.95, 0.006)}, key)
+    comparison = Comparison([model], [row("pixels", key, pixels, 0.006)], {}, Path())
+    assert (beaten_by(model, BY_KEY[key], comparison) is not None) == beaten
+
+
 def test_models_equal_in_the_printed_digits_or_intervals_are_named_together(root, read, change):
     change("vae", fid=4.13001)
     others = [model.row.name for model in best(read(root), "fid").others]
@@ -98,3 +119,9 @@ def test_the_best_models_are_marked_with_ties(tmp_path):
     assert best_names(BY_KEY["fid"], broken) == set()
     assert best_names(BY_KEY["fid"], replace(comparison, models=models[:1])) == set()
     assert best_names(BY_KEY["latent_dim"], comparison) == set()
+
+
+def test_a_value_whose_interval_reaches_zero_is_not_among_the_best():
+    """0.24 ± 0.62 of recall overlaps every interval: one of its draws was another."""
+    models = results_of({"a": (0.708, 0.019), "b": (0.70, 0.02), "c": (0.241, 0.624)}, "recall")
+    assert best_names(BY_KEY["recall"], Comparison(models, [], {}, Path())) == {"a", "b"}

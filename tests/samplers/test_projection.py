@@ -1,5 +1,7 @@
 """Regions of samplers: their borders, compared with scipy, and codes that stay as they are."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,9 @@ def fitted(sampler, codes):
     return sampler
 
 
-def samplers():
+@cache
+def built():
+    """One sampler of each kind, fitted once."""
     indices = torch.randint(6, (300, DIM), generator=seeded()).float()
     return {
         "gaussian": StandardNormal(),
@@ -63,7 +67,6 @@ def samplers():
     }
 
 
-BUILT = samplers()
 SIZES = {
     "gaussian": [("gaussian", 9)],
     "uniform": [("uniform", 9)],
@@ -79,14 +82,14 @@ SIZES = {
 
 @pytest.mark.parametrize("name", SIZES)
 def test_parts_have_the_sizes_of_the_code(name):
-    sampler = BUILT[name]
+    sampler = built()[name]
     assert isinstance(sampler, StructuredSampler)
     assert sampler.parts(DIM) == tuple(CodePart(*part) for part in SIZES[name])
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_samples_are_inside_with_the_probability_of_the_border(name):
-    sampler = BUILT[name]
+    sampler = built()[name]
     z = sampler.sample((4000, DIM), seeded(3))
     moved = (sampler.project(z) - z).abs().amax(1) > 1e-4 * z.abs().amax(1)
     exact = name in ("uniform", "indices", "autoregressive")
@@ -101,11 +104,11 @@ def test_samples_are_inside_with_the_probability_of_the_border(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_second_projection_changes_nothing_and_types_stay(name, dtype):
     far = (20 * torch.randn(50, DIM, generator=seeded(4))).to(dtype)
-    once = BUILT[name].project(far)
+    once = built()[name].project(far)
     assert once.dtype == dtype
     assert once.shape == far.shape
     assert not torch.allclose(once, far)
-    torch.testing.assert_close(BUILT[name].project(once), once, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(built()[name].project(once), once, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 9, 64, 100, 1000])
@@ -121,7 +124,7 @@ def test_only_rows_beyond_the_radius_are_scaled():
 
 @pytest.mark.parametrize("name", ["fitted", "mixture"])
 def test_fitted_codes_end_on_the_ellipsoid_of_the_nearest_gaussian(name):
-    sampler = BUILT[name]
+    sampler = built()[name]
     far = 60 * torch.randn(40, DIM, generator=seeded(5), dtype=torch.float64) + 15
     found = sampler.project(far).numpy()
     covariances = (sampler.factors @ sampler.factors.mT).numpy()
@@ -145,11 +148,11 @@ def test_indices_are_rounded_and_stay_in_the_codebook():
     z = torch.tensor([[-3.0, 0.4, 2.6, 5.2, 99.0, 1.0, 2.0, 3.0, 4.0]])
     expected = [0, 0, 3, 5, 5, 1, 2, 3, 4]
     for name in ("indices", "autoregressive"):
-        assert BUILT[name].project(z).tolist() == [expected]
+        assert built()[name].project(z).tolist() == [expected]
 
 
 def test_a_two_stage_code_has_both_of_its_noises_inside():
-    sampler, radius = BUILT["two_stage"], chi.ppf(0.99, DIM)
+    sampler, radius = built()["two_stage"], chi.ppf(0.99, DIM)
     z = 300 * torch.randn(40, DIM, generator=seeded(6))
     with torch.no_grad():
         found = (sampler.project(z) - sampler.mean) / sampler.scale

@@ -66,7 +66,7 @@ def test_the_command_becomes_the_server_with_the_store_of_the_project(
 
 
 def test_what_is_missing_is_named(logged) -> None:
-    with pytest.raises(LatentlabError, match=r"'vea' is not trained: did you mean 'vae'\?"):
+    with pytest.raises(LatentlabError, match=r"unknown model 'vea': did you mean 'vae'\?"):
         find_model(logged.root, "vea")
     folder = logged.root / "runs" / "gan"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 
 import pytest
@@ -50,10 +51,19 @@ class PreparedProject:
         return dict(found)
 
 
-@pytest.fixture
-def prepared(small):
-    small.edit("params.yaml", data__test_fraction=0.2)
-    small.stage("prepare")
-    counts = read_meta(small.root / "data" / "prepared").counts
+@pytest.fixture(scope="session")
+def unchanged(tmp_path_factory, project_at):
+    """The root folder of which `prepared` is a copy."""
+    project = project_at(tmp_path_factory.mktemp("prepared"))
+    project.shrink()
+    project.edit("params.yaml", data__test_fraction=0.2)
+    project.stage("prepare")
+    counts = read_meta(project.root / "data" / "prepared").counts
     assert counts["train"] // PreparedProject.BATCH == 9
-    return PreparedProject(small)
+    return project.root
+
+
+@pytest.fixture
+def prepared(unchanged, project):
+    shutil.copytree(unchanged, project.root, dirs_exist_ok=True)
+    return PreparedProject(project)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from latentlab.cli.output import stop
@@ -24,6 +23,8 @@ def compare(args: argparse.Namespace) -> None:
     names: list[str] = list(dict.fromkeys(args.names))
     if len(names) < 2:
         stop(f"only one model ({names[0]}): give two or more")
+    from dataclasses import replace
+
     from latentlab.config import load_project
     from latentlab.report.comparison import read_comparison
     from latentlab.report.differences import FORMATS, side_by_side
@@ -79,6 +80,8 @@ def _of_equal_data(
     models: list[Measured], configs: Sequence[dict[str, Any]], notes: list[str]
 ) -> list[Measured]:
     """Drop the values of images of models that were measured on other data than the first."""
+    from dataclasses import replace
+
     found = []
     for model, config in zip(models, configs, strict=True):
         same = config.get("data") == configs[0].get("data")

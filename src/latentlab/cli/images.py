@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ def reconstruct(args: argparse.Namespace) -> None:
     from latentlab.visualization.grids import save_pairs
 
     trained = _load(args)
-    names, x = _read(trained, args.images)
+    names, x = _read(trained, args)
     x_hat = trained.reconstruct(x)
     save_pairs(x, x_hat, args.output)
     sse = squared_error(x_hat, x)
@@ -57,7 +56,7 @@ def encode(args: argparse.Namespace) -> None:
     from latentlab.utils.files import write_atomic
 
     trained = _load(args)
-    names, x = _read(trained, args.images)
+    names, x = _read(trained, args)
     codes = trained.encode(x).numpy()
     content = io.BytesIO()
     np.savez(content, codes=codes, names=np.array(names))
@@ -76,7 +75,7 @@ def anomalies(args: argparse.Namespace) -> None:
     from latentlab.visualization.grids import save_pairs
 
     trained = _load(args)
-    names, x = _read(trained, args.images)
+    names, x = _read(trained, args)
     sse = reconstruction_errors(trained, x)
     above = empirical_cdf(
         sse, training_errors(trained, find_root(args.project) / "data" / "prepared")
@@ -95,7 +94,7 @@ def compress(args: argparse.Namespace) -> None:
     from latentlab.utils.files import write_atomic
 
     trained = _load(args)
-    names, x = _read(trained, args.images)
+    names, x = _read(trained, args)
     content = compressed(trained, x, [Path(name).stem for name in names], step=args.step)
     write_atomic(args.output, content)
     print(f"{len(x)} images in {len(content):,} bytes by {args.model}: {args.output}")
@@ -127,8 +126,14 @@ def _load(args: argparse.Namespace) -> TrainedModel:
     return load(args.model, project=args.project, device=args.device)
 
 
-def _read(trained: TrainedModel, paths: Iterable[Path]) -> tuple[list[str], Tensor]:
-    """Read images of files and folders, resized and cropped as the training images."""
+def _read(trained: TrainedModel, args: argparse.Namespace) -> tuple[list[str], Tensor]:
+    """Read images of files and folders, resized and cropped as the training images.
+
+    Ends the program if the output would replace one of them.
+    """
     from latentlab.data.reading import read_images
 
-    return read_images(list(paths), trained.image_shape, trained.pixel_settings)
+    output = args.output.resolve()
+    if output.is_file() and any(output.is_relative_to(path.resolve()) for path in args.images):
+        stop(f"{args.output} is one of the images, and would be replaced: choose another --output")
+    return read_images(list(args.images), trained.image_shape, trained.pixel_settings)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import webbrowser
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +24,15 @@ def repro(args: argparse.Namespace) -> None:
     from latentlab import __version__
     from latentlab.config import load_project
     from latentlab.config.template import require_version
-    from latentlab.pipeline.graph import changed_stages, read_graph
+    from latentlab.pipeline.graph import read_pipeline
     from latentlab.pipeline.progress import Progress
     from latentlab.pipeline.scheduler import Scheduler
 
     project = load_project(args.project)
     root = project.root
     require_version(root, __version__)
-    everything = read_graph(root)
-    outdated = everything.with_all_users(changed_stages(root))
+    everything, changed = read_pipeline(root)
+    outdated = everything.with_all_users(changed)
     graph = everything.select(args.targets or everything.needs)
     pending = outdated & set(graph.needs)
     page = Page(project, to_open=args.open)
@@ -80,6 +78,8 @@ def _places(args: argparse.Namespace, project: Project) -> Iterator[dict[str, An
     from latentlab.pipeline.scheduler import default_jobs, gpu_numbers
 
     if args.executor is not None:
+        from dataclasses import asdict
+
         from latentlab.pipeline.cluster import Cluster
 
         wanted = asdict(project.hardware.cluster)
@@ -121,5 +121,7 @@ class Page:
         """Show the page in the browser, if that is wanted and was not done before."""
         page = self.project.root / "reports" / "index.html"
         if self.to_open and page.exists():
+            import webbrowser
+
             self.to_open = False
             webbrowser.open(page.as_uri())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from latentlab.cli.output import stop
@@ -33,8 +34,10 @@ def results(args: argparse.Namespace) -> None:
     from latentlab.report.comparison import comparison_csv, read_comparison
 
     project = load_project(args.project)
-    comparison = _chosen(read_comparison(project, outdated=()), args.family, args.sort)
-    few = comparison if args.baselines else with_few_baselines(comparison)
+    everything = read_comparison(project, outdated=())
+    comparison = _chosen(everything, args.family, args.sort)
+    shown = everything if args.baselines else with_few_baselines(everything)
+    few = _chosen(shown, args.family, args.sort)
     if args.form == "csv":
         print(comparison_csv(comparison), end="")
     elif args.form == "json":
@@ -68,6 +71,8 @@ def with_few_baselines(comparison: Comparison) -> Comparison:
 
     Of sizes that are equally frequent, those of the first models are kept.
     """
+    from dataclasses import replace
+
     sizes = Counter(model.pca.name for model in comparison.models if model.pca)
     rows = [row for row in comparison.baselines if row.name.startswith("PCA")]
     order = [*sizes, *(row.name for row in rows)]
@@ -80,6 +85,8 @@ def with_few_baselines(comparison: Comparison) -> Comparison:
 
 def _chosen(comparison: Comparison, family: str | None, sort: str | None) -> Comparison:
     """The models of a family, sorted; baselines stay below them."""
+    from dataclasses import replace
+
     models = [m for m in comparison.models if family in (None, m.row.family)]
     if family and not models:
         have = sorted({m.row.family for m in comparison.models}) or ["none"]
@@ -142,35 +149,55 @@ def table_cells(comparison: Comparison, metrics: Sequence[Metric]) -> list[list[
 
 def print_table(comparison: Comparison, metrics: Sequence[Metric]) -> None:
     """Print aligned columns. Colours only on a terminal, and not if NO_COLOR is set."""
+    heads = ["model", "family", *(metric.label for metric in metrics)]
+    rows = [heads, *table_cells(comparison, metrics)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        [
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    rules = {1, 1 + len(comparison.models)}  # the numbers of the lines below a rule
+    if sys.stdout.isatty() or {"FORCE_COLOR", "TTY_COMPATIBLE"} & set(os.environ):
+        _print_styled(lines, rules, comparison, metrics)
+        return
+    # ties and colours, which a pipe does not show, would take more time than all else
+    for number, line in enumerate(lines):
+        if number in rules:
+            print(_rule(line))
+        print("  ".join(line).rstrip())
+
+
+def _print_styled(
+    lines: Sequence[Sequence[str]],
+    rules: set[int],
+    comparison: Comparison,
+    metrics: Sequence[Metric],
+) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from latentlab.report.ranking import best_names
 
-    heads = ["model", "family", *(metric.label for metric in metrics)]
-    cells = table_cells(comparison, metrics)
     best = [best_names(metric, comparison) for metric in metrics]
-    styles = [_styles(row, best) for row in comparison.rows]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    styles = [["bold"] * len(lines[0]), *(_styles(row, best) for row in comparison.rows)]
     console = Console(highlight=False, soft_wrap=True)
     # without a terminal: print, so that a closed pipe is handled as for all commands
     show = console.print if console.is_terminal else print
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-
-    def line(row: Sequence[str], style: Sequence[str]) -> None:
+    for number, (line, style) in enumerate(zip(lines, styles, strict=True)):
+        if number in rules:
+            show(Text(_rule(line), style="dim"))
         text = Text()
-        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            padded = cell.ljust(width) if index < 2 else cell.rjust(width)
-            text.append("  " if index else "").append(padded, style=style[index] or None)
+        for index, cell in enumerate(line):
+            text.append("  " if index else "").append(cell, style=style[index] or None)
         text.rstrip()
         show(text)
 
-    line(heads, ["bold"] * len(heads))
-    show(Text(rule, style="dim"))
-    for number, (row, style) in enumerate(zip(cells, styles, strict=True)):
-        if number == len(comparison.models):
-            show(Text(rule, style="dim"))
-        line(row, style)
+
+def _rule(line: Sequence[str]) -> str:
+    return "─" * len("  ".join(line))
 
 
 def _styles(row: Row, best: Sequence[set[str]]) -> list[str]:

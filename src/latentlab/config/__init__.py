@@ -9,6 +9,7 @@ seeds        several trainings of one model: names, stages, allowed seeds
 template     `latentlab init`: the files of a new project
 model_contract   a model without a member of contracts.Model is refused before training
 parser       class names and arguments → objects, by jsonargparse
+plain        settings that have their declared types already, without jsonargparse
 ranges       numbers of a configuration that are not possible, by the names of their keys
 allowed, keys, model_size   which classes may be named, which keys exist, what fits into memory
 goals        what a project is for: models, tasks, columns of the page

@@ -53,7 +53,9 @@ def check_project(root: Path, names: Sequence[str] = ()) -> Report:
     for name in tasks:
         checker.check_task(name)
     checker.check_counts()
-    report.checked = f"{len(models)} models and {len(tasks)} tasks"
+    count = len(models) - (CLASSIFIER in models)
+    also = ", the classifier" if CLASSIFIER in models else ""
+    report.checked = f"{count} models{also} and {len(tasks)} tasks"
     return report
 
 

@@ -19,6 +19,7 @@ from latentlab.config.allowed import PACKAGES, check_class_paths, not_allowed
 from latentlab.config.keys import check_arguments
 from latentlab.config.messages import one_sentence
 from latentlab.config.model_size import check_size
+from latentlab.config.plain import settings_as_given
 from latentlab.config.ranges import check_ranges
 from latentlab.utils.errors import LatentlabError
 
@@ -103,6 +104,8 @@ def parse_settings(
     Values without a default in `types`, a pair (type, default), are required. Raise LatentlabError
     for a wrong type or a missing value.
     """
+    if (plain := settings_as_given(content, types, sections)) is not None:
+        return plain
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)

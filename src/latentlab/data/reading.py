@@ -41,8 +41,10 @@ def read_images(
             found = list_folder(path)
             files += [path / name for name in found.names]
             problems |= {str(path / name): why for name, why in found.refused.items()}
-        else:
+        elif path.exists():
             files.append(path)
+        else:
+            problems[str(path)] = "there is no such file"
     names = [str(path) for path in files]
     channels, size, _ = image_shape
 

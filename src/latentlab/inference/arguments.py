@@ -52,7 +52,7 @@ def as_codes(z: Any, dim: int, *, name: str = "The model") -> Tensor:
     """Return codes as a float32 tensor (N, D), D = `dim`.
 
     `z`: a tensor, a NumPy array or lists of numbers. Raises LatentlabError for another type, for
-    another shape, and for complex numbers.
+    another shape, for complex numbers, and for values that are not finite.
     """
     try:
         codes = z if isinstance(z, Tensor) else torch.from_numpy(np.array(z))
@@ -68,4 +68,10 @@ def as_codes(z: Any, dim: int, *, name: str = "The model") -> Tensor:
         )
     if codes.is_complex():
         raise LatentlabError(f"Codes are {codes.dtype}. They must be real numbers.")
-    return codes.to(torch.float32)
+    codes = codes.to(torch.float32)
+    if bad := int((~codes.isfinite()).any(1).sum()):
+        raise LatentlabError(
+            f"{bad} of {len(codes)} codes have values that are NaN or infinite, or too large for"
+            f" float32. {name} needs finite numbers."
+        )
+    return codes

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from latentlab.pipeline.job import dvc_command, environment
+from latentlab.pipeline.unchanged import read_unchanged
 from latentlab.utils.errors import LatentlabError
 
 NODE = re.compile(r'^"(?P<name>[^"]+)";$')
@@ -57,6 +59,24 @@ class Graph:
         return Graph({stage: needs for stage, needs in self.needs.items() if stage in kept})
 
 
+def read_pipeline(root: Path) -> tuple[Graph, set[str]]:
+    """Return the stages of the project, and those that differ from dvc.lock.
+
+    Without DVC if it has found nothing to do, and no file has changed since (unchanged.py). Else by
+    one process that asks DVC (changes.py). If that fails, the commands of DVC are asked: they
+    give the answers, or the errors. Raises LatentlabError as `read_graph` and `changed_stages`.
+    """
+    if (known := read_unchanged(root)) is not None:
+        return Graph({stage: frozenset(before) for stage, before in known.items()}), set()
+    command = [sys.executable, "-m", "latentlab.pipeline.changes"]
+    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True)
+    if done.returncode:
+        return read_graph(root), changed_stages(root)
+    found = json.loads(done.stdout)
+    needs = {stage: frozenset(before) for stage, before in found["needs"].items()}
+    return _not_empty(Graph(needs), root), set(found["changed"])
+
+
 def read_graph(root: Path) -> Graph:
     """Ask `dvc dag` for the stages of the project. Raises LatentlabError if there are none."""
     needs: dict[str, set[str]] = {}
@@ -66,9 +86,13 @@ def read_graph(root: Path) -> Graph:
         elif edge := EDGE.match(line.strip()):
             needs.setdefault(edge["before"], set())
             needs.setdefault(edge["after"], set()).add(edge["before"])
-    if not needs:
+    return _not_empty(Graph({stage: frozenset(before) for stage, before in needs.items()}), root)
+
+
+def _not_empty(graph: Graph, root: Path) -> Graph:
+    if not graph.needs:
         raise LatentlabError(f"{root / 'dvc.yaml'} is missing or has no stages. Restore it.")
-    return Graph({stage: frozenset(before) for stage, before in needs.items()})
+    return graph
 
 
 def changed_stages(root: Path) -> set[str]:

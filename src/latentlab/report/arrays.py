@@ -5,13 +5,15 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from latentlab.config.seeds import stage_of
 from latentlab.utils.errors import LatentlabError
 
-Arrays = dict[str, np.ndarray]
+if TYPE_CHECKING:
+    import numpy as np
+
+Arrays = dict[str, "np.ndarray"]
 
 
 def read_arrays(folder: Path, name: str = "images.npz") -> Arrays:
@@ -22,6 +24,8 @@ def read_arrays(folder: Path, name: str = "images.npz") -> Arrays:
     path = folder / name
     if not path.exists():
         return {}
+    import numpy as np
+
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}

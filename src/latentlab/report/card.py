@@ -12,6 +12,7 @@ from markupsafe import Markup
 from latentlab.evaluation.results import StoredResult
 from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.equations import MODELS, note_of
+from latentlab.report.few_images import few_text
 from latentlab.report.metrics import Metric, Row
 from latentlab.report.pictures import Pictures
 from latentlab.report.stored_results import View, own_metrics, result_view
@@ -42,7 +43,7 @@ def card_of(model: ModelResults, comparison: Comparison, pictures: Pictures) -> 
         "family": row.family,
         "summary": _sentence(summary),
         "warnings": model.warnings,
-        "note": _note(class_path),
+        "note": _note(class_path, row.name),
         "objective": textwrap.dedent(str(card.get("objective") or "")).strip("\n"),
         "papers": [{"text": str(t), "link": link_of(str(t))} for t in card.get("papers") or []],
         "differs": [_sentence(str(t)) for t in card.get("differs_from_the_paper") or []],
@@ -61,8 +62,8 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _note(class_path: str) -> View | None:
-    note = note_of(class_path)
+def _note(class_path: str, config: str) -> View | None:
+    note = note_of(class_path, config)
     if note is None:
         return None
     return {"objective": [Markup(m) for m in note.objective], "see": note.see, "why": note.why}
@@ -122,11 +123,13 @@ def _metrics(rows: Sequence[Row], comparison: Comparison) -> list[tuple[str, lis
     return groups
 
 
-def _with_spread(row: Row, metric: Metric, comparison: Comparison) -> str:
+def _with_spread(row: Row, metric: Metric, comparison: Comparison) -> tuple[str, str]:
+    """The text of a cell and that of its tooltip."""
     if metric.key not in row.values:
-        return "–"
+        return "–", ""
     view = cell(row, metric, comparison)
-    return f"{view['t']} ± {view['spread']}" if "spread" in view else str(view["t"])
+    text = f"{view['t']} ± {view['spread']}" if "spread" in view else str(view["t"])
+    return text, few_text(view.get("few"))
 
 
 def result_of(result: StoredResult, place: str, pictures: Pictures) -> View:

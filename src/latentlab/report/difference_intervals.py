@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from latentlab.report.bootstrap import RESAMPLES, paired_interval
 from latentlab.report.metrics import Row, Values
 from latentlab.report.seeds import half_width
 
-RESAMPLES = 2000
-CHUNK = 100  # resamples in memory at a time
 NORMAL = 1.959964  # 97.5 % point of N(0, 1)
 RIGHT_OR_WRONG = ("classifier_accuracy", "probe_accuracy")
 Interval = tuple[float, float]
@@ -158,34 +157,20 @@ def _rows(values: np.ndarray, arrays: Arrays) -> np.ndarray:
     return rows if rows is not None and len(rows) == len(values) else np.arange(len(values))
 
 
-def paired_interval(differences: np.ndarray, *, seed: int = 0) -> Interval:
-    """95 % interval of the mean of `differences` (N,): percentiles of `RESAMPLES` bootstrap means.
-
-    Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
-    """
-    generator, size = np.random.default_rng(seed), len(differences)
-    means = np.concatenate(
-        [
-            differences[generator.integers(size, size=(CHUNK, size))].mean(1)
-            for _ in range(RESAMPLES // CHUNK)
-        ]
-    )
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def mcnemar(first: np.ndarray, other: np.ndarray) -> float:
     """Two-sided p value of McNemar's exact test that both are right equally often.
 
     `first`, `other`: 1 or 0 for the same images (N,). Only images count for which one is right.
     McNemar 1947; the binomial distribution in place of χ² is exact.
     """
-    from scipy.special import bdtr
-
     only_first = int(((first > 0.5) & (other < 0.5)).sum())
     only_other = int(((first < 0.5) & (other > 0.5)).sum())
     count = only_first + only_other
-    return min(1.0, 2 * float(bdtr(min(only_first, only_other), count, 0.5))) if count else 1.0
+    tail, ways = 0, 1  # exact integers: scipy.special would take longer to import than to compute
+    for fewer in range(min(only_first, only_other) + 1):
+        tail += ways
+        ways = ways * (count - fewer) // (fewer + 1)
+    return min(1.0, 2 * tail / 2**count)
 
 
 def over_half_samples(key: str, first: Measured, other: Measured) -> Difference | None:

@@ -26,14 +26,18 @@ class Note:
 
 
 @cache  # the page is written anew after each evaluation
-def note_of(class_path: str) -> Note | None:
-    """The note of the file in models/ that has the class; None for a class of a user."""
+def note_of(class_path: str, config: str = "") -> Note | None:
+    """The note of the file in models/ that has the class; None for a class of a user.
+
+    A config of this class, such as deep_ae_2d, can have sentences of its own.
+    """
     if not class_path.startswith(MODELS):
         return None
     found = _notes().get(class_path.removeprefix(MODELS).partition(".")[0])
     if found is None:
         return None
-    return Note(tuple(mathml(line) for line in found["objective"]), found["see"], found["why"])
+    words = found | (found.get("configs") or {}).get(config, {})
+    return Note(tuple(mathml(line) for line in found["objective"]), words["see"], words["why"])
 
 
 def mathml(latex: str) -> str:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentlab.config.seeds import Training
 from latentlab.report.comparison import Comparison
+from latentlab.report.few_images import few_clause
 
 FAMILIES = {"AE": "autoencoders", "VAE": "VAEs", "GAN": "GANs", "Diffusion": "diffusion models"}
+OWN_IMAGES = ("image_folder", "shards")  # loaders, whose images are in `data.folder`
+ARCHIVE = re.compile(r"\.(zip|tar|tgz|tar\.\w+)$", re.IGNORECASE)
 FEATURES = {"classifier": "classifier, second block", "random": "untrained network"}
 
 
 def heading_of(comparison: Comparison) -> str:
     count = len(comparison.models)
-    return f"{count} model{'s' * (count != 1)} on {comparison.data}"
+    return f"{count} model{'s' * (count != 1)} on {data_name(comparison)}"
+
+
+def data_name(comparison: Comparison) -> str:
+    """The name of the data set; of own images, the name of their folder or archive."""
+    configs = [model.card.get("config") or {} for model in comparison.models]
+    folder = next((c["data"].get("folder") for c in configs if c.get("data")), None)
+    if comparison.data not in OWN_IMAGES or not folder:
+        return comparison.data
+    name = str(folder).rstrip("/").rpartition("/")[2]
+    return ARCHIVE.sub("", name) or comparison.data
 
 
 def lead_of(comparison: Comparison) -> str:
@@ -24,6 +38,8 @@ def lead_of(comparison: Comparison) -> str:
     listed = ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + "".join(parts[-1:])
     test = (comparison.dataset.get("counts") or {}).get("test")
     images = f"the same {test:,} test images" if test else "the same test images"
+    if few := few_clause(comparison, FAMILIES):
+        images += f" ({few})"
     end = f"measured with the same metrics on {images}, beside real images, PCA and noise."
     return f"{listed}, {end}" if listed else f"Models are {end}"
 

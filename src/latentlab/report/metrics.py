@@ -176,7 +176,8 @@ METRICS = (
     Metric(*("num_parameters", "Parameters", COST, 0, "number"), "Parameters of the model."),
     Metric(
         *("train_seconds", "Train s", COST, -1, "seconds"),
-        "Wall time of the training. The device is given with each model.",
+        "Wall time of the training, with the fit of its sampler. The device is given with each"
+        " model.",
     ),
     Metric(
         *("images_per_second", "Images/s", COST, 1, "per second"),

@@ -9,21 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from latentlab.report.card import card_of, groups_of, result_of
 from latentlab.report.comparison import Comparison
 from latentlab.report.data_section import data_of
 from latentlab.report.evidence import evidence_of
-from latentlab.report.facts import facts_of, families_of, heading_of, lead_of
-from latentlab.report.metrics import BY_KEY, Metric, Row
+from latentlab.report.facts import data_name, facts_of, families_of, heading_of, lead_of
+from latentlab.report.few_images import few_sentence, few_text
+from latentlab.report.headlines import flags_of, headlines_of
+from latentlab.report.metrics import Metric, Row
 from latentlab.report.pictures import Pictures
-from latentlab.report.ranking import headlines
 from latentlab.report.stored_results import View
 from latentlab.report.view import cell, columns_of, presets_of, view_of
 
@@ -52,7 +54,7 @@ def render_page(comparison: Comparison) -> str:
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             script=Markup(script),
             css=Markup(_asset("page.css")),
-            data=comparison.data,
+            data=data_name(comparison),
             data_json=_json(numbers),
             pictures_json=_json(pictures.content),
             heading=heading_of(comparison),
@@ -60,11 +62,12 @@ def render_page(comparison: Comparison) -> str:
             pending=comparison.pending,
             skipped=comparison.skipped,
             facts=facts_of(comparison),
-            headlines=_headlines(comparison),
+            headlines=headlines_of(comparison),
             presets=presets,
             shown=presets[0]["keys"],
             families=families_of(comparison),
             columns=columns,
+            few={metric.key: few_sentence(metric.key, comparison) for metric in columns},
             rows=[_row(row, columns, comparison) for row in comparison.rows],
             models=models,
             tasks=tasks,
@@ -85,8 +88,13 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters["groupby_order"] = groups_of
+    environment.filters |= {"groupby_order": groups_of, "code": code_spans, "few": few_text}
     return environment
+
+
+def code_spans(text: str) -> Markup:
+    """Escaped text, with `code` in backticks as an element."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _asset(name: str) -> str:
@@ -101,41 +109,16 @@ def _json(content: Any) -> Markup:
     return Markup(text)
 
 
-def _headlines(comparison: Comparison) -> list[View]:
-    return [
-        {
-            "title": each.title,
-            "key": each.key,
-            "name": each.best.row.name,
-            "model": each.best.row.title,
-            "warnings": _flags(each.best.warnings),
-            "label": BY_KEY[each.key].label,
-            "value": each.value,
-            "baseline": each.baseline,
-            "others": [model.row.title for model in each.others],
-        }
-        for each in headlines(comparison)
-    ]
-
-
-def _flags(warnings: Iterable[str]) -> list[dict[str, str]]:
-    """Short labels, each with its sentences: “mode collapse: 4 of 10 classes” → “mode collapse”."""
-    labels: dict[str, list[str]] = {}
-    for text in warnings:
-        labels.setdefault(text.partition(":")[0], []).append(text)
-    return [{"label": label, "text": "; ".join(texts)} for label, texts in labels.items()]
-
-
 def _row(row: Row, columns: Sequence[Metric], comparison: Comparison) -> View:
     warnings = next((m.warnings for m in comparison.models if m.row is row), [])
     return {
         "name": row.name,
         "title": row.title,
         "family": row.family,
-        "warnings": _flags(warnings),
+        "warnings": flags_of(warnings),
         "labels": f"{row.values.get('num_labels', 0):,.0f}" if row.values.get("num_labels") else "",
         "cells": {
-            metric.key: {"spread": "", "beaten": ""} | cell(row, metric, comparison)
+            metric.key: {"spread": "", "beaten": "", "few": None} | cell(row, metric, comparison)
             if metric.key in row.values
             else None
             for metric in columns

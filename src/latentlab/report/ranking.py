@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.metrics import BY_KEY, Metric, Row, best_of, decimals_of, text_of
+from latentlab.report.seeds import interval_of
 from latentlab.report.ties import tied
 
 COPYING = "copies training images"  # the warning of the diagnostic novelty
@@ -23,7 +24,8 @@ def beaten_by(model: ModelResults, metric: Metric, comparison: Comparison) -> Ro
 
     Baselines are PCA with codes of the same size (for a model without an encoder: of the nearest
     smaller size), raw pixels and noise. Real images are a bound and not a baseline. A difference
-    that is not visible in the printed digits does not count.
+    that is not visible in the printed digits does not count, nor one within its 95 % interval, as
+    if the errors of both values were independent.
     """
     value = model.row.values.get(metric.key, math.nan)
     if not metric.better or not math.isfinite(value):
@@ -34,8 +36,15 @@ def beaten_by(model: ModelResults, metric: Metric, comparison: Comparison) -> Ro
         for row in baselines_of(model, comparison)
         if better(metric, row.values.get(metric.key, math.nan), value)
         and text_of(metric, row.values[metric.key], decimals) != text_of(metric, value, decimals)
+        and abs(row.values[metric.key] - value) > _half_width(metric.key, model.row, row)
     ]
     return min(stronger, key=lambda row: metric.better * row.values[metric.key], default=None)
+
+
+def _half_width(key: str, *rows: Row) -> float:
+    """Half the 95 % interval of the difference of independent values; 0 without intervals."""
+    intervals = [interval_of(row.values, key) for row in rows]
+    return math.hypot(*((high - low) / 2 for low, high in filter(None, intervals)))
 
 
 def baselines_of(model: ModelResults, comparison: Comparison) -> list[Row]:
@@ -124,6 +133,7 @@ def formatted(row: Row, metric: Metric, comparison: Comparison) -> str:
 def best_names(metric: Metric, comparison: Comparison) -> set[str]:
     """The model with the best value, and all that tie with it.
 
+    A positive value whose interval reaches 0 does not tie where higher is better: it says nothing.
     Empty for fewer than two models, for a metric without a direction, and for one that cannot be
     trusted on these data.
     """
@@ -132,7 +142,17 @@ def best_names(metric: Metric, comparison: Comparison) -> set[str]:
         return set()
     first = next(m for m in comparison.models if m.row.values.get(metric.key) == best)
     having = (m for m in comparison.models if math.isfinite(m.row.values.get(metric.key, math.nan)))
-    return {m.row.name for m in having if m is first or _tie(m, first, metric, comparison)}
+    return {
+        m.row.name
+        for m in having
+        if m is first or (_says_something(m, metric) and _tie(m, first, metric, comparison))
+    }
+
+
+def _says_something(model: ModelResults, metric: Metric) -> bool:
+    """False for a value of 0.24 ± 0.62 where higher is better: one draw of the samples decides."""
+    interval, value = interval_of(model.row.values, metric.key), model.row.values[metric.key]
+    return metric.better < 0 or interval is None or not interval[0] <= 0 < value
 
 
 def _tie(model: ModelResults, best: ModelResults, metric: Metric, comparison: Comparison) -> bool:

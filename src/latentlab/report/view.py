@@ -13,7 +13,10 @@ from typing import Any
 from latentlab.config.goals import GOALS
 from latentlab.report.arrays import Arrays, read_arrays
 from latentlab.report.comparison import Comparison, ModelResults
+from latentlab.report.facts import data_name
+from latentlab.report.few_images import few_of
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
+from latentlab.report.pairs import pairs_of
 from latentlab.report.pictures import Pictures, picture, sprites_of
 from latentlab.report.ranking import beaten_by, lower
 from latentlab.report.seeds import interval_of
@@ -38,7 +41,8 @@ def view_of(comparison: Comparison, pictures: Pictures) -> View:
     arrays = read_arrays(reference)
     shape = comparison.dataset.get("image_shape") or ()
     return {
-        "name": comparison.data,
+        "name": data_name(comparison),
+        "images": (comparison.dataset.get("counts") or {}).get("test"),
         "shape": list(shape),
         "classes": [str(name) for name in comparison.dataset.get("classes") or []],
         "labels": _whole_numbers(arrays.get("labels")),
@@ -46,6 +50,7 @@ def view_of(comparison: Comparison, pictures: Pictures) -> View:
         "metrics": [_metric(metric, comparison) for metric in columns_of(comparison)],
         "presets": presets_of(comparison),
         "ties": ties_of(comparison),
+        "pairs": pairs_of(comparison),
         "rows": [_row(row, comparison) for row in comparison.rows],
         "models": {m.row.name: _model(m, comparison, pictures) for m in comparison.models},
     }
@@ -80,7 +85,9 @@ def _metric(metric: Metric, comparison: Comparison) -> View:
         "label": metric.label,
         "group": metric.group,
         "better": metric.better,
-        "meaning": metric.meaning,
+        "meaning": metric.meaning.replace("`", ""),  # for tooltips
+        "decimals": decimals_of(metric, comparison.rows),
+        "factor": metric.factor,
         "unreliable": comparison.unreliable.get(metric.key, ""),
     }
 
@@ -101,7 +108,8 @@ def _row(row: Row, comparison: Comparison) -> View:
 def cell(row: Row, metric: Metric, comparison: Comparison) -> View:
     """A value: `v` the number (None if it is not finite), `t` its text, `low` and `high`.
 
-    `spread`: half the interval, as text. `beaten`: the title of a baseline that is better.
+    `spread`: half the interval, as text. `beaten`: the title of a baseline that is better. `few`:
+    how many test images it is the mean of, if these are not all of them.
     """
     value, decimals = row.values[metric.key], decimals_of(metric, comparison.rows)
     view: View = {"v": rounded(value), "t": text_of(metric, value, decimals)}
@@ -111,6 +119,8 @@ def cell(row: Row, metric: Metric, comparison: Comparison) -> View:
     model = next((m for m in comparison.models if m.row is row), None)
     if model is not None and (stronger := beaten_by(model, metric, comparison)) is not None:
         view["beaten"] = lower(stronger.title)
+    if few := few_of(row, metric.key, comparison):
+        view["few"] = few
     return view
 
 

@@ -7,6 +7,7 @@ Stage train_seed@<name>-<seed> is this stage for `<name>@<seed>`: the same confi
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def train(experiment: Experiment, data: ImageDataModule, work: Path) -> None:
         raise
     if run is None:
         return
+    start = time.perf_counter()
     fit_sampler(experiment, train_split)
+    fitted = fitted.with_sampler(time.perf_counter() - start)
     folder = write_run(experiment, data.dataset, fitted, run_id=run.id)
     finish_training(run, folder, fitted, data.dataset, work)
     # after finish_training: if MLflow lacks something, the next call sends it without training

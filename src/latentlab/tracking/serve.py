@@ -92,5 +92,8 @@ def _evaluate(name: str) -> str:
 def _not_trained(root: Path, name: str) -> str:
     trained = sorted(path.parent.name for path in root.glob("runs/*/mlflow_run_id"))
     close = get_close_matches(name, trained, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else f"run `dvc repro {_evaluate(name)}`; "
-    return f"{name!r} is not trained: {hint}trained: {', '.join(trained) or 'none'}"
+    exists = f"trained: {', '.join(trained) or 'none'}"
+    if not (root / "configs" / f"{name.partition('@')[0]}.yaml").is_file():
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown model {name!r}: {hint}{exists}"
+    return f"{name!r} is not trained: run `dvc repro {_evaluate(name)}`; {exists}"

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,8 @@ class History:
 class FitResult:
     """The result of a training, besides the model, which is trained in place.
 
-    cost: train_seconds, images_per_second, peak_memory_mb. images: number of images trained on,
+    cost: train_seconds, images_per_second, peak_memory_mb; with a sampler that learns, also
+    sampler_seconds, which train_seconds then contains. images: number of images trained on,
     counted once for each epoch. device: "cpu", "cuda:0", …. best: the best weights, if a score was
     given. samples: images at several times of the training, if the model decodes codes.
     """
@@ -81,6 +82,12 @@ class FitResult:
     is_main_process: bool
     best: BestCheckpoint | None = None
     samples: TrainingSamples | None = None
+
+    def with_sampler(self, seconds: float) -> FitResult:
+        """The same with the time that the fit of the sampler took."""
+        total = round(self.cost["train_seconds"] + seconds, 4)
+        own = {"train_seconds": total, "sampler_seconds": round(seconds, 4)}
+        return replace(self, cost={**self.cost, **own})
 
 
 @dataclass(frozen=True)

@@ -140,9 +140,10 @@ const scatterChart = (rows, width) => {
       s("circle", {cx: x(row.values[kx].v), cy: y(row.values[ky].v), r: 3.5}, s("title", {}, row.title)))),
     points.map(row => {
       const [px, py] = [x(row.values[kx].v), y(row.values[ky].v)];
-      const text = `${row.title}: FID ${row.values[ky].t}, MSE ${row.values[kx].t}`;
+      const few = fewText(row.values[kx]);
+      const text = `${row.title}: FID ${row.values[ky].t}, MSE ${row.values[kx].t}${few ? ` (${few})` : ""}`;
       return s("a", {href: modelLink(row.name), class: "point", "data-family": row.family, "aria-label": text, ...peeking(row.name)},
-        s("circle", {class: "hit", cx: px, cy: py, r: 14}),
+        few && s("title", {}, text), s("circle", {class: "hit", cx: px, cy: py, r: 14}),
         s("path", {d: (SHAPES[row.family] || SHAPES.AE)(6), transform: `translate(${px} ${py})`}), place(row.name, px, py));
     }),
     baselines.map(row => s("g", {class: "baseline"}, place(row.title, x(row.values[kx].v), y(row.values[ky].v)))));

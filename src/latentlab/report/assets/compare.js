@@ -30,9 +30,10 @@ const chooser = list => {
 };
 
 // All metrics that one of the models has; of two models, also the difference.
-const differencesNote = list => list.length === 2
-  ? "The last column is the second model minus the first. The better value is marked; if the difference is within its 95 % interval, neither is."
-  : "The best value is marked, with ties.";
+const differencesNote = list => list.length !== 2 ? "The best value is marked, with ties." : [
+  "The last column is the second model minus the first, with its 95 % interval where there is one. ",
+  Object.keys(data.pairs).length > 0 && [h("code", {}, "latentlab compare"), " prints the same numbers. Both models are compared on the same test images: if one was measured on some of them only, this is not the difference of the two columns. "],
+  "The better value is marked; if both tie, neither is."];
 const differences = list => {
   const rows = list.map(name => rowOf[name]), bounds = [rowOf.real].filter(Boolean);
   const keys = data.metrics.filter(metric => rows.some(row => row.values[metric.key]));
@@ -45,19 +46,39 @@ const differences = list => {
       return h("tr", {}, h("th", {scope: "row", title: metric.meaning}, metric.label, " ", h("span", {class: "arrow", "aria-hidden": "true"}, {1: "↑", "-1": "↓", 0: ""}[metric.better])),
         rows.map(row => {
           const cell = row.values[metric.key], best = isBest(row);
-          return h("td", {class: best ? "best" : undefined}, h("span", {}, cellText(cell)), best && h("span", {class: "sr"}, " best"));
+          return h("td", {class: best ? "best" : undefined, title: fewText(cell)}, h("span", {}, cellText(cell)), best && h("span", {class: "sr"}, " best"));
         }), bounds.map(row => h("td", {class: "bound"}, cellText(row.values[metric.key]))),
-        list.length === 2 && h("td", {}, difference(metric.key, rows)));
+        list.length === 2 && h("td", {}, difference(metric, rows)));
     }))));
 };
-const difference = (key, [first, second]) => {
-  const [a, b] = [first.values[key], second.values[key]];
-  if (!a || !b || a.v === null || b.v === null) return "–";
-  const decimals = (b.t.split(".")[1] || "").length;
-  const scale = key.endsWith("accuracy") ? 100 : 1, value = (b.v - a.v) * scale;
-  const text = Math.abs(value) >= 1e4 ? short(value) : value.toFixed(decimals).replace("-", "−");
-  const tie = data.ties[key]?.[first.name]?.includes(second.name);
-  return `${value > 0 ? "+" : ""}${text}${tie ? " (within its interval)" : ""}`;
+// The stored difference of two models (report/pairs.py), second minus first.
+const METHODS = ["trainings", "images", "half-samples", "own intervals"];
+const storedPair = (key, ...pair) => {
+  const [a, b] = pair.map(row => names.indexOf(row.name)), i = Math.min(a, b), j = Math.max(a, b);
+  const entry = data.pairs[key]?.[i * (2 * names.length - i - 1) / 2 + j - i - 1];
+  if (!entry || a < b) return entry;
+  const [value, low, high, ...how] = entry;
+  return low === undefined ? [-value] : [-value, -high, -low, ...how];
+};
+const signed = (metric, value) => {
+  const text = metric.key === "num_parameters" ? short(value) : value.toLocaleString("en-US", {minimumFractionDigits: metric.decimals, maximumFractionDigits: metric.decimals});
+  return `${value > 0 ? "+" : ""}${text}`.replace("-", "−");
+};
+const difference = (metric, [first, second]) => {
+  const {key} = metric, [a, b] = [first.values[key], second.values[key]];
+  // Likelihoods of different kinds have different units.
+  if (!a || !b || a.v === null || b.v === null || !(metric.better || metric.group === "Cost")) return "–";
+  const [value, low, high, method, images] = storedPair(key, first, second) || [];
+  const different = a.few !== b.few && images === undefined ? "measured on different images" : "";
+  if (value === undefined) {
+    if (different) return different;
+    const tie = data.ties[key]?.[first.name]?.includes(second.name);
+    return `${signed(metric, (b.v - a.v) * metric.factor)}${tie ? " (within its interval)" : ""}`;
+  }
+  if (low === undefined) return [signed(metric, value), different].filter(Boolean).join(", ");
+  const count = images < data.images ? `${grouped(images)} images` : "";
+  return h("span", {title: `95 % interval by ${images ? `${grouped(images)} ` : ""}${METHODS[method]}`},
+    [`${signed(metric, value)} [${signed(metric, low)}, ${signed(metric, high)}]`, count, different].filter(Boolean).join(", "));
 };
 
 // Rows of images with the names of the models at the left. One zoom for all.

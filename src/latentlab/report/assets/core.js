@@ -34,6 +34,7 @@ const short = value => {
   if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`.replace("-", "−");
   return String(+value.toPrecision(4)).replace("-", "−");
 };
+const fewText = cell => cell?.few ? `first ${grouped(cell.few)} test images` : undefined;
 const grouped = value => value.toLocaleString("en-US");
 
 const decoded = new Map();
@@ -123,7 +124,8 @@ const bestOf = (key, rows) => {
   if (!metric.better || metric.unreliable || candidates.length < 2) return () => false;
   const best = candidates.reduce((a, b) => metric.better * (b.values[key].v - a.values[key].v) > 0 ? b : a);
   const ties = data.ties[key]?.[best.name] ?? [];
-  const isBest = row => has(row) && (row.values[key].t === best.values[key].t || ties.includes(row.name));
+  const vague = ({low, v}) => metric.better > 0 && low <= 0 && v > 0; // 0.24 ± 0.62 says nothing
+  const isBest = row => has(row) && (row === best || row.values[key].t === best.values[key].t && !vague(row.values[key]) || ties.includes(row.name) && !vague(row.values[key]));
   return candidates.every(isBest) ? () => false : isBest;
 };
 const listOf = (items, last = "and") =>

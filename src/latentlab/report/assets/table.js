@@ -124,7 +124,7 @@ const showPeek = (name, anchor) => {
   const sprite = spriteOf(name, "samples"), row = rowOf[name];
   if (!sprite) return;
   const line = ["fid", "reconstruction_mse", "probe_accuracy"].filter(key => row.values[key])
-    .map(key => `${metricOf[key].label} ${row.values[key].t}`).join(" · ");
+    .map(key => [metricOf[key].label, row.values[key].t, row.values[key].few && `(${fewText(row.values[key])})`].filter(Boolean).join(" ")).join(" · ");
   peek.replaceChildren(h("b", {}, row.title), h("span", {}, line),
     strip(sprite, range(24), {columns: 8, factor: factorFor(sprite, 42)}));
   peek.hidden = false;
