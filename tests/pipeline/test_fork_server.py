@@ -181,11 +181,14 @@ def test_a_killed_server_takes_its_children_with_it(long_training) -> None:
         patch.setenv("OMP_NUM_THREADS", "1")
         with job_variables(gpus=False) as variables:
             process = stage(long_training, variables, "train", "vae")
-            started(process, long_training)
-            child = children_of(process)[0]
-            parent = int(Path(f"/proc/{child}/stat").read_text().rsplit(")")[1].split()[1])
-            os.kill(parent, signal.SIGKILL)
-            code, _, errors = finish(process)
+            try:
+                started(process, long_training)
+                child = children_of(process)[0]
+                parent = int(Path(f"/proc/{child}/stat").read_text().rsplit(")")[1].split()[1])
+                os.kill(parent, signal.SIGKILL)
+                code, _, errors = finish(process)
+            finally:
+                process.kill()  # else a server that is alive waits for its training
     assert code == 1
     assert "the fork server has exited: run the command again" in errors
     wait_until(lambda: not is_alive(child))

@@ -101,7 +101,9 @@ class Server:
                     import_module(self.to_import.pop(0))
             for key, _ in events:
                 if key.data is None:
-                    if not self.stopping and (request := self._accept()):
+                    if self.stopping:  # else a client that waits would wake select() again at once
+                        self.selector.unregister(self.listener)
+                    elif request := self._accept():
                         return request
                 elif key.data == WAKE:
                     os.read(key.fd, 1000)

@@ -180,8 +180,8 @@ def _found_lines(request: Request, draft: _Draft) -> list[str]:
     labels = f"{found.classes} classes" if found.classes else "no class folders, so no labels"
     colour = "grey" if channels == 1 else "colour"
     lines = [
-        f"{found.count:,} images in {request.images}, {labels}; the shorter side has"
-        f" {found.shorter} pixels (median of {found.sampled} images).",
+        f"{found.count:,} files in {request.images}, {labels}; {found.sampled} were opened: the"
+        f" shorter side has {found.shorter} pixels (median).",
         f"The project uses them as {size}×{size} pixels, {colour}. The files are not copied.",
     ]
     if request.size is None and size < (usual := useful_size(found.shorter)):

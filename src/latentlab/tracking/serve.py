@@ -71,7 +71,8 @@ def serve_model(root: Path, name: str, *, port: int) -> None:
     """
     served, port = find_model(root, name), free_port(port)
     print(
-        f"{name}: http://{HOST}:{port}/invocations (Ctrl-C stops it). The same as:\n"
+        f"{name}: http://{HOST}:{port}/invocations (Ctrl-C stops it). It answers when MLflow has"
+        " loaded the model and says `Application startup complete`. The same as:\n"
         f"  {served.shell_line(port)}",
         flush=True,
     )
