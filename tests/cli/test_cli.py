@@ -66,7 +66,7 @@ def test_reconstruct_prints_the_error_of_every_image(run, tmp_path, digits, tiny
         picture.verify()
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "encode", "anomalies", "compress"])
+@pytest.mark.parametrize("command", ["reconstruct", "anomalies"])
 def test_an_image_is_not_replaced_by_the_output(run, capsys, digits, command):
     image = digits[0] / "1.png"
     content = image.read_bytes()

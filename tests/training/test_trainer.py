@@ -142,7 +142,7 @@ def test_signal_stops_a_training_without_a_result(prepared):
     project.add_pipeline()
     project.edit("params.yaml", trainer__num_validations=10**9)  # a checkpoint after each epoch
     for name in ("vae", "linear_ae"):
-        project.edit(f"configs/{name}.yaml", trainer__total_images=10**10)
+        project.edit(f"configs/{name}.yaml", trainer__total_images=10**10, trainer__max_epochs=None)
     classifier = project.root / "runs" / "classifier"
     classifier.mkdir(parents=True)
     (classifier / "weights.pt").touch()  # a dependency in dvc.yaml; vae does not read it
