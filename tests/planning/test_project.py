@@ -49,7 +49,7 @@ def init(folder, **options):
 def test_unlabelled_images(images, tmp_path) -> None:
     folder = images(40)
     text = init(tmp_path / "p", images=folder, goal="features", size=8)
-    assert "40 images" in text
+    assert "40 files in" in text
     assert "8×8 pixels, colour" in text
     assert "left out: conditional_gan: the data have 0 classes, but a conditional GAN" in text
     project = load_project(tmp_path / "p")
