@@ -19,8 +19,7 @@ from results import PAGE, ROOT
 from tables import table_lines, update_table
 
 from latentlab.config import load_project
-from latentlab.pipeline.durations import USUAL
-from latentlab.pipeline.scheduler import FOLDER
+from latentlab.pipeline.durations import PLACE, USUAL
 
 COLUMNS = {  # header → (folder, key)
     "train s": ("runs", "train_seconds"),
@@ -51,7 +50,7 @@ def main() -> None:
     print("\n".join(table_lines(list(COLUMNS), rows, first="stage")))
     if args.write:
         update_table(PAGE, TABLE, rows, keep=False)
-        stages = json.loads((root / FOLDER / "seconds.json").read_text())
+        stages = json.loads((root / PLACE).read_text())
         USUAL.write_text(json.dumps(dict(sorted(stages.items())), indent=1) + "\n")
 
 

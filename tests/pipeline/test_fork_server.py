@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from latentlab.pipeline.fork_server import PRELOADED
+from latentlab.pipeline.fork_server import PRELOADED, Server
 from latentlab.pipeline.forking import job_variables
 from latentlab.utils import fork_client
 from latentlab.utils.fork_client import ADDRESS
@@ -192,6 +193,23 @@ def test_a_killed_server_takes_its_children_with_it(long_training) -> None:
     assert code == 1
     assert "the fork server has exited: run the command again" in errors
     wait_until(lambda: not is_alive(child))
+
+
+def test_a_server_that_stops_does_not_wake_up_for_clients(tmp_path, monkeypatch) -> None:
+    """A client that waits would end each select() at once, and use a core until the last child."""
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        client.connect(str(tmp_path / "socket"))
+        server = Server(listener, [])
+        server.stopping, server.children = True, {1: client}
+        monkeypatch.setattr(server, "_handle_signals", lambda: None)
+        monkeypatch.setattr(server, "_collect", server.children.clear)  # the last child exits
+        assert server.serve() is None
+        assert not server.selector.get_map()
 
 
 # the client leaves its socket to the end of the process

@@ -123,6 +123,6 @@ def test_folders_of_splits_are_counted(tmp_path) -> None:
         write(tmp_path / "images" / split / "cats", count)
         write(tmp_path / "images" / split / "dogs", count)
     found = look(tmp_path / "images")
-    assert (found.classes, found.splits) == (2, {"train": 80, "test": 20})
-    counts = split_counts(found, DataSettings(val_fraction=0.1))
+    assert found.classes == 2
+    counts = split_counts(found.count, DataSettings(val_fraction=0.1), found.splits)
     assert counts == {"train": 72, "val": 8, "test": 20}

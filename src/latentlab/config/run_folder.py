@@ -77,9 +77,10 @@ def find_run(name: str, root: Path) -> Path:
             f"{name!r} is not trained yet: {first}run `dvc repro {_stage(training.name)}`; {exists}"
         )
     close = nearest(name, [*trained, *configs])
-    hint = f"did you mean {close!r}? {exists}" if close else ""
-    everything = f"{exists}; configs: {', '.join(configs)}"
-    raise LatentlabError(f"unknown model {name!r}: {hint or everything}")
+    choice = (
+        f"did you mean {close!r}? {exists}" if close else f"{exists}; configs: {', '.join(configs)}"
+    )
+    raise LatentlabError(f"unknown model {name!r}: {choice}")
 
 
 def _to_list(training: Training, params: Mapping[str, Any]) -> str:

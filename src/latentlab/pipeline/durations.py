@@ -15,6 +15,7 @@ from statistics import median
 
 from latentlab.utils.files import write_atomic
 
+PLACE = ".checkpoints/repro/seconds.json"  # in a project; git and DVC ignore it
 USUAL = Path(__file__).with_name("usual_seconds.json")
 
 

@@ -15,12 +15,12 @@ from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
-from latentlab.pipeline.durations import Durations
+from latentlab.pipeline.durations import PLACE, Durations
 from latentlab.pipeline.graph import Graph
 from latentlab.pipeline.job import KILL, Job
 from latentlab.pipeline.progress import Progress
 
-FOLDER = ".checkpoints/repro"  # logs and durations; git and DVC ignore it
+FOLDER = ".checkpoints/repro"  # logs; git and DVC ignore it
 POLL_SECONDS = 0.1
 
 
@@ -62,7 +62,7 @@ class Scheduler:
         self.variables = threads() if variables is None else variables
         several = devices if len(devices) > 1 else [""]
         self.free = [several[i % len(several)] for i in range(jobs)]
-        self.durations = Durations(root / FOLDER / "seconds.json")
+        self.durations = Durations(root / PLACE)
         self.running: dict[Job, str] = {}
         self.outcome = Outcome()
 

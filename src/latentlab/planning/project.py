@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from latentlab.config.yaml_edit import set_values
 from latentlab.data.prepared import read_meta
 from latentlab.data.sources import load_source
 from latentlab.data.splits import split_indices
+from latentlab.pipeline.durations import PLACE
 from latentlab.planning.plan import Plan, Wish, make_plan, plan_table
 from latentlab.planning.probe import write_sample
 from latentlab.planning.request import Request
@@ -27,7 +28,6 @@ from latentlab.planning.survey import Survey, survey, useful_size
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import write_atomic
 
-DURATIONS = ".checkpoints/repro/seconds.json"  # `latentlab repro` estimates the time left from it
 SMALL = 32  # pixels: used if larger images leave too little time
 SAMPLED = 500  # images of a built-in data set for the measurement
 
@@ -128,36 +128,26 @@ def _sample(draft: Path, found: Survey | None, sample: Path) -> tuple[dict[str, 
     project = load_project(draft)
     if found is not None:
         write_sample(found.pixels, found.classes, project.data, sample)
-        return split_counts(found, project.data), found.classes
+        return split_counts(found.count, project.data, found.splits), found.classes
     source = load_source(project.data, draft)
     classes = len(source.classes or ())
     settings = replace(project.data, name=source.name)
     pixels = np.asarray(source.train.pixels[:SAMPLED])
     write_sample(pixels, classes, settings, sample)
-    return _drawn_counts(len(source.train.pixels), settings), classes
+    return split_counts(len(source.train.pixels), settings), classes
 
 
-def split_counts(found: Survey, settings: Any) -> dict[str, int]:
-    """Images per split: as the folders say, and for the splits without a folder as drawn."""
-    if not found.splits:
-        return _drawn_counts(found.count, settings)
-    counts = dict(found.splits)
-    for split, fraction in (("test", settings.test_fraction), ("val", settings.val_fraction)):
-        if split not in counts:
-            counts[split] = round(fraction * counts["train"])
-            counts["train"] -= counts[split]
-    return counts
-
-
-def _drawn_counts(count: int, settings: Any) -> dict[str, int]:
+def split_counts(count: int, settings: Any, given: Sequence[str] | None = None) -> dict[str, int]:
+    """Images per split, without labels. `given`: the split of each image; None draws all splits."""
     import torch
 
     rows = split_indices(
-        count,
+        count if given is None else len(given),
         None,
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         generator=torch.Generator(),
+        assigned=None if given is None else np.array(given),
     )
     return {split: len(part) for split, part in rows.items()}
 
@@ -169,7 +159,7 @@ def _apply(folder: Path, plan: Plan, values: dict[str, Any]) -> None:
     for name in [*plan.models, *([CLASSIFIER] if CLASSIFIER in plan.costs else [])]:
         set_values(folder / "configs" / f"{name}.yaml", plan.config_values(name))
     content = {stage: round(seconds, 1) for stage, seconds in plan.budget.seconds.items()}
-    write_atomic(folder / DURATIONS, json.dumps(content).encode())
+    write_atomic(folder / PLACE, json.dumps(content).encode())
 
 
 def _found_lines(request: Request, draft: _Draft) -> list[str]:

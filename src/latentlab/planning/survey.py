@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ class Survey:
     Attributes:
         count: number of files, without those that are refused, such as links out of the folder.
         classes: number of class folders; 0 without labels.
-        splits: number of files in each folder of a split; empty without such folders.
+        splits: the split of each image, by its folder; None without folders of splits.
         shorter: median of the shorter side of the sampled images, pixels.
         grey: True if all sampled images are grey.
         sampled: number of files that were opened.
@@ -44,7 +43,7 @@ class Survey:
 
     count: int
     classes: int
-    splits: dict[str, int]
+    splits: list[str] | None
     shorter: int
     grey: bool
     sampled: int
@@ -89,7 +88,7 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     return Survey(
         len(names),
         len(layout.class_names or ()),
-        dict(Counter(layout.splits or ())),
+        layout.splits,
         shorter,
         grey,
         len(chosen),

@@ -203,14 +203,18 @@ def fid_half_width(first: Arrays, other: Arrays) -> float | None:
 
 def over_own_intervals(key: str, first: Measured, other: Measured) -> Difference | None:
     """The half widths of both models, added as independent errors."""
-    halves = [half_width(model.first, key) for model in (first, other)]
-    if None in halves:
-        return None
-    half = math.hypot(*(half or 0.0 for half in halves))
-    if half == 0 or not math.isfinite(half):
+    half = independent_half_width(key, first.first, other.first)
+    if half is None:
         return None
     value = other.first[key] - first.first[key]
     return Difference(value, (value - half, value + half), "own intervals")
+
+
+def independent_half_width(key: str, first: Values, other: Values) -> float | None:
+    """Half width of the interval of a difference of independent values; None without both."""
+    halves = [half_width(values, key) for values in (first, other)]
+    half = math.hypot(*(math.nan if each is None else each for each in halves))
+    return half if math.isfinite(half) and half > 0 else None
 
 
 def method_notes(found: Sequence[Difference]) -> list[str]:

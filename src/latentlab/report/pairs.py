@@ -19,8 +19,7 @@ from latentlab.report.difference_intervals import (
     Difference,
     Measured,
     common,
-    over_half_samples,
-    over_own_intervals,
+    difference,
     over_trainings,
 )
 from latentlab.report.metrics import COST, METRICS, Metric, decimals_of
@@ -28,7 +27,7 @@ from latentlab.report.ties import measured
 
 MAX_MODELS = 20  # of more, the page has no intervals of differences
 MAX_BYTES = 2**26  # of the values that are resampled at a time
-METHODS = ("trainings", "images", "half-samples", "own intervals")  # the script has the same list
+METHODS = ("trainings", "images", "half-samples", "own intervals")
 Pair = tuple[str, int]  # metric, number of the pair
 
 
@@ -76,11 +75,7 @@ def differences_of(models: Sequence[Measured]) -> dict[Pair, Difference]:
                     found.update(_resampled(of_size))
                     of_size.clear()
             else:
-                found[key, index] = (
-                    over_half_samples(key, first, other)
-                    or over_own_intervals(key, first, other)
-                    or Difference(other.first[key] - first.first[key])
-                )
+                found[key, index] = difference(key, first, other)
     for of_size in gaps.values():
         found.update(_resampled(of_size))
     return found

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from latentlab.report.comparison import Comparison, ModelResults
+from latentlab.report.difference_intervals import independent_half_width
 from latentlab.report.metrics import BY_KEY, Metric, Row, best_of, decimals_of, text_of
 from latentlab.report.seeds import interval_of
 from latentlab.report.ties import tied
@@ -36,15 +37,10 @@ def beaten_by(model: ModelResults, metric: Metric, comparison: Comparison) -> Ro
         for row in baselines_of(model, comparison)
         if better(metric, row.values.get(metric.key, math.nan), value)
         and text_of(metric, row.values[metric.key], decimals) != text_of(metric, value, decimals)
-        and abs(row.values[metric.key] - value) > _half_width(metric.key, model.row, row)
+        and abs(row.values[metric.key] - value)
+        > (independent_half_width(metric.key, model.row.values, row.values) or 0.0)
     ]
     return min(stronger, key=lambda row: metric.better * row.values[metric.key], default=None)
-
-
-def _half_width(key: str, *rows: Row) -> float:
-    """Half the 95 % interval of the difference of independent values; 0 without intervals."""
-    intervals = [interval_of(row.values, key) for row in rows]
-    return math.hypot(*((high - low) / 2 for low, high in filter(None, intervals)))
 
 
 def baselines_of(model: ModelResults, comparison: Comparison) -> list[Row]:

@@ -16,7 +16,7 @@ from latentlab.report.comparison import Comparison, ModelResults
 from latentlab.report.facts import data_name
 from latentlab.report.few_images import few_of
 from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
-from latentlab.report.pairs import pairs_of
+from latentlab.report.pairs import METHODS, pairs_of
 from latentlab.report.pictures import Pictures, picture, sprites_of
 from latentlab.report.ranking import beaten_by, lower
 from latentlab.report.seeds import interval_of
@@ -51,6 +51,7 @@ def view_of(comparison: Comparison, pictures: Pictures) -> View:
         "presets": presets_of(comparison),
         "ties": ties_of(comparison),
         "pairs": pairs_of(comparison),
+        "methods": METHODS,
         "rows": [_row(row, comparison) for row in comparison.rows],
         "models": {m.row.name: _model(m, comparison, pictures) for m in comparison.models},
     }

@@ -52,7 +52,6 @@ const differences = list => {
     }))));
 };
 // The stored difference of two models (report/pairs.py), second minus first.
-const METHODS = ["trainings", "images", "half-samples", "own intervals"];
 const storedPair = (key, ...pair) => {
   const [a, b] = pair.map(row => names.indexOf(row.name)), i = Math.min(a, b), j = Math.max(a, b);
   const entry = data.pairs[key]?.[i * (2 * names.length - i - 1) / 2 + j - i - 1];
@@ -77,7 +76,7 @@ const difference = (metric, [first, second]) => {
   }
   if (low === undefined) return [signed(metric, value), different].filter(Boolean).join(", ");
   const count = images < data.images ? `${grouped(images)} images` : "";
-  return h("span", {title: `95 % interval by ${images ? `${grouped(images)} ` : ""}${METHODS[method]}`},
+  return h("span", {title: `95 % interval by ${images ? `${grouped(images)} ` : ""}${data.methods[method]}`},
     [`${signed(metric, value)} [${signed(metric, low)}, ${signed(metric, high)}]`, count, different].filter(Boolean).join(", "));
 };
 
