@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from latentlab.config import load_project
+from latentlab.pipeline.durations import PLACE
 from latentlab.planning.probe import Cost
 from latentlab.planning.project import make_project
 from latentlab.planning.request import Request
@@ -60,7 +61,7 @@ def test_unlabelled_images(images, tmp_path) -> None:
     assert COMMENT in (tmp_path / "p" / "params.yaml").read_text()
     config = yaml.safe_load((tmp_path / "p" / "configs" / "linear_ae.yaml").read_text())
     assert config["trainer"]["batch_size"] == 4  # of 28 training images
-    times = json.loads((tmp_path / "p" / ".checkpoints" / "repro" / "seconds.json").read_text())
+    times = json.loads((tmp_path / "p" / PLACE).read_text())
     assert {"prepare", "train@linear_ae", "evaluate@linear_ae"} <= set(times)
 
 

@@ -20,7 +20,6 @@ from latentlab.config.yaml_edit import set_values
 from latentlab.data.prepared import read_meta
 from latentlab.data.sources import load_source
 from latentlab.data.splits import split_indices
-from latentlab.pipeline.durations import PLACE
 from latentlab.planning.plan import Plan, Wish, make_plan, plan_table
 from latentlab.planning.probe import write_sample
 from latentlab.planning.request import Request
@@ -28,6 +27,8 @@ from latentlab.planning.survey import Survey, survey, useful_size
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import write_atomic
 
+# pipeline.durations.PLACE: `latentlab repro` estimates the time left from it
+DURATIONS = ".checkpoints/repro/seconds.json"
 SMALL = 32  # pixels: used if larger images leave too little time
 SAMPLED = 500  # images of a built-in data set for the measurement
 
@@ -159,7 +160,7 @@ def _apply(folder: Path, plan: Plan, values: dict[str, Any]) -> None:
     for name in [*plan.models, *([CLASSIFIER] if CLASSIFIER in plan.costs else [])]:
         set_values(folder / "configs" / f"{name}.yaml", plan.config_values(name))
     content = {stage: round(seconds, 1) for stage, seconds in plan.budget.seconds.items()}
-    write_atomic(folder / PLACE, json.dumps(content).encode())
+    write_atomic(folder / DURATIONS, json.dumps(content).encode())
 
 
 def _found_lines(request: Request, draft: _Draft) -> list[str]:
