@@ -45,3 +45,22 @@ def test_equal_images_keep_the_scale():
     model = Classifier((1, 28, 28), num_classes=0).eval()
     model.fit_feature_scale(torch.zeros(5, 1, 28, 28))
     assert model.feature_scale == 1
+
+
+def test_a_frozen_copy_computes_what_the_classifier_in_eval_mode_does():
+    torch.manual_seed(0)
+    model = Classifier((3, 28, 28), num_classes=7, width=8).train()
+    x = torch.rand(20, 3, 28, 28)
+    for block in (model.trunk[0], model.trunk[2], model.trunk[4]):
+        torch.nn.init.uniform_(block[1].weight, 0.5, 2)
+        torch.nn.init.normal_(block[1].bias)
+    for _ in range(3):
+        model(x + 1)  # running statistics that are not those of x
+    frozen = model.frozen()
+    assert model.training
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in frozen.modules())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    model.eval()
+    with torch.no_grad():
+        for method in ("forward", "features", "local_features", "both_features"):
+            torch.testing.assert_close(getattr(frozen, method)(x), getattr(model, method)(x))

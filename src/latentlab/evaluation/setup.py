@@ -23,9 +23,8 @@ def make_evaluator(project: Project, classifier: Any) -> Evaluator:
     `classifier`: a models.classifier.Classifier. It is untrained for data without labels.
     """
     dataset = read_meta(project.prepared)
-    classifier = classifier.eval().to(memory_format=torch.channels_last)  # 5 times faster on a CPU
     devices, settings = resolve_devices(project.hardware.scoring), project.evaluation
-    replicas = Replicas(classifier, devices)
+    replicas = Replicas(classifier.frozen(), devices)
     own, has_classes = settings.features == "classifier", dataset.num_classes >= 2
     return Evaluator(
         dataset,
@@ -55,13 +54,13 @@ class UntrainedFeatures:
     @cached_property
     def _features(self) -> Function:
         with torch.inference_mode(False):
-            copy = untrained(self.classifier)
+            copy = untrained(self.classifier).frozen()
         return Replicas(copy, [self.device]).method("local_features")
 
 
 def untrained(module: Any) -> Any:
     """A copy on the CPU with new initial weights, the same at each call."""
-    copy = deepcopy(module).cpu().eval().to(memory_format=torch.channels_last)
+    copy = deepcopy(module).cpu().eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for part in copy.modules():

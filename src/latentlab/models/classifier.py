@@ -17,12 +17,14 @@ Paper: Naeem et al. 2020, "Reliable fidelity and diversity metrics for generativ
 
 from __future__ import annotations
 
-from typing import Any
+from copy import deepcopy
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from latentlab.contracts import ImageShape
 from latentlab.optim.adam import adam_linear_decay
@@ -80,6 +82,18 @@ class Classifier(LightningModule):
         variance = torch.cat(parts).var(0).mean() / self.feature_scale.double() ** 2
         if variance > 0:
             self.feature_scale.fill_(float(variance.rsqrt()))
+
+    def frozen(self) -> Self:
+        """A copy for inference, equal but for rounding, in half of the time on a CPU.
+
+        Batch normalization, which is an affine map here, is part of the convolutions, and the
+        memory layout of images is NHWC.
+        """
+        copy = deepcopy(self).eval()
+        blocks: list[Any] = [part for part in copy.trunk if isinstance(part, nn.Sequential)]
+        for block in blocks:
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+        return copy.requires_grad_(False).to(memory_format=torch.channels_last)
 
     def local_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) → 2×2 means of the second block, (B, 8 · width), scaled."""

@@ -102,5 +102,5 @@ def validation_fid(experiment: Experiment) -> ValidationFID | None:
             " StandardNormal"
         )
     classifier: Any = rebuild(find_run("classifier", root), allow=allowed_packages(root))[0].model
-    features = classifier.eval().to(memory_format=torch.channels_last).local_features
-    return ValidationFID(features, read_split(experiment.project.prepared, "val"), sampler)
+    val = read_split(experiment.project.prepared, "val")
+    return ValidationFID(classifier.frozen().local_features, val, sampler)
