@@ -18,7 +18,7 @@ export LOGNAME ?= $(or $(USER),$(shell id -u))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro zoo test check format ui bench ais results evidence metrics-elsewhere crossings findings fuzz floors lock clean soak docs
-.PHONY: edits mutants
+.PHONY: edits mutants test-slow
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -46,7 +46,11 @@ zoo: $(READY) ## run every model and task of configs/: writes them into params.y
 
 test: $(READY) ## run the tests, on up to four cores
 	python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	  -m "not docs and not crossings"
+	  -m "not docs and not crossings and not slow"
+
+test-slow: $(READY) ## run the tests that take minutes: killed trainings, new models, full MNIST
+	python -m pytest -n auto --maxprocesses 4 -m slow tests/test_soak.py tests/test_mnist.py \
+	  tests/test_reproduction.py tests/training/test_distributed.py
 
 check: $(READY) ## lint, format and types
 	ruff check .

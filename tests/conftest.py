@@ -111,6 +111,7 @@ class ProjectFolder:
         }.items():
             self.edit(f"configs/{name}.yaml", trainer__total_images=images)
         self.edit("configs/classifier.yaml", model__init_args__width=8)
+        self.edit("configs/vae.yaml", model__init_args__network__init_args__hidden=[64])
         self.edit("configs/dcgan.yaml", model__init_args__width=8, model__init_args__latent_dim=16)
 
     def add_pipeline(self) -> None:

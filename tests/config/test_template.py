@@ -116,7 +116,6 @@ def run(command, folder, code=0) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_the_wheel_has_all_files_of_the_package_and_the_template(installed, repo):
     code = "import latentlab, pathlib; print(pathlib.Path(latentlab.__file__).parent)"
     folder = Path(run([installed / "python", "-c", code], installed).strip())
@@ -166,7 +165,6 @@ def make_small(root):
     set_values(root / "params.yaml", values)
 
 
-@pytest.mark.slow
 def test_the_tour_of_the_installed_package(installed, repo, tmp_path):
     latentlab, root = installed / "latentlab", tmp_path / "project"
     assert "0.1.0" in run([latentlab, "--version"], tmp_path)

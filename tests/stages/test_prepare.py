@@ -87,7 +87,6 @@ def test_official_test_images_stay_test_images(own) -> None:
     assert summary["duplicates"]["test"] == 40
 
 
-@pytest.mark.slow
 def test_an_experiment_of_dvc_sees_new_images_or_stops(own) -> None:
     """`dvc exp run --temp` runs in a copy of the project, without the ignored images."""
     own.add_pipeline()

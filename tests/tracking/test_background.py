@@ -30,7 +30,6 @@ def query(root, statement):
         return store.execute(statement).fetchall()
 
 
-@pytest.mark.slow
 def test_background_run_stores_the_same_as_a_run(tmp_path, worker):
     run = tracking.open_run(tmp_path, **ARGUMENTS)
     run.log({"train/loss": 0.5}, 10)
@@ -52,7 +51,6 @@ def test_background_run_stores_the_same_as_a_run(tmp_path, worker):
     assert list((tmp_path / "mlruns").rglob("folder/weights.pt"))
 
 
-@pytest.mark.slow
 def test_failed_open_run_raises_in_log(tmp_path, worker):
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns" / "mlflow.db").write_bytes(b"no database, but long enough to be read" * 99)
@@ -66,7 +64,6 @@ def test_failed_open_run_raises_in_log(tmp_path, worker):
     assert not run.finish("FAILED"), "finish must not wait for a reply"
 
 
-@pytest.mark.slow
 def test_invalid_metric_name_raises(tmp_path, worker):
     run = tracking.open_run(tmp_path, **ARGUMENTS)
     with pytest.raises(LatentlabError, match=r"'train/d\(x\)' is not a valid name of a metric"):
@@ -79,7 +76,6 @@ def test_invalid_metric_name_raises(tmp_path, worker):
     assert run.finish("FINISHED")
 
 
-@pytest.mark.slow
 def test_killed_worker_does_not_stop_the_stage(tmp_path, worker, capfd):
     run = tracking.open_run(tmp_path, **ARGUMENTS)
     assert run.id
@@ -92,7 +88,6 @@ def test_killed_worker_does_not_stop_the_stage(tmp_path, worker, capfd):
     assert f"the tracking process died, so run {run.id} is incomplete" in capfd.readouterr().err
 
 
-@pytest.mark.slow
 def test_worker_that_dies_before_the_run_is_open_raises(tmp_path, worker):
     worker._process.kill()
     worker._process.wait()
@@ -114,7 +109,6 @@ time.sleep(600)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
 def test_run_of_a_killed_stage_is_complete_and_marked_killed(tmp_path):
     command = [sys.executable, "-c", STAGE, str(tmp_path)]

@@ -57,7 +57,6 @@ def train(run: tracking.Run, steps: range) -> bool:
     return sent
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)  # with MLflow's defaults, one request takes 247 s
 def test_killed_server_gets_all_metrics_after_its_restart(
     store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

@@ -114,7 +114,6 @@ def log_run(root: Path, name: str, gate: Any) -> None:
     sys.exit(not run.finish())
 
 
-@pytest.mark.slow
 def test_eight_processes_create_and_share_a_new_store(new_store, processes) -> None:
     (new_store.root / "files").mkdir()
     names = [str(number) for number in range(PROCESSES)]
@@ -164,7 +163,6 @@ def create_store(root: Path) -> None:
         pass
 
 
-@pytest.mark.slow
 def test_kill_during_creation_leaves_no_database_or_a_complete_one(
     new_store, empty_store: Path, processes
 ) -> None:
@@ -205,7 +203,6 @@ def log_many(root: Path, run_id: str) -> None:
     run.finish()
 
 
-@pytest.mark.slow
 def test_kill_during_logging_damages_no_run(store, processes) -> None:
     other = store.open_run(name="other")
     other.log({"train/loss": 0.5}, 1)

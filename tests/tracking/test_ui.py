@@ -130,7 +130,6 @@ def address(runs: dict[str, str], tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.browser
-@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (Debian: apt install chromium)")
 def test_page_compares_three_runs(address: str, runs: dict[str, str], tmp_path: Path) -> None:
     from playwright.sync_api import Page, Request, Route, expect, sync_playwright

@@ -134,7 +134,6 @@ def stage_process(parent):
     raise AssertionError("dvc has started no training")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_signal_stops_a_training_without_a_result(prepared):
     """SIGTERM to a training that DVC started, SIGINT to one that a user started."""

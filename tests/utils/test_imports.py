@@ -58,7 +58,6 @@ def python(code, *argv):
     return done.stdout.splitlines()
 
 
-@pytest.mark.slow
 def test_lean_import_trains_the_same_and_skipped_packages_work():
     (expected,) = python(STEPS)
     weights, skipped, used = python(STEPS + SKIPPED + USED, "lean")
