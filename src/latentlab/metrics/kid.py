@@ -10,13 +10,16 @@ docs/metrics-elsewhere.md compares it with other packages.
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
 import torch
 from torch import Tensor
 
 from latentlab.metrics.fid.features import check_features
 from latentlab.utils.errors import LatentlabError
 
-_BLOCK = 2000  # rows of the kernel matrix in memory
+_EXACT_WIDTH = 512  # longer vectors are multiplied in float32
+_BLOCK = 500  # rows and columns of the kernel matrix in memory: they fit into a processor's cache
 
 
 def kernel_distance(real: Tensor, fake: Tensor) -> float:
@@ -38,18 +41,24 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
             f"Features have sizes {real.shape[1]} and {fake.shape[1]}. Both sizes must be equal. "
             "Extract both sides with the same network."
         )
+    if real.shape[1] > _EXACT_WIDTH:
+        real, fake = real.to(torch.float32), fake.to(torch.float32)
     within = _mean_of_pairs(real) + _mean_of_pairs(fake)
-    across = sum(float(_kernel(part, fake).sum()) for part in real.split(_BLOCK))
+    across = sum(_sum(x, y) for x, y in product(real.split(_BLOCK), fake.split(_BLOCK)))
     return within - 2 * across / (len(real) * len(fake))
 
 
 def _mean_of_pairs(x: Tensor) -> float:
-    """Mean of k over all pairs of different vectors."""
-    total = sum(float(_kernel(part, x).sum()) for part in x.split(_BLOCK))
-    own = (x.square().sum(1) / x.shape[1] + 1).pow(3).sum()  # k(x, x)
+    """Mean of k over all pairs of different vectors. k is symmetric: half of the blocks suffice."""
+    parts = x.split(_BLOCK)
+    total = sum(_sum(part, part) for part in parts)
+    total += 2 * sum(_sum(y, z) for y, z in combinations(parts, 2))
+    own = (x.to(torch.float64).square().sum(1) / x.shape[1] + 1).pow(3).sum()  # k(x, x)
     return (total - float(own)) / (len(x) * (len(x) - 1))
 
 
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    """k of all pairs of (N, F) and (M, F): (N, M)."""
-    return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
+def _sum(x: Tensor, y: Tensor) -> float:
+    """Sum of k over all pairs of (N, F) and (M, F)."""
+    root = torch.addmm(x.new_ones(()), x, y.T, alpha=1 / x.shape[1])
+    root = root.flatten().to(torch.float64)
+    return float(root.square() @ root)

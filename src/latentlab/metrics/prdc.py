@@ -23,7 +23,8 @@ from torch import Tensor
 from latentlab.metrics.fid.features import check_features
 from latentlab.utils.errors import LatentlabError
 
-_BLOCK = 1000  # rows of the distance matrix in memory: 40 MB for 10k points
+_BLOCK = 200  # rows of the distance matrix in memory: 8 MB for 10k points
+_GROUPS = 8  # see _smallest
 
 
 def prdc(real: Tensor, fake: Tensor, *, k: int = 5) -> dict[str, float]:
@@ -42,16 +43,17 @@ def prdc(real: Tensor, fake: Tensor, *, k: int = 5) -> dict[str, float]:
     real, fake = _centred(real, fake, k)
     real_radius, fake_radius = _squared_radii(real, k), _squared_radii(fake, k)
 
-    fake_is_inside = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)
+    # d² − r² ≤ 0 inside of a ball: minima of numbers take less time than `any` of truth values
+    margin = torch.full_like(fake_radius, torch.inf)  # (M,), the least over the real balls
     balls_hit = reals_recalled = reals_covered = 0
     for rows, squared in _squared_distances(real, fake):
-        in_real_ball = squared <= real_radius[rows, None]
-        fake_is_inside |= in_real_ball.any(dim=0)
-        balls_hit += int(in_real_ball.count_nonzero())
-        reals_covered += int(in_real_ball.any(dim=1).count_nonzero())
-        reals_recalled += int((squared <= fake_radius).any(dim=1).count_nonzero())
+        reals_recalled += int(((squared - fake_radius).amin(1) <= 0).count_nonzero())
+        margins = squared.sub_(real_radius[rows, None])
+        margin = torch.minimum(margin, margins.amin(0))
+        reals_covered += int((margins.amin(1) <= 0).count_nonzero())
+        balls_hit += int((margins <= 0).count_nonzero())
     return {
-        "precision": int(fake_is_inside.count_nonzero()) / len(fake),
+        "precision": int((margin <= 0).count_nonzero()) / len(fake),
         "recall": reals_recalled / len(real),
         "density": balls_hit / (k * len(fake)),
         "coverage": reals_covered / len(real),
@@ -65,11 +67,11 @@ def in_real_ball(real: Tensor, fake: Tensor, *, k: int = 5) -> Tensor:
         LatentlabError: as `prdc`.
     """
     real, fake = _centred(real, fake, k)
-    inside = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)
     radius = _squared_radii(real, k)
+    margin = fake.new_full((len(fake),), torch.inf)
     for rows, squared in _squared_distances(real, fake):
-        inside |= (squared <= radius[rows, None]).any(dim=0)
-    return inside
+        margin = torch.minimum(margin, squared.sub_(radius[rows, None]).amin(0))
+    return margin <= 0
 
 
 def _centred(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -107,5 +109,21 @@ def _squared_radii(points: Tensor, k: int) -> Tensor:
     radii = torch.empty(len(points), dtype=points.dtype, device=points.device)
     for rows, squared in _squared_distances(points, points):
         squared[:, rows].fill_diagonal_(torch.inf)  # a point is not its own neighbour
-        radii[rows] = squared.topk(k, largest=False).values[:, -1]
+        radii[rows] = _smallest(squared, k)
     return radii
+
+
+def _smallest(x: Tensor, k: int) -> Tensor:
+    """The k-th smallest value of each row of x (R, N): (R,).
+
+    The k smallest values are in the k groups of columns with the smallest minima, so only these
+    are sorted.
+    """
+    width = x.shape[1] // _GROUPS
+    if width <= k:
+        return x.topk(k, largest=False).values[:, -1]
+    groups = x[:, : width * _GROUPS].unflatten(1, (_GROUPS, width))  # a group: every width-th value
+    nearest = groups.amin(1).topk(k, largest=False).indices  # (R, k)
+    found = groups.gather(2, nearest[:, None].expand(-1, _GROUPS, -1)).flatten(1)
+    rest = x[:, width * _GROUPS :]
+    return torch.cat([found, rest], 1).topk(k, largest=False).values[:, -1]

@@ -2,8 +2,10 @@
 
     d²(a, b) = ‖μ_a − μ_b‖² + tr(Σ_a) + tr(Σ_b) − 2 tr (Σ_a^½ Σ_b Σ_a^½)^½
 
-With factors Σ = L Lᵀ, the last trace is the sum of the singular values of L_aᵀ L_b. This form keeps
-full float64 precision when Σ is singular. Square roots of eigenvalues do not.
+With factors Σ = L Lᵀ, the last trace is the sum of the singular values of M = L_aᵀ L_b. They are the
+square roots of the eigenvalues of M Mᵀ, which take less time, but lose the precision of the small
+ones: this is the way where both Σ are well conditioned. For others, such as singular ones, singular
+values keep the precision of float64.
 
 docs/metrics-elsewhere.md compares it with other packages.
 """
@@ -19,6 +21,9 @@ from torch import Tensor
 from latentlab.metrics.fid.features import check_features
 from latentlab.utils.errors import LatentlabError
 
+WELL_CONDITIONED = 1e-4  # least ratio of two elements on the diagonal of a Cholesky factor
+COLUMNS = 256  # of a block of XᵀX
+
 
 @dataclass(frozen=True)
 class GaussianStatistics:
@@ -27,6 +32,14 @@ class GaussianStatistics:
     mean: Tensor
     cov: Tensor
     count: int
+
+    @cached_property
+    def cholesky(self) -> Tensor | None:
+        """Lower triangular L (F, F) with L Lᵀ = `cov`; None if `cov` is ill conditioned."""
+        factor, failed = torch.linalg.cholesky_ex(self.cov)
+        diagonal = factor.diagonal()
+        well = not failed and diagonal.min() > WELL_CONDITIONED * diagonal.max()
+        return factor if well else None
 
     @cached_property
     def factor(self) -> Tensor:
@@ -42,8 +55,7 @@ class GaussianStatistics:
         """
         x = check_features(features, name="The features for FID", at_least=2).to(torch.float64)
         mean = x.mean(dim=0)
-        x = x - mean
-        return cls(mean, x.T @ x / (len(x) - 1), len(x))
+        return cls(mean, _gram(x - mean) / (len(x) - 1), len(x))
 
 
 def fid(real: Tensor | GaussianStatistics, fake: Tensor | GaussianStatistics) -> float:
@@ -78,9 +90,29 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
             f"FID got {a.count} and {b.count} feature vectors. A covariance needs at least 2 on "
             "each side. Evaluate on more images."
         )
-    cross = torch.linalg.svdvals(a.factor.T @ b.factor).sum()
     shift = (a.mean - b.mean).square().sum()
-    return max(0.0, float(shift + a.cov.trace() + b.cov.trace() - 2 * cross))
+    return max(0.0, float(shift + a.cov.trace() + b.cov.trace() - 2 * _trace_of_root(a, b)))
+
+
+def _trace_of_root(a: GaussianStatistics, b: GaussianStatistics) -> Tensor:
+    """tr (Σ_a^½ Σ_b Σ_a^½)^½."""
+    if a.cholesky is None or b.cholesky is None:
+        return torch.linalg.svdvals(a.factor.T @ b.factor).sum()
+    values = torch.linalg.eigvalsh(_gram(b.cholesky.T @ a.cholesky))
+    return values.clamp_min(0).sqrt().sum()
+
+
+def _gram(x: Tensor) -> Tensor:
+    """XᵀX (F, F) of X (N, F). It is symmetric, so half of the blocks suffice."""
+    parts = x.split(COLUMNS, dim=1)
+    product = x.new_empty(x.shape[1], x.shape[1])
+    for i, left in enumerate(parts):
+        rows = slice(i * COLUMNS, i * COLUMNS + left.shape[1])
+        for j, right in enumerate(parts[: i + 1]):
+            columns = slice(j * COLUMNS, j * COLUMNS + right.shape[1])
+            block = left.T @ right
+            product[rows, columns], product[columns, rows] = block, block.T
+    return product
 
 
 def _factor(cov: Tensor) -> Tensor:
