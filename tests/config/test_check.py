@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import yaml
+from PIL import Image
 
 from latentlab.cli import main
 from latentlab.config.check import check_project
@@ -142,3 +143,15 @@ def test_the_shapes_of_sources_are_right(name, tmp_path):
     source = load_source(DataSettings(name=name), tmp_path)
     assert source.train.pixels.shape[1:] == SOURCES[name].image_shape
     assert len(source.classes) == SOURCES[name].num_classes
+
+
+@pytest.mark.parametrize("side", [8, 50])
+def test_without_a_size_the_models_are_checked_for_that_of_the_images(listed, side):
+    """50 pixels are no multiple of what the DCGAN halves; 8 pixels are."""
+    folder = listed.root / "data" / "images"
+    folder.mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        Image.new("L", (side, side), 100).save(folder / name)
+    listed.edit("params.yaml", data__name="image_folder", data__size=None)
+    problems = found(listed, "dcgan")
+    assert [file for file, _ in problems] == ["configs/dcgan.yaml"] * (side == 50)

@@ -1,5 +1,7 @@
 """Files for a trained model are read as the training images were."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +75,14 @@ def test_a_pillow_image_is_read_like_its_file(tmp_path) -> None:
         pytest.raises(LatentlabError, match="cannot be used: Pillow may misread this TIFF"),
     ):
         read_pillow(image, GREY, PixelSettings())
+
+
+def test_an_open_tiff_with_a_channel_that_pillow_drops_is_refused() -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for channels, photometric in ((2, "minisblack"), (4, "rgb")):
+        target = io.BytesIO()
+        values = np.zeros((8, 8, channels), np.uint8)
+        options = {"photometric": photometric, "extrasamples": ["unspecified"]}
+        tifffile.imwrite(target, values, **options)
+        with Image.open(target) as image, pytest.raises(LatentlabError, match="give its path"):
+            read_pillow(image, (3, 8, 8), PixelSettings())

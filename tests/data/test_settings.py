@@ -27,7 +27,6 @@ from latentlab.utils.errors import LatentlabError
         ({"test_fraction": float("nan")}, "data.test_fraction is nan"),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "leave no images for training"),
         ({"size": 0}, r"data.size is 0\. It must be 1 pixel or more"),
-        ({"name": "image_folder"}, "Set data.size to the height and width"),
     ],
 )
 def test_settings_that_are_not_valid_are_an_error(given: dict, message: str) -> None:

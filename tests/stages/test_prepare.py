@@ -5,7 +5,10 @@ import json
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from image_files import files_of, write_grey, write_noise
 from latentlab.data.prepared import read_meta
@@ -41,6 +44,40 @@ def test_the_summary_and_the_picture_are_results(own, capsys) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["counts"] == {"train": 43, "val": 6, "test": 12}
     assert sum(counts["train"] for counts in summary["classes"].values()) == 43
+
+
+def test_without_a_size_the_images_keep_theirs_or_the_error_says_what_to_set(own) -> None:
+    folder = own.root / "data" / "images" / "cat"
+    own.edit("params.yaml", data__channels=3)
+    for number, path in enumerate(sorted((own.root / "data" / "images").rglob("*.png"))):
+        write_noise(path, number, (12, 12))
+    content = yaml.safe_load((own.root / "params.yaml").read_text())
+    content["data"]["size"] = None
+    (own.root / "params.yaml").write_text(yaml.safe_dump(content))
+    own.stage("prepare")
+    prepared = own.root / "data" / "prepared"
+    assert read_meta(prepared).image_shape == (3, 12, 12)
+    images = np.load(prepared / "train_images.npy")
+    known = {np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes() for path in
+             (own.root / "data" / "images").rglob("*.png")}  # fmt: skip
+    assert {image.tobytes() for image in images} <= known
+    write_noise(folder / "wide.png", 99, (12, 16))
+    with pytest.raises(
+        LatentlabError, match=r"16 × 12 \(cat/wide.png\)\. Set data.size to the heig"
+    ):
+        own.stage("prepare")
+
+
+def test_a_channel_that_is_not_used_is_said(own, capsys) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    options = {"photometric": "rgb", "extrasamples": ["unspecified"]}
+    tifffile.imwrite(own.root / "data" / "images" / "cat" / "infrared.tif", values, **options)
+    own.stage("prepare")
+    assert (
+        "note: 1 files have a channel that is neither colour nor alpha, which is not used:"
+        " cat/infrared.tif\n"
+    ) in capsys.readouterr().err
 
 
 def test_the_split_of_an_earlier_run_can_be_given_back(own) -> None:

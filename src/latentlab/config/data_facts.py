@@ -79,13 +79,25 @@ def _fits(shape: ImageShape, settings: DataSettings) -> bool:
     return settings.size in (None, shape[1]) and settings.channels in (None, shape[0])
 
 
+def _own_size(settings: DataSettings, root: Path, report: Report) -> int:
+    """The size of own images for data.size null; 32, with a note, if it is not known."""
+    from latentlab.data.sources.folder import look_size
+
+    has_files = settings.name == "image_folder" and (root / settings.folder).exists()
+    if has_files and (size := report.attempt(PARAMS, look_size, settings, root)):
+        return size
+    report.notes.append("the size of the images is not known before stage prepare; assumed: 32")
+    return 32
+
+
 def _facts_of_source(settings: DataSettings, root: Path, report: Report) -> DataFacts:
     entry = SOURCES[settings.name]
-    channels, size, _ = entry.image_shape or (3, settings.size or 0, 0)
-    channels, size = settings.channels or channels, settings.size or size
-    shape = (channels, size, size)
     if entry.image_shape:
-        return DataFacts(shape, entry.num_classes)
+        channels, size, _ = entry.image_shape
+        channels, size = settings.channels or channels, settings.size or size
+        return DataFacts((channels, size, size), entry.num_classes)
+    size = settings.size or _own_size(settings, root, report)
+    shape = (settings.channels or 3, size, size)
     if settings.name != "image_folder" or not (root / settings.folder).exists():
         report.notes.append("the number of classes is not known before stage prepare; assumed: 0")
         return DataFacts(shape, 0)

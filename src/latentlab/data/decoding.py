@@ -17,6 +17,7 @@ from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.preprocessing import preprocess_image
 from latentlab.data.problems import reason, strict_pillow
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import some
 
 if TYPE_CHECKING:
     from latentlab.data.settings import DataSettings
@@ -60,15 +61,44 @@ def decode_files(
     The pixels are in a temporary file in `folder`. Images keep the order of the files.
 
     Raises:
-        LatentlabError: the disk is full, or a white level that must be set (data.white).
+        LatentlabError: the disk is full, a white level that must be set (data.white), or no
+            settings.size for images that are not squares of one size.
     """
-    assert settings.size is not None
-    shape = (settings.channels or 3, settings.size, settings.size)
+    size = settings.size or common_size(names, file_of, settings.pixels)
+    shape = (settings.channels or 3, size, size)
 
     def array(count: int) -> DiskArray:
         return temporary_array((count, *shape), folder)
 
     return decode_into(names, file_of, array, settings.pixels)
+
+
+def common_size(names: Sequence[str], file_of: FileOf, settings: PixelSettings) -> int:
+    """Return the height and width in pixels of all images, for data.size null. Nothing is decoded.
+
+    Files that cannot be opened are left out; 1 if there is no other.
+
+    Raises:
+        LatentlabError: the images have different sizes, or are no squares.
+    """
+
+    def sizes(row: int) -> tuple[tuple[int, int], ...]:
+        with open_frames(file_of(row), settings.max_pixels) as frames:
+            return frames.sizes[:1] if settings.frames == "first" else frames.sizes
+
+    found: dict[tuple[int, int], str] = {}  # size → the first file that has it
+    with strict_pillow(settings.max_pixels):
+        for name, result in zip(names, _in_threads(sizes, range(len(names)), "sizes"), strict=True):
+            for size in () if isinstance(result, str) else result:
+                found.setdefault(size, name)
+    if len(found) < 2 and all(width == height for width, height in found):
+        return next(iter(found))[0] if found else 1
+    listed = some(f"{width} × {height} ({name})" for (width, height), name in found.items())
+    raise LatentlabError(
+        "data.size is null, which keeps the size of square images that all have one size. The sizes"
+        f" here: {listed}. Set data.size to the height and width in pixels that all images shall"
+        f" have, for example {min(64, *map(min, found))}; data.fit crops or pads them."
+    )
 
 
 def decode_into(
@@ -109,6 +139,23 @@ def decode_into(
     files = [names[row] for row in file_rows]
     whites = require_white(infos, settings)
     return Decoded(first, image_names, files, file_rows, infos, problems, whites)
+
+
+def without(decoded: Decoded[DiskArray], left_out: Sequence[bool]) -> Decoded[DiskArray]:
+    """Return `decoded` without some images. The rows of its array are moved up in place."""
+    kept = [row for row, out in enumerate(left_out) if not out]
+    if len(kept) == len(decoded.names):
+        return decoded
+    for new, old in enumerate(kept):
+        if new != old:
+            decoded.pixels[new] = decoded.pixels[old]
+    return replace(
+        decoded,
+        pixels=decoded.pixels.first(len(kept)),
+        names=[decoded.names[row] for row in kept],
+        files=[decoded.files[row] for row in kept],
+        rows=[decoded.rows[row] for row in kept],
+    )
 
 
 def _count_images(

@@ -28,8 +28,8 @@ class DataSettings:
             the classes inside. Files directly in it have no labels. Also a zip or a tar of images.
         split_file: a CSV file in `folder` with the columns file, split, label and group, all but
             `file` optional; None: no such file. Images of one group stay in one split.
-        size: height and width in pixels, ≥ 1; None keeps the size of the data set. image_folder and
-            shards need a number.
+        size: height and width in pixels, ≥ 1; None keeps the size of the data set. Images of
+            image_folder and shards must then be squares of one size.
         channels: 1 (grey) or 3 (colour); None keeps the channels of the data set (image_folder and
             shards: 3).
         val_fraction: fraction of the images for validation, in (0, 1). With an official test split,
@@ -96,11 +96,6 @@ class DataSettings:
             raise LatentlabError(
                 f"data.size is {self.size}. It must be 1 pixel or more, or null. Set it to 64, for "
                 "example."
-            )
-        if SOURCES[self.name].needs_size and self.size is None:
-            raise LatentlabError(
-                f"data.size is null. Images of {self.name} have no common size. Set data.size to "
-                "the height and width in pixels, for example 64."
             )
 
     @property

@@ -34,6 +34,7 @@ class DataSummary:
         upscaled: files whose shorter side has fewer pixels than the prepared images.
         multi_frame, frames_dropped: files of which frames are not used, and the number of these.
         multi_frame_examples: some of these files.
+        extra_channels: files with a channel that is neither colour nor alpha, which is not used.
         unreadable: number of files that were skipped.
         near_black, near_white: images in which at least 99 % of the values are ≤ 8, or ≥ 247.
         duplicates: images with equal pixels.
@@ -52,6 +53,7 @@ class DataSummary:
     multi_frame: int = 0
     frames_dropped: int = 0
     multi_frame_examples: tuple[str, ...] = ()
+    extra_channels: tuple[str, ...] = ()
     unreadable: int = 0
     near_black: int = 0
     near_white: int = 0
@@ -94,6 +96,7 @@ def summarize(source: Source, parts: Mapping[str, Part], size: int | None) -> Da
         multi_frame=len(several),
         frames_dropped=sum(infos[name].dropped for name in several),
         multi_frame_examples=tuple(several[:MAX_NAMES]),
+        extra_channels=tuple(sorted(name for name, info in infos.items() if info.unused_channels)),
         unreadable=len(source.unreadable),
         near_black=near_black,
         near_white=near_white,
@@ -124,6 +127,11 @@ def sentences(summary: DataSummary) -> list[str]:
         said.append(
             f"{summary.frames_dropped:,} frames of {summary.multi_frame:,} files are not used"
             f" (data.frames), such as of {', '.join(summary.multi_frame_examples[:2])}"
+        )
+    if extra := summary.extra_channels:
+        said.append(
+            f"{len(extra):,} files have a channel that is neither colour nor alpha, which is not"
+            f" used: {some(extra)}"
         )
     if summary.upscaled:
         said.append(f"{summary.upscaled:,} files are smaller than the images, and were enlarged")

@@ -2,10 +2,9 @@
 
 import itertools
 
-import numpy as np
 import pytest
 
-from latentlab.data.files.layout import labels_of, read_layout, split_of
+from latentlab.data.files.layout import read_layout, resembles, split_of
 from latentlab.utils.errors import LatentlabError
 
 
@@ -86,6 +85,17 @@ def test_a_class_that_one_split_lacks_is_kept() -> None:
         (["train2017", "val2017"], r"train2017, val2017: these look like splits"),
         (["train/cat", "train/dog", "test"], r"but not these: 2 in test/\. .*Sort them"),
         (["cat/train", "cat/test", "dog"], r"images/cat contains test, train, but other folders"),
+        (["train/a", "eval/a"], r"eval, train: these look like splits, but are not named so"),
+        (["Train", "Holdout"], "Holdout, Train: these look like splits"),
+        (["train", "hold-out"], "hold-out, train: these look like splits"),
+        (["trainset", "testset"], "these look like splits"),
+        (["TrainImages", "TestImages"], "these look like splits"),
+        (["trainA", "trainB", "testA", "testB"], "these look like splits"),
+        (["train", "unlabeled"], "these look like splits"),
+        (["train/a", "train/b", "site/a", "site/b"], "site, train: these look like splits"),
+        (["cat/train", "cat/eval", "dog/train", "dog/eval"], "or these names only resemble splits"),
+        (["images", "masks"], "images, masks: these look like images and their masks"),
+        (["train/JPEGImages", "train/Annotations", "test/JPEGImages"], "images and their masks"),
     ],
 )
 def test_layouts_that_are_not_clear_are_refused(folders, message) -> None:
@@ -93,15 +103,22 @@ def test_layouts_that_are_not_clear_are_refused(folders, message) -> None:
         read_layout(names(*folders), "images")
 
 
+def test_folders_inside_of_classes_are_named() -> None:
+    layout = read_layout(names("animal/cat", "animal/dog", "car/bus", "car"), "images")
+    assert layout.classes == ["animal"] * 4 + ["car"] * 4
+    assert layout.inner == ("animal/cat", "animal/dog", "car/bus")
+    folders = names("train/cat/deep", "train/dog", "test/cat", "cat/x")[:6]
+    assert read_layout(folders, "images").inner == ("cat/deep",)
+
+
+def test_words_that_resemble_splits() -> None:
+    for name in ("seg_train", "train2017", "trainB", "Training Set", "traindata"):
+        assert resembles(name, exactly=True) == "train", name
+    assert (resembles("eval"), resembles("eval", exactly=True)) == ("test", None)
+    for name in ("trainer", "valley", "contest", "device", "set", ""):
+        assert resembles(name) is None, name
+
+
 def test_the_words_of_splits() -> None:
     assert split_of(" Validation ") == "val"
     assert split_of("holdout") is None
-
-
-def test_labels_are_numbers_of_sorted_classes() -> None:
-    labels, classes = labels_of(["dog", "cat", "dog"])
-    np.testing.assert_array_equal(labels, [1, 0, 1])
-    assert classes == ("cat", "dog")
-    assert labels_of(["10", "9"])[1] == ("10", "9")
-    assert labels_of(["10", "9"], numeric=True)[1] == ("9", "10")
-    assert labels_of(["cat", "cat"]) == labels_of(None) == (None, None)

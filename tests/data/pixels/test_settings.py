@@ -12,7 +12,7 @@ from latentlab.utils.errors import LatentlabError
     [
         *[
             ({"white": white}, "data.white is .* must be null, a number above 0 such as 4095")
-            for white in (0, -1, float("nan"), float("inf"), True, "bright", "0%", "101%", "%", "9")
+            for white in (0, -1, float("nan"), float("inf"), True, "bright", "0%", "101%", "%", "0")
         ],
         *[
             ({"background": colour}, "data.background is .* white, black, a grey level in 0…255")
@@ -35,3 +35,4 @@ def test_backgrounds_and_percentiles() -> None:
         assert PixelSettings(background=given).background_colour == colour
     assert PixelSettings(white="99.9%").percentile == 99.9
     assert PixelSettings(white=4095).percentile is None
+    assert PixelSettings(white="4095") == PixelSettings(white=4095)  # a number in quotes

@@ -163,6 +163,38 @@ def test_what_is_neither_grey_nor_colour_is_refused_by_name(shape, options, mess
     assert re.search(message, problems["file"])
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    ("channels", "photometric"), [(2, "minisblack"), (5, "minisblack"), (5, "rgb"), (6, "rgb")]
+)
+def test_channels_beside_the_colours_are_refused_at_every_depth(
+    channels, photometric, dtype
+) -> None:
+    values = values_of(dtype, (SIDE, SIDE, channels))
+    _, problems = read(written(values, planarconfig="contig", photometric=photometric))
+    assert f"{channels} values a pixel are neither grey nor RGB; split" in problems["file"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("tag", [338, 337])  # 337: without ExtraSamples, which is 338
+def test_a_fourth_channel_that_is_no_alpha_is_counted_and_not_used(dtype, tag) -> None:
+    values = values_of(dtype, (SIDE, SIDE, 4))
+    options = {"photometric": "rgb", "planarconfig": "contig", "extrasamples": ["unspecified"]}
+    content = written(values, **options)
+    entry = (338).to_bytes(2, "little") + (3).to_bytes(2, "little")
+    assert content.count(entry) == 1
+    content = content.replace(entry, tag.to_bytes(2, "little") + entry[2:])
+    decoded = decode_into(
+        ["file"],
+        lambda _row: io.BytesIO(content),
+        lambda count: np.zeros((count, 3, SIDE, SIDE), np.uint8),
+        PixelSettings(),
+    )
+    wanted = expected(values[..., :3], "rgb").transpose(2, 0, 1)
+    np.testing.assert_array_equal(decoded.pixels[0], wanted)
+    assert decoded.infos["file"].unused_channels == 1
+
+
 def test_orientation_of_tags_is_applied() -> None:
     values = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
     values[0, 0] = 255

@@ -1,6 +1,7 @@
 """Random images of every mode and format that Pillow writes, compared with numpy's conversion."""
 
 import io
+import struct
 import zlib
 
 import numpy as np
@@ -121,12 +122,47 @@ def test_the_transparent_colour_of_a_png_shows_the_background(bits) -> None:
     assert np.abs(pixels.transpose(1, 2, 0) - wanted).max() <= 0.5
 
 
+@pytest.mark.parametrize("white", [100, "100%"])
+def test_a_white_is_also_that_of_a_palette(white) -> None:
+    values = np.random.default_rng(0).integers(0, 101, (8, 8), dtype=np.uint8)
+    values[0, 0] = 100
+    wanted = np.broadcast_to(np.rint(values * 2.55)[:, :, None], (8, 8, 3)).transpose(2, 0, 1)
+    for mode, kind in (("L", "PNG"), ("P", "PNG"), ("P", "GIF"), ("P", "TIFF")):
+        target = io.BytesIO()
+        Image.fromarray(values).convert(mode).save(target, kind)
+        np.testing.assert_array_equal(read(target.getvalue(), 8, white=white), wanted)
+
+
+@pytest.mark.parametrize("white", [None, 9, 15, 200])
+def test_a_white_is_one_of_the_stored_values_of_few_bits(white) -> None:
+    """Pillow scales 4 bits to 8: then a white of 15 would be reached by nearly all values."""
+    values = np.arange(16).reshape(4, 4)
+    largest = white if white in (9, 15) else 15  # a value that 4 bits cannot hold changes nothing
+    level = np.rint(np.clip(values * (255 / largest), 0, 255))
+    files = [png(values[:, :, None], 4, 0, None), b"P5 4 4 15 " + bytes(range(16))]
+    files += [b"P2 4 4 15 " + b" ".join(b"%d" % value for value in range(16)), grey_tiff(values, 1)]
+    for content in files:
+        np.testing.assert_array_equal(read(content, 4, white=white)[0], level)
+    np.testing.assert_array_equal(read(grey_tiff(values, 0), 4, white=white)[0], 255 - level)
+
+
+def grey_tiff(values: np.ndarray, photometric: int) -> bytes:
+    """A TIFF file of 4 bits; rows of an even number of pixels."""
+    packed = bytes(int(high * 16 + low) for high, low in values.reshape(-1, 2))
+    height, width = values.shape
+    tags = [(256, width), (257, height), (258, 4), (259, 1), (262, photometric), (273, 8)]
+    tags += [(277, 1), (278, height), (279, len(packed))]
+    entries = [struct.pack("<HHII", number, 4, 1, value) for number, value in tags]
+    directory = struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + directory
+
+
 def grey_png(values: np.ndarray, bits: int, key: int) -> bytes:
     return png(values[:, :, None], bits, 0, np.array([key]))
 
 
-def png(values: np.ndarray, bits: int, colour_type: int, key: np.ndarray) -> bytes:
-    """A PNG file with a transparent colour, written by the specification."""
+def png(values: np.ndarray, bits: int, colour_type: int, key: np.ndarray | None) -> bytes:
+    """A PNG file, with a transparent colour if `key`, written by the specification."""
     height, width, _ = values.shape
     rows = b""
     for row in values.reshape(height, -1).tolist():
@@ -140,7 +176,8 @@ def png(values: np.ndarray, bits: int, colour_type: int, key: np.ndarray) -> byt
 
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     header = size + bytes([bits, colour_type, 0, 0, 0])
-    transparent = b"".join(int(value).to_bytes(2, "big") for value in key)
-    chunks = chunk(b"IHDR", header) + chunk(b"tRNS", transparent)
+    chunks = chunk(b"IHDR", header)
+    if key is not None:
+        chunks += chunk(b"tRNS", b"".join(int(value).to_bytes(2, "big") for value in key))
     chunks += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks

@@ -5,6 +5,7 @@ import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from image_files import files_of, write_noise
@@ -81,7 +82,7 @@ def test_the_command_packs_and_prints_a_summary(tmp_path, images, capsys) -> Non
         main(["shard", str(images), str(out)])
     assert stopped.value.code == 2
     assert "1 of 6 files" in (error := capsys.readouterr().err)
-    assert "cat/bad.png (not an image of a known format)" in error
+    assert "cat/bad.png (the file is empty)" in error
     assert [path.name for path in tmp_path.iterdir()] == ["images"], "no incomplete files"
     main(["shard", str(images), str(out), "--per-shard", "4", "--on-unreadable", "skip"])
     output = capsys.readouterr().out
@@ -110,6 +111,23 @@ def test_bad_arguments_and_files_are_an_error(tmp_path, images) -> None:
     with pytest.raises(LatentlabError, match=r"cat/link.png \(a link that leaves the device"):
         pack_folder(images, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_files_of_few_bits_can_be_scaled_and_those_with_more_channels_are_named(tmp_path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        content = b"P5 8 8 15 " + bytes((number + n) % 16 for n in range(64))
+        (tmp_path / "images" / f"{number}.pgm").write_bytes(content)
+    pack_folder(tmp_path / "images", tmp_path / "shards", size=8)
+    pixels = load(tmp_path).train.pixels[:]
+    wanted = (np.arange(3)[:, None] + np.arange(64)) % 16 * 17
+    np.testing.assert_array_equal(pixels[:, 0].reshape(3, 64), wanted)
+    values = np.zeros((8, 8, 4), np.uint8)
+    options = {"photometric": "rgb", "extrasamples": ["unspecified"]}
+    tifffile.imwrite(tmp_path / "images" / "a.tif", values, **options)
+    with pytest.raises(LatentlabError, match=r"a.tif \(a channel that is neither colour nor alpha"):
+        pack_folder(tmp_path / "images", tmp_path / "more", size=8)
 
 
 def test_a_full_disk_leaves_no_files(tmp_path, images, monkeypatch) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_files import write_grey
+from image_files import write_grey, write_noise
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import load_source
-from latentlab.data.sources.folder import look
+from latentlab.data.sources.folder import look, look_size
 from latentlab.utils.errors import LatentlabError
 
 ODD = 'eel/d,"1"\n猫.webp'
@@ -178,7 +178,7 @@ def test_no_readable_image_is_an_error(tmp_path, on_unreadable) -> None:
     with pytest.raises(LatentlabError, match=r"contains no image that can be read \(0 unreadable"):
         load(tmp_path, on_unreadable=on_unreadable)
     (tmp_path / "images" / "x.png").touch()
-    with pytest.raises(LatentlabError, match=r"x.png \(not an image"):
+    with pytest.raises(LatentlabError, match=r"x.png \(the file is empty"):
         load(tmp_path, on_unreadable=on_unreadable)
 
 
@@ -215,7 +215,10 @@ def test_an_archive_is_like_the_folder_inside(tmp_path, images) -> None:
         assert source.train.names == [f"images/{name}" for name in plain.train.names]
         assert source.classes == plain.classes
         np.testing.assert_array_equal(source.train.pixels[:], plain.train.pixels[:])
-    assert source.notes == ("all images are in images/, which is not a class",)
+    assert source.notes == (
+        "1 folders inside of class folders are no classes: cat/deep",
+        "all images are in images/, which is not a class",
+    )
 
 
 def test_an_archive_inside_of_the_folder_is_named(tmp_path, images) -> None:
@@ -286,3 +289,85 @@ def test_look_finds_the_classes_without_decoding(tmp_path, images) -> None:
     names, classes = look(settings, tmp_path)
     assert len(names) == 5
     assert classes == ("cat", "dog", "eel")
+
+
+def test_without_a_size_square_images_of_one_size_keep_it(tmp_path) -> None:
+    values = {}
+    for number in range(3):
+        write_noise(tmp_path / "images" / f"{number}.png", number, (12, 12))
+        with Image.open(tmp_path / "images" / f"{number}.png") as image:
+            values[number] = np.asarray(image).transpose(2, 0, 1)
+    source = load(tmp_path, size=None)
+    np.testing.assert_array_equal(source.train.pixels[:], np.stack([*values.values()]))
+    given = {"name": "image_folder", "folder": "images", "size": None}
+    assert look_size(DataSettings(**given), tmp_path) == 12
+    write_noise(tmp_path / "images" / "a.png", 5, (9, 14))
+    message = (
+        r"data.size is null, .*: 12 × 12 \(0.png\), 14 × 9 \(a.png\)\. Set data.size to .* for"
+        r" example 9; data.fit crops or pads them"
+    )
+    with pytest.raises(LatentlabError, match=message):
+        load(tmp_path, size=None)
+    with pytest.raises(LatentlabError, match=message):
+        look_size(DataSettings(**given), tmp_path)
+    assert load(tmp_path, size=9).train.pixels.shape == (4, 3, 9, 9)
+
+
+def test_without_a_size_images_that_are_no_squares_are_an_error(tmp_path) -> None:
+    for number in range(3):
+        write_noise(tmp_path / "images" / f"{number}.png", number, (12, 8))
+    with pytest.raises(LatentlabError, match=r"square.* 8 × 12 \(0.png\)\. Set data.size"):
+        load(tmp_path, size=None)
+
+
+def test_a_page_of_another_size_counts_only_if_it_is_read(tmp_path) -> None:
+    pages = [Image.new("L", (side, side), 7) for side in (8, 6)]
+    (tmp_path / "images").mkdir()
+    pages[0].save(tmp_path / "images" / "a.tif", save_all=True, append_images=pages[1:])
+    assert load(tmp_path, size=None).train.pixels.shape == (1, 3, 8, 8)
+    with pytest.raises(LatentlabError, match=r"8 × 8 \(a.tif\), 6 × 6 \(a.tif\)"):
+        load(tmp_path, size=None, frames="all")
+
+
+def test_frames_that_are_unused_leave_no_class_and_no_gap(tmp_path) -> None:
+    (tmp_path / "images").mkdir()
+    rows = ["file,split,label"]
+    for file in range(3):
+        pages = [Image.new("L", (8, 8), 60 * file + 20 * page) for page in range(3)]
+        name = f"{file}.tif"
+        pages[0].save(tmp_path / "images" / name, save_all=True, append_images=pages[1:])
+        for page in range(3):
+            unused = (file, page) in ((0, 1), (1, 0))
+            rows.append(f"{name}#{page + 1}," + ("unused," if unused else f",{'ab'[file % 2]}"))
+    (tmp_path / "images" / "s.csv").write_text("\n".join(rows))
+    source = load(tmp_path, split_file="s.csv", frames="all", channels=1)
+    assert source.classes == ("a", "b")
+    assert source.train.labels is not None
+    assert source.train.labels.tolist() == [0, 0, 1, 1, 0, 0, 0]
+    assert source.train.pixels[:][:, 0, 0, 0].tolist() == [0, 40, 80, 100, 120, 140, 160]
+    assert source.train.names[1:3] == ["0.tif#3", "1.tif#2"]
+    assert source.train.splits is None
+    assert "s.csv: 2 images are unused" in source.notes
+    rows[1:] = [f"{file}.tif#{page},,a" for file in range(3) for page in (1, 2, 3)]
+    (tmp_path / "images" / "s.csv").write_text("\n".join(rows))
+    with pytest.raises(LatentlabError, match=r"names 9 frames that are not read: 0.tif#1, .*first"):
+        load(tmp_path, split_file="s.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.HEIC", "convert it to JPEG or PNG"),
+        ("a.npy", "save each image of the array"),
+        ("a.dcm", "convert each slice"),
+        ("a.nii.gz", "convert each slice"),
+        ("a.mp4", "save its frames"),
+        ("a.nef", "develop it"),
+    ],
+)
+def test_what_to_do_with_files_that_pillow_does_not_read(tmp_path, images, name, advice) -> None:
+    (images / "cat" / name).write_bytes(b"x" * 200)
+    (images / "cat" / "empty.png").touch()
+    with pytest.raises(LatentlabError, match=rf"{name} \(not an image .*; {advice}.*") as error:
+        load(tmp_path)
+    assert "empty.png (the file is empty)" in str(error.value)

@@ -133,10 +133,6 @@ def test_no_shards_is_an_error(tmp_path) -> None:
         LatentlabError, match=r"shards contains no images in .tar files\. Make shards"
     ):
         load(tmp_path)
-    with pytest.raises(
-        LatentlabError, match=r"data.size is null\. Images of shards have no common size"
-    ):
-        load(tmp_path, size=None)
 
 
 def test_the_settings_of_pixels_and_frames_are_used(tmp_path) -> None:
@@ -165,3 +161,63 @@ def test_folders_of_splits_stay_splits(tmp_path) -> None:
     assert packed.classes == plain.classes == ("cat", "dog")
     assert packed.train.splits == plain.train.splits == ["test", "test", "train", "train"]
     assert packed.train.labels.tolist() == plain.train.labels.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("set-train", "set_dev", "testset")])
+def test_shards_that_are_named_by_splits_are_the_splits(tmp_path, names) -> None:
+    for number, name in enumerate(names):
+        for shard in range(2):
+            members = {f"{n}.png": png(10 * number + n) for n in range(2)}
+            write_tar(tmp_path / "shards" / f"{name}-{shard}.tar", members)
+    source = load(tmp_path)
+    expected = ["train", "val", "test"]
+    splits = dict(zip(source.train.names, source.train.splits or (), strict=True))
+    for split, name in zip(expected, names, strict=True):
+        assert splits[f"{name}-0.tar/1"] == splits[f"{name}-1.tar/0"] == split
+    assert source.notes == ("the names of train, val, test are the splits",)
+
+
+def test_folders_of_splits_in_other_tars_are_the_splits(tmp_path) -> None:
+    members = {f"{split}/{n}.png": png(n) for split in ("train", "test") for n in range(2)}
+    write_tar(tmp_path / "shards" / "a.tar", members)
+    assert load(tmp_path).train.splits == ["train", "train", "test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train-0.tar", "test-0.tar", "more.tar"), r"Some of these names are of splits, but not"),
+        (("train-0.tar", "eval-0.tar"), r"eval-0.tar, train-0.tar\. Some .* Name all shards"),
+        (("val.tar", "test.tar"), "or none is of train"),
+        (("0.tar", "more/1.tar"), r"cannot be read: more/1.tar\. Only .tar files directly in"),
+        (("0.tar", "1.tar.gz"), r"cannot be read: 1.tar.gz\. .*expand compressed ones"),
+    ],
+)
+def test_shards_that_would_be_mixed_or_left_out_are_an_error(tmp_path, names, message) -> None:
+    for number, name in enumerate(names):
+        (tmp_path / "shards" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_tar(tmp_path / "shards" / name, {"a.png": png(number)})
+    with pytest.raises(LatentlabError, match=message):
+        load(tmp_path)
+
+
+def test_images_that_are_no_samples_are_named(tmp_path) -> None:
+    members = {"a.png": png(1), "b.left.png": png(2), "c.heic": b"x", "d.json": b"{}"}
+    write_tar(tmp_path / "shards" / "a.tar", members)
+    (note,) = load(tmp_path).notes
+    assert note.startswith("2 image files in the shards are not used: b.left.png, c.heic. The name")
+    write_tar(tmp_path / "shards" / "a.tar", {"b.left.png": png(2)})
+    with pytest.raises(LatentlabError, match=r"no images in .tar files. These are not read: b.le"):
+        load(tmp_path)
+
+
+def test_folders_of_samples_without_classes_are_named(tmp_path) -> None:
+    write_tar(tmp_path / "shards" / "a.tar", {f"{name}/a.png": png(1) for name in ("cat", "dog")})
+    source = load(tmp_path)
+    assert source.classes is None
+    assert "samples are in the folders cat, dog, which are no classes" in source.notes[0]
+
+
+def test_without_a_size_square_images_keep_it(tmp_path) -> None:
+    write_tar(tmp_path / "shards" / "a.tar", {f"{n}.png": png(n) for n in range(3)})
+    assert load(tmp_path, size=None).train.pixels.shape == (3, 3, 8, 8)

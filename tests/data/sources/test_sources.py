@@ -60,12 +60,6 @@ def test_a_file_and_an_entry_add_a_source(tmp_path, stripes, monkeypatch) -> Non
         DataSettings(name="stripe")
 
 
-def test_a_new_source_can_need_a_size(stripes, monkeypatch) -> None:
-    monkeypatch.setitem(SOURCES, "stripes", SourceEntry("stripes", needs_size=True))
-    with pytest.raises(LatentlabError, match=r"Images of stripes have no common size\. Set data"):
-        DataSettings(name="stripes")
-
-
 def test_every_entry_names_a_module_with_a_load_function() -> None:
     for name, entry in SOURCES.items():
         module = importlib.import_module(f"latentlab.data.sources.{entry.module}")

@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from latentlab.data.files.class_names import labels_of
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.names import some
 
@@ -25,6 +24,20 @@ SPLIT_WORDS = {
     "dev": "val",
     "test": "test",
     "testing": "test",
+}
+SIMILAR_WORDS = {  # of folders that are splits, beside one that is named exactly so
+    "trn": "train",
+    **dict.fromkeys(("validate", "validating", "vals"), "val"),
+    **dict.fromkeys(
+        ("tests", "tst", "eval", "evaluate", "evaluation", "holdout", "heldout"), "test"
+    ),
+    **dict.fromkeys(("pred", "predict"), "test"),
+    **dict.fromkeys(("unlabelled", "unlabeled", "unsupervised"), "unlabelled"),
+}
+IMAGE_WORDS = {"image", "images", "img", "imgs", "jpegimages"}
+MASK_WORDS = {
+    *("annotation", "annotations", "gt", "groundtruth", "label", "labels", "mask", "masks"),
+    *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
 }
 WANTED = (
     "Wanted: one folder per class; or train/, test/ and if you like val/, with one folder per class"
@@ -40,16 +53,18 @@ class Layout:
         splits: "train", "val" or "test" of each file; None without folders of splits.
         classes: the class of each file; None for fewer than two classes.
         wrapper: the folders that hold all files and mean nothing, such as "pets"; "" without.
+        inner: folders inside of class folders, such as "cat/deep", which mean nothing.
     """
 
     splits: list[str] | None
     classes: list[str] | None
     wrapper: str = ""
+    inner: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The classes in alphabetical order; None without labels."""
-        return None if self.classes is None else tuple(sorted(set(self.classes)))
+        """The classes, in the order of `labels_of`; None without labels."""
+        return labels_of(self.classes)[1]
 
 
 def read_layout(names: Sequence[str], folder: object) -> Layout:
@@ -67,20 +82,24 @@ def read_layout(names: Sequence[str], folder: object) -> Layout:
     if tops:
         _refuse_loose(rest, place)
     found = {top: split_of(top) for top in tops}
+    below: Sequence[Sequence[str]]  # paths that start with the class
     if _are_splits(found.values()):
         _check_splits(found, place)
         splits = [str(found[path[0]]) for path in rest]
-        classes = _classes_of_splits([path[1:] for path in rest], splits, place)
+        classes, below = _classes_of_splits([path[1:] for path in rest], splits, place)
     elif tops and all(_are_splits(map(split_of, inner)) for inner in _below(rest).values()):
         for top, inner in _below(rest).items():
             _check_splits({name: split_of(name) for name in inner}, f"{place}/{top}")
         splits = [str(split_of(path[1])) for path in rest]
-        classes = [path[0] for path in rest]
+        classes, below = [path[0] for path in rest], [[path[0], *path[2:]] for path in rest]
     else:
         _refuse_likely_splits(rest, place)
-        splits, classes = None, [path[0] if tops else "" for path in rest]
-    labelled = len(set(classes)) > 1
-    return Layout(splits, classes if labelled else None, "/".join(wrapper))
+        splits, classes, below = None, [path[0] if tops else "" for path in rest], rest
+    if len(set(classes)) < 2:
+        return Layout(splits, None, "/".join(wrapper))
+    _refuse_masks(classes, place)
+    folders = sorted({"/".join(path[:2]) for path in below if len(path) > 2})
+    return Layout(splits, classes, "/".join(wrapper), tuple(folders))
 
 
 def split_of(word: str) -> str | None:
@@ -88,20 +107,17 @@ def split_of(word: str) -> str | None:
     return SPLIT_WORDS.get(word.strip().lower())
 
 
-def labels_of(
-    classes: Sequence[str] | None, *, numeric: bool = False
-) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    """Return labels int64 (N,) and class names in alphabetical order; None for fewer than two.
+def resembles(name: str, *, exactly: bool = False) -> str | None:
+    """The split that a part of the name means: `seg_train`, `val2017`, `trainA`, `TestImages`.
 
-    `numeric`: in numerical order, if all are numbers.
+    None for other names. `exactly`: None also for words such as `eval`, which are not clear.
     """
-    names = sorted(set(classes or ()))
-    if classes is None or len(names) < 2:
-        return None, None
-    if numeric and all(re.fullmatch("[0-9]{1,18}", name) for name in names):
-        names.sort(key=lambda name: (int(name), name))
-    number = {name: label for label, name in enumerate(names)}
-    return np.array([number[name] for name in classes], np.int64), tuple(names)
+    parts = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
+    for word in re.split(r"[^a-z]+", re.sub(r"(hold|held)[ _-]out", r"\1out", parts)):
+        stem = re.sub(r"(set|data|images?|imgs?|files?|split)$", "", word)
+        if split := split_of(stem) or (None if exactly else SIMILAR_WORDS.get(stem)):
+            return split
+    return None
 
 
 def _wrapper(paths: Sequence[Sequence[str]]) -> list[str]:
@@ -162,8 +178,11 @@ def _check_splits(found: dict[str, str | None], place: str) -> None:
 
 def _classes_of_splits(
     paths: Sequence[Sequence[str]], splits: Sequence[str], place: str
-) -> list[str]:
-    """The class of each file inside of its split. `paths` start below the folder of the split."""
+) -> tuple[list[str], list[Sequence[str]]]:
+    """The class of each file inside of its split, and its path from there.
+
+    `paths` start below the folder of the split.
+    """
     while inner := _shared_folder(paths, splits):
         paths = [path[1:] for path in paths]
         place = f"{place}/…/{inner}"
@@ -179,7 +198,8 @@ def _classes_of_splits(
             " of all splits need a class folder or none. Sort them into class folders or move them"
             f" away. {WANTED}"
         )
-    return ["" if is_loose else path[0] for path, is_loose in zip(paths, loose, strict=True)]
+    classes = ["" if is_loose else path[0] for path, is_loose in zip(paths, loose, strict=True)]
+    return classes, list(paths)
 
 
 def _shared_folder(paths: Sequence[Sequence[str]], splits: Sequence[str]) -> str:
@@ -208,22 +228,31 @@ def _refuse_likely_splits(paths: Sequence[Sequence[str]], place: str) -> None:
             f"{place} contains folders of splits, and beside them {some(others)}. {WANTED} Move"
             " the other folders away, or rename the folders if they are classes."
         )
-    alike = [_resembles(top) for top in tops]
-    if None not in alike and "train" in alike and len(set(alike)) > 1:
+    alike = [resembles(top) for top in tops]
+    inside = [inner - {""} for inner in _below(paths).values()]
+    shared = len(tops) > 1 and "train" in exact and len(set.intersection(*inside)) > 1
+    if shared or (None not in alike and "train" in alike and len(set(alike)) > 1):
         raise LatentlabError(
             f"{place} contains {some(tops)}: these look like splits, but are not named so."
             f" {WANTED} Rename the folders to train, val and test."
         )
     for top, inner in _below(paths).items():
-        splits = {split_of(name) for name in inner} - {None}
-        if "train" in splits and len(splits) > 1:
+        splits = {resembles(name) for name in inner if name}
+        if "train" in splits and len(splits - {None}) > 1:
             raise LatentlabError(
                 f"{place}/{top} contains {some(sorted(inner - {''}))}, but other folders beside it"
-                f" do not. {WANTED} Sort all images in one of these ways."
+                f" do not, or these names only resemble splits. {WANTED} Sort all images in one of"
+                " these ways."
             )
 
 
-def _resembles(name: str) -> str | None:
-    """The split that a part of the name means: `seg_train`, `val2017`; None for other names."""
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((split for word in words if (split := split_of(word))), None)
+def _refuse_masks(classes: Iterable[str], place: str) -> None:
+    """Raise LatentlabError if the classes are `images` and `masks` or similar words."""
+    names = sorted(set(classes))
+    words = {re.sub(r"[^a-z]", "", name.lower()) for name in names}
+    if words & IMAGE_WORDS and words & MASK_WORDS and words <= IMAGE_WORDS | MASK_WORDS:
+        raise LatentlabError(
+            f"{place} contains {some(names)}: these look like images and their masks, not like"
+            " classes. Set data.folder to the folder of the images, or rename the folders if they"
+            " are classes."
+        )

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from latentlab.data.files.layout import split_of
@@ -35,24 +36,28 @@ def read_split_file(content: bytes, place: str) -> dict[str, SplitLine]:
     """Parse a split file: {file: its line}. `place`: the name of the split file, for errors.
 
     Raises:
-        LatentlabError: no UTF-8, unknown or missing columns, unknown splits, a file twice, or a
-            split or a label in some lines only.
+        LatentlabError: labels that are not UTF-8, unknown or missing columns, unknown splits, a
+            file twice, "nan" for a missing value, or a split or a label in some lines only.
     """
     try:
         text = content.decode("utf-8-sig", "surrogateescape")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise _error(place, f"is not a CSV file ({error})") from error
+    if "\0" in text:
+        raise _error(place, "is not UTF-8 text: it has bytes that are 0, as in UTF-16")
     rows = [row for row in rows if any(row)]
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if "file" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
-        found = ", ".join(header) or "nothing"
+        found = _safe(", ".join(header)) or "nothing"
         raise _error(place, f"has the columns: {found}")
     lines: dict[str, SplitLine] = {}
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise _error(place, f"has {len(row)} instead of {len(header)} cells in row {number}")
         cells = dict.fromkeys(COLUMNS, "") | dict(zip(header, row, strict=True))
+        for column in COLUMNS[1:]:
+            _check_cell(cells[column], column, place, number)
         name = cells["file"].removeprefix("./")
         if name in lines:
             raise _error(place, f"has the file {_safe(name)} twice, again in row {number}")
@@ -62,13 +67,55 @@ def read_split_file(content: bytes, place: str) -> dict[str, SplitLine]:
     return lines
 
 
-def refuse_unknown_files(
+def match_names(
     lines: Mapping[str, SplitLine], known: Collection[str], place: str
+) -> dict[str, SplitLine]:
+    """Return the lines by the names in `known`. The frame `a.tif#3` is in the file `a.tif`.
+
+    A name that is not there may be written with backslashes, or in the other Unicode form.
+
+    Raises:
+        LatentlabError: a line whose file is not there, or two lines of one file.
+    """
+    alike = {_plain(name): name for name in known}
+    found: dict[str, SplitLine] = {}
+    unknown = []
+    for given, line in lines.items():
+        name: str | None = given
+        file, mark, frame = given.rpartition("#")
+        if given not in known and file not in known:
+            name = alike.get(_plain(given))
+            if name is None and _plain(file) in alike:
+                name = f"{alike[_plain(file)]}{mark}{frame}"
+        if name is None:
+            unknown.append(given)
+        elif name in found:
+            raise _error(place, f"has the file {_safe(name)} twice, once as {_safe(given)}")
+        else:
+            found[name] = line
+    if unknown:
+        there = f" (there is {_safe(min(known))})" if known else ""
+        raise _error(
+            place, f"names {len(unknown)} files that are not there: {some(unknown)}{there}"
+        )
+    return found
+
+
+def refuse_unknown_frames(
+    lines: Mapping[str, SplitLine], read: Iterable[str], skipped: Collection[str], place: str
 ) -> None:
-    """Raise LatentlabError for lines whose file is not in `known`. `a.tif#3` is in `a.tif`."""
-    unknown = {name for name in lines if name not in known}
-    if unknown := {name for name in unknown if name.rpartition("#")[0] not in known}:
-        raise _error(place, f"names {len(unknown)} files that are not there: {some(unknown)}")
+    """Raise LatentlabError for lines of frames that are not among the images `read`.
+
+    `skipped`: files that are unreadable or unused.
+    """
+    rest = {name for name, line in lines.items() if "#" in name and line.split != UNUSED}
+    rest -= {*read, *skipped}
+    if rest := {name for name in rest if name.rpartition("#")[0] not in skipped}:
+        raise _error(
+            place,
+            f"names {len(rest)} frames that are not read: {some(sorted(rest))}. The file has fewer,"
+            " or data.frames is first",
+        )
 
 
 def match_files(
@@ -86,6 +133,22 @@ def match_files(
             f" one. Add them; the split `{UNUSED}` leaves an image out."
         )
     return [line for line in found if line is not None]
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+
+
+def _check_cell(cell: str, column: str, place: str, number: int) -> None:
+    """Raise LatentlabError for what programs write by mistake."""
+    if cell.strip().lower() == "nan":
+        raise _error(
+            place,
+            f"has the {column} {cell.strip()!r} in row {number}, as programs write a value that is"
+            " missing. Leave the cell empty, or choose another name",
+        )
+    if any("\udc80" <= letter <= "\udcff" for letter in cell):
+        raise _error(place, f"has a {column} that is not UTF-8 in row {number}: {_safe(cell)}")
 
 
 def _split(word: str, place: str, number: int) -> str:
@@ -114,10 +177,10 @@ def _check_complete(lines: Mapping[str, SplitLine], place: str) -> None:
 
 def _error(place: str, found: str) -> LatentlabError:
     return LatentlabError(
-        f"{place} {found}. Wanted: a CSV file with commas and the columns file, split, label,"
-        " group; only file is required. file: a path in the folder of images, each once. split:"
-        f" train, val, test or {UNUSED}, in all lines or in none. label: in all lines or in none."
-        " Correct it."
+        f"{place} {found}. Wanted: a CSV file in UTF-8, with commas and the columns file, split,"
+        " label, group; only file is required. file: a path in the folder of images, each once."
+        f" split: train, val, test or {UNUSED}, in all lines or in none. label: in all lines or in"
+        " none. Correct it."
     )
 
 

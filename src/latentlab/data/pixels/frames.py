@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
+
 from latentlab.data.pixels.fits import read_fits
-from latentlab.data.pixels.netpbm import read_deep_netpbm
+from latentlab.data.pixels.jpeg2000 import read_jpeg2000
+from latentlab.data.pixels.netpbm import read_netpbm
 from latentlab.data.pixels.png16 import is_deep_png, read_deep_png
 from latentlab.data.pixels.settings import MAX_PIXELS
-from latentlab.data.pixels.tiff import Page, is_tiff, pillow_reads, read_page, read_pages
+from latentlab.data.pixels.tiff import RGB, Page, is_tiff, pillow_reads, read_page, read_pages
 from latentlab.data.pixels.values import RawImage, raw_of_pillow
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
 # other sizes of one image, layers or previews are no frames
 ONE_IMAGE = {"ICO", "ICNS", "CUR", "PSD"}
-SOC_SIZ = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream
 HIGH_BYTE = re.compile(r".*;16[BLNS]?$")  # rawmodes of which Pillow keeps the high byte
 FIVE_BITS = re.compile(r"BGR;1[56]$|RGB;1[56]$|BGR.*;16$")  # 16 bits of a whole pixel
 
@@ -31,24 +33,27 @@ class Frame:
     """One frame: a Pillow image that is not decoded yet, or stored values.
 
     `orientation`: of EXIF, 1…8, for stored values; Pillow images carry their own. `deep`: the image
-    has 8 bits, but the file has 16.
+    has 8 bits, but the file has 16. `unused_channels`: values of a pixel that are not read.
     """
 
     content: Image | RawImage
     orientation: int = 1
     deep: bool = False
+    unused_channels: int = 0
 
 
 @dataclass(frozen=True)
 class Frames:
     """The frames of an open file: their number, and a function that reads frame i.
 
-    `format`: as Pillow names it.
+    `format`: as Pillow names it. `sizes`: the different widths and heights of the frames, that of
+    the first frame first, before they are upright.
     """
 
     count: int
     read: Callable[[int], Frame]
     format: str
+    sizes: tuple[tuple[int, int], ...]
 
 
 @contextmanager
@@ -62,8 +67,11 @@ def open_frames(source: Path | IO[bytes], max_pixels: int = MAX_PIXELS) -> Itera
 
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
         header = file.read(26)
+        if not header:
+            raise ValueError("the file is empty")
         file.seek(0)
         pages = read_pages(file) if is_tiff(header) else []
+        sizes = tuple(dict.fromkeys((page.width, page.height) for page in pages))
         for page in pages:
             refuse_large(page.width, page.height, max_pixels)
         try:
@@ -72,16 +80,21 @@ def open_frames(source: Path | IO[bytes], max_pixels: int = MAX_PIXELS) -> Itera
         except UnidentifiedImageError:
             if not pages:
                 raise
-            yield Frames(len(pages), lambda i: _tiff_frame(file, pages[i], None), "TIFF")
+            yield Frames(len(pages), lambda i: _tiff_frame(file, pages[i], None), "TIFF", sizes)
             return
         with opened as image:
             refuse_large(*image.size, max_pixels)
             if pages:
-                yield Frames(len(pages), lambda i: _tiff_frame(file, pages[i], image), "TIFF")
+                yield Frames(
+                    len(pages), lambda i: _tiff_frame(file, pages[i], image), "TIFF", sizes
+                )
             else:
                 places = frame_places(image)
                 name = image.format or ""
-                yield Frames(len(places), lambda i: _frame(file, image, places[i], header), name)
+                own = (image.size,)
+                yield Frames(
+                    len(places), lambda i: _frame(file, image, places[i], header), name, own
+                )
 
 
 def refuse_large(width: int, height: int, max_pixels: int) -> None:
@@ -103,13 +116,20 @@ def frame_places(image: Image) -> list[int]:
 
 
 def _tiff_frame(file: IO[bytes], page: Page, image: Image | None) -> Frame:
+    unused = page.unused_channels
     if image is None or not pillow_reads(page):
-        return Frame(read_page(file, page), page.orientation)
+        return Frame(read_page(file, page), page.orientation, unused_channels=unused)
     image.seek(page.index)
-    image.load()
-    raw = raw_of_pillow(image, white_is_zero=page.photometric == 0)
+    image.load()  # also applies the orientation
+    inverted = page.photometric == 0
+    raw = raw_of_pillow(image, white_is_zero=inverted)
+    if image.mode == "L" and page.bits in (2, 4):
+        return Frame(few_bits(image, page.bits, white_is_zero=inverted))
+    if page.photometric == RGB and page.samples == 4 and not page.extra:
+        # Pillow takes a fourth value that is not specified for opacity
+        return Frame(RawImage(np.asarray(image)[:, :, :3], 8, 255), unused_channels=unused)
     if raw is None:
-        return Frame(image)
+        return Frame(image, unused_channels=unused)
     white = 2 ** (page.bits - (page.kind == 2)) - 1 if page.kind != 3 else 1
     return Frame(RawImage(raw.values, page.bits, white, raw.white_is_zero))
 
@@ -119,13 +139,13 @@ def _frame(file: IO[bytes], image: Image, place: int, header: bytes) -> Frame:
         image.seek(place)
     if is_deep_png(header):
         return _deep_png(file, image, place)
-    if image.format == "PPM" and (raw := read_deep_netpbm(file)):
+    if image.format == "PPM" and (raw := read_netpbm(file)):
         return Frame(raw)
     if image.format == "FITS":
         image.load()
         return Frame(read_fits(file, image))
     if image.format == "JPEG2000":
-        return _jpeg2000(file, image)
+        return Frame(read_jpeg2000(file, image) or image)
     return frame_of_pillow(image)
 
 
@@ -136,11 +156,12 @@ def frame_of_pillow(image: Image) -> Frame:
         ValueError: a TIFF file that Pillow may misread.
     """
     rawmode = _rawmode(image)
-    if image.format == "PNG":
-        _scale_transparent_level(image, rawmode)
+    if image.format == "PNG" and rawmode in ("L;2", "L;4"):
+        return Frame(few_bits(image, int(rawmode[2])), image.getexif().get(0x0112, 1))
     deep = bool(HIGH_BYTE.match(rawmode)) and not FIVE_BITS.match(rawmode)
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-    if tags and (deep or image.mode[0] in "IF" or set(tags.get(339, (1,))) != {1}):
+    dropped = bool(tags) and tags.get(277, 1) > len(image.getbands())
+    if dropped or (tags and (deep or image.mode[0] in "IF" or set(tags.get(339, (1,))) != {1})):
         raise ValueError("Pillow may misread this TIFF file; give its path")
     if (raw := raw_of_pillow(image)) is not None:
         return Frame(raw, image.getexif().get(0x0112, 1))
@@ -155,12 +176,13 @@ def _rawmode(image: Image) -> str:
     return first if isinstance(first, str) else ""
 
 
-def _scale_transparent_level(image: Image, rawmode: str) -> None:
-    """Scale the transparent level of a grey PNG of 2 or 4 bits to 8 bits, as Pillow the pixels."""
+def few_bits(image: Image, bits: int, *, white_is_zero: bool = False) -> RawImage:
+    """The values of a grey image of 2 or 4 bits, which Pillow has scaled to 8 bits."""
+    white = 2**bits - 1
+    values = np.asarray(image) // (255 // white)
     key = image.info.get("transparency")
-    if rawmode in ("L;2", "L;4") and isinstance(key, int):
-        white = 2 ** int(rawmode[2]) - 1
-        image.info["transparency"] = (key & white) * (255 // white)
+    alpha = (values != (key & white)).astype(np.float64) if isinstance(key, int) else None
+    return RawImage(white - values if white_is_zero else values, bits, white, white_is_zero, alpha)
 
 
 def _deep_png(file: IO[bytes], image: Image, place: int) -> Frame:
@@ -168,17 +190,3 @@ def _deep_png(file: IO[bytes], image: Image, place: int) -> Frame:
         raise ValueError("frames of an animated PNG of 16 bits cannot be read; set data.frames")
     image.load()  # finds damage, and the orientation behind the pixels
     return Frame(read_deep_png(file), image.getexif().get(0x0112, 1))
-
-
-def _jpeg2000(file: IO[bytes], image: Image) -> Frame:
-    """Pillow shifts deep grey values to 16 bits, and colour to 8."""
-    bits = 8
-    file.seek(0)
-    content = file.read(2**16)
-    if (start := content.find(SOC_SIZ)) >= 0:
-        bits = (content[start + 42] & 0x7F) + 1
-    image.load()
-    raw = raw_of_pillow(image)
-    if raw is None:
-        return Frame(image, deep=bits > 8)
-    return Frame(RawImage(raw.values >> (16 - bits), bits, 2**bits - 1))

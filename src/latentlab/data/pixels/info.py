@@ -27,6 +27,7 @@ class DecodedInfo:
         white: for integers deeper than 8 bits, the value of white by their type, which their
             largest value must come near to; None for other files, or if the file states its white.
         largest: the largest value of these integers; None for other files.
+        unused_channels: values of a pixel that are neither colour nor alpha, and are not read.
     """
 
     width: int
@@ -37,6 +38,7 @@ class DecodedInfo:
     dropped: int = 0
     white: int | None = None
     largest: int | None = None
+    unused_channels: int = 0
 
 
 def require_white(infos: Mapping[str, DecodedInfo], settings: PixelSettings) -> tuple[int, ...]:
@@ -83,4 +85,5 @@ def describe(frame: Frame, frames: int = 1, dropped: int = 0) -> DecodedInfo:
         mode, bits = image.mode, (16 if frame.deep else 1 if image.mode == "1" else 8)
     if turned in (5, 6, 7, 8):
         width, height = height, width
-    return DecodedInfo(width, height, mode, bits, frames, dropped, white, largest)
+    unused = frame.unused_channels
+    return DecodedInfo(width, height, mode, bits, frames, dropped, white, largest, unused)

@@ -1,4 +1,4 @@
-"""PGM and PPM files whose largest value is above 255. Pillow scales them and drops the number.
+"""PGM and PPM files whose largest value is not 255. Pillow scales them and drops the number.
 
 Reference: the manual pages pgm(5) and ppm(5) of Netpbm.
 """
@@ -17,8 +17,8 @@ HEADER = re.compile(rb"P([2356])" + 3 * (SPACE + rb"(\d+)") + rb"[ \t\r\n\v\f]")
 MAX_HEADER = 10_000
 
 
-def read_deep_netpbm(file: IO[bytes]) -> RawImage | None:
-    """Return the values of a PGM or PPM file; None if its largest value is at most 255.
+def read_netpbm(file: IO[bytes]) -> RawImage | None:
+    """Return the values of a PGM or PPM file; None if its largest value is 255, or for a PBM.
 
     The file states its white. 65535 is what programs write for any data, so it must be in use.
 
@@ -27,7 +27,7 @@ def read_deep_netpbm(file: IO[bytes]) -> RawImage | None:
     """
     file.seek(0)
     match = HEADER.match(file.read(MAX_HEADER))
-    if match is None or int(match[4]) <= 255:
+    if match is None or int(match[4]) in (0, 255):
         return None
     kind, width, height, white = (int(number) for number in match.groups())
     channels = 3 if kind in (3, 6) else 1
@@ -37,7 +37,8 @@ def read_deep_netpbm(file: IO[bytes]) -> RawImage | None:
         texts = re.sub(rb"#[^\r\n]*", b"", file.read()).split()
         values: np.ndarray = np.array(texts[:count], np.uint32)
     else:
-        values = np.frombuffer(file.read(2 * count), ">u2")
+        dtype = np.dtype(">u2" if white > 255 else "u1")
+        values = np.frombuffer(file.read(dtype.itemsize * count), dtype)
     if len(values) != count or values.max(initial=0) > white:
         raise ValueError(f"{count} values of at most {white} are expected in this file")
     shape = (height, width, 3) if channels == 3 else (height, width)

@@ -43,6 +43,8 @@ class PixelSettings:
     known_whites: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.white, str) and re.fullmatch(r"\d{1,18}(\.\d{1,9})?", self.white):
+            object.__setattr__(self, "white", float(self.white))  # a number in quotes
         self.percentile  # noqa: B018  checks `white`
         self.background_colour  # noqa: B018
         for key, allowed in (("fit", FITS), ("frames", FRAMES)):

@@ -36,6 +36,8 @@ PHOTOMETRICS = {
     32844: "LogL",
     32845: "LogLuv",
 }
+COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, MASK: 1, 5: 4, 6: 3, 8: 3}
+ALPHA = ((1,), (2,))  # ExtraSamples: associated, unassociated
 KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "void", 5: "complex", 6: "complex"}
 
 
@@ -57,6 +59,12 @@ class Page:
     little_endian: bool = True
     predictor: int = 1
     fill_order: int = 1
+
+    @property
+    def unused_channels(self) -> int:
+        """Values of a pixel that are neither colour nor, by ExtraSamples, alpha."""
+        extra = self.samples - COLOURS.get(self.photometric, self.samples)
+        return max(0, extra - (self.extra[:1] in ALPHA))
 
     def __str__(self) -> str:
         name = PHOTOMETRICS.get(self.photometric, f"photometric {self.photometric}")
@@ -109,7 +117,10 @@ def pillow_reads(page: Page) -> bool:
     of compressed big-endian ones, or takes the high byte of colour.
     """
     if page.kind == 1 and page.bits <= 8:
-        return True
+        is_grey = page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO)
+        if is_grey and page.samples > 1:
+            return page.samples == 2 and page.extra[:1] in ALPHA and not page.separate
+        return page.samples - COLOURS.get(page.photometric, page.samples) <= 1
     if page.samples != 1 or page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO):
         return False
     plain = page.compression == 1 or page.little_endian
@@ -150,7 +161,7 @@ def _refuse(page: Page) -> None:
     if colours is None or KINDS[page.kind] in ("void", "complex"):
         raise ValueError(f"{page}: neither grey nor RGB; convert the file to PNG")
     extra = page.samples - colours
-    if extra and (extra > 1 or (colours == 1 and page.extra[:1] not in ((1,), (2,)))):
+    if extra and (extra > 1 or (colours == 1 and page.extra[:1] not in ALPHA)):
         raise ValueError(
             f"{page}: {page.samples} values a pixel are neither grey nor RGB; split the channels "
             "into files, or convert the file to RGB"
@@ -164,7 +175,7 @@ def _raw(page: Page, values: np.ndarray) -> RawImage:
         values = values.astype(np.uint8)
     colours = 3 if page.photometric == RGB else 1
     alpha = None
-    if page.samples > colours and page.extra[:1] in ((1,), (2,)):  # associated, unassociated
+    if page.samples > colours and page.extra[:1] in ALPHA:
         alpha = np.clip(values[:, :, colours] / white, 0, 1)
     if page.samples > 1:
         values = values[:, :, :3] if colours == 3 else values[:, :, 0]

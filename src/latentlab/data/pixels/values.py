@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BLOCK = 2**18  # pixels that are floats at a time
 SIGNED_WHITE = 2**31 - 1  # of Pillow's mode I, 32-bit integers with a sign
-PLAIN = {"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}  # no palette, 8 bits
+PLAIN = {"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "P", "PA"}  # 8 bits
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _with_alpha(image: Image) -> Image:
 
 
 def _raw_bytes(image: Image) -> RawImage:
-    """An image of 8 bits without a palette as values."""
+    """An image of 8 bits as values; of a palette, its colours."""
     alpha = None
     if image.has_transparency_data:
         image = _with_alpha(image)

@@ -13,6 +13,8 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import IO
 
+# of images that cannot be in a shard, or that no decoder here reads
+OTHER_IMAGES = ("fits", "heic", "heif", "jxl", "npy", "npz", "dcm", "tga", "jpe", "j2k")
 IMAGES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "jp2", "avif", "ppm", "pgm")
 MAX_FILE_BYTES = 64 * 2**20  # each decoding thread has one file in memory
 MAX_HEADER_BYTES = 2**20  # long names and extended headers, which tarfile reads into memory
@@ -41,10 +43,11 @@ class DamagedTarError(Exception):
     """A fault of a tar. The caller adds the name of the file."""
 
 
-def read_samples(file: IO[bytes]) -> Iterator[Sample]:
+def read_samples(file: IO[bytes], ignored: list[str] | None = None) -> Iterator[Sample]:
     """Yield the samples of a shard in order.
 
-    Samples with neither image nor class, and hidden files, are ignored.
+    Samples with neither image nor class, and hidden files, are ignored. The names of those that
+    look like images, such as `a.left.png`, are appended to `ignored`.
 
     Raises:
         DamagedTarError: the file is truncated or not a tar; it contains links, devices, names that
@@ -65,6 +68,8 @@ def read_samples(file: IO[bytes]) -> Iterator[Sample]:
                         f"{member.name!r} has {member.size} bytes, more than {MAX_FILE_BYTES}"
                     )
                 image = member
+            elif ending.rpartition(".")[2] in (*IMAGES, *OTHER_IMAGES) and ignored is not None:
+                ignored.append(member.name)
         if image:
             yield Sample(key, image.offset_data, image.size, label)
         elif label is not None:

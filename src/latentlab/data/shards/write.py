@@ -21,7 +21,8 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from latentlab.data.decoding import THREADS, preprocess_frame
-from latentlab.data.files.layout import labels_of, read_layout
+from latentlab.data.files.class_names import labels_of
+from latentlab.data.files.layout import read_layout
 from latentlab.data.files.listing import list_folder
 from latentlab.data.pixels.frames import Frames, open_frames
 from latentlab.data.pixels.settings import PixelSettings
@@ -163,8 +164,10 @@ def _scaled(name: str, frames: Frames, size: int) -> _Packed:
     frame = frames.read(0)
     if frames.count > 1:
         return _Packed(name, why=f"{frames.count} frames; pack without a size")
-    if isinstance(frame.content, RawImage) or frame.deep:
+    if frame.deep or (isinstance(frame.content, RawImage) and frame.content.bits > 8):
         return _Packed(name, why="more than 8 bits; pack without a size")
+    if frame.unused_channels:
+        return _Packed(name, why="a channel that is neither colour nor alpha; pack without a size")
     pixels = preprocess_frame(frame, size, 3, PixelSettings())
     target = io.BytesIO()
     Image.fromarray(pixels.transpose(1, 2, 0)).save(target, "png")

@@ -27,7 +27,10 @@ DATA_VARIABLE = "LATENTLAB_DATA"
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """`module` of this folder loads the source. `needs_size`: its images have no common size.
+    """`module` of this folder loads the source.
+
+    `needs_size`: its images are those of the user, and can have several sizes. Then data.size is
+    needed.
 
     `image_shape` (C, H, W) and `num_classes`: those of the images, where they are always the same.
     """

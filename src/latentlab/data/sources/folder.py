@@ -11,22 +11,38 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from latentlab.data.decoding import Decoded, decode_files
+from latentlab.data.decoding import Decoded, common_size, decode_files, without
 from latentlab.data.files.archive import open_archive
-from latentlab.data.files.layout import Layout, labels_of, read_layout
+from latentlab.data.files.class_names import class_notes, group_notes, labels_of
+from latentlab.data.files.layout import Layout, read_layout
 from latentlab.data.files.listing import ImageFiles, list_folder
 from latentlab.data.files.split_file import (
     UNUSED,
     SplitLine,
     match_files,
+    match_names,
     read_split_file,
-    refuse_unknown_files,
+    refuse_unknown_frames,
 )
 from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source, own_place
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import some
 
+# endings of files that hold images, but that Pillow does not read → what to do
+OTHER_FORMATS = {
+    (".heic", ".heif", ".jxl"): "convert it to JPEG or PNG",
+    (".npy", ".npz", ".mat", ".h5", ".hdf5", ".pt", ".pkl", ".parquet"): "save each image of the"
+    " array as a PNG or TIFF file",
+    (".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"): "convert each slice to a PNG or"
+    " TIFF file, with the window that you want as white",
+    (".czi", ".nd2", ".lif", ".svs", ".vsi", ".oib", ".ndpi"): "export it as TIFF",
+    (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"): "develop it to JPEG or TIFF",
+    (".mp4", ".avi", ".mov", ".mkv", ".webm"): "save its frames as images",
+    (".svg", ".pdf", ".ai"): "render it as PNG",
+}
+MAX_LOOK = 2000  # files that are opened before stage prepare
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -46,7 +62,7 @@ def load(settings: DataSettings, root: Path) -> Source:
     found = find_files(place, root / "data")
     table, lines = _split_lines(found, settings, root)
     names = [name for name in found.names if name != table]
-    refuse_unknown_files(lines, {*names, *found.refused}, f"{place}/{table}")
+    lines = match_names(lines, {*names, *found.refused}, f"{place}/{table}")
     unused = {name for name in names if name in lines and lines[name].split == UNUSED}
     names = [name for name in names if name not in unused]
     if not lines:
@@ -54,7 +70,11 @@ def load(settings: DataSettings, root: Path) -> Source:
     decoded = decode_files(names, lambda row: found.open(names[row]), settings, root / "data")
     problems = found.refused | {name: _hint(name, why) for name, why in decoded.problems.items()}
     _refuse_unreadable(place, problems, names, settings)
-    notes = _link_notes(found) + ([f"{table}: {len(unused)} images are unused"] if unused else [])
+    refuse_unknown_frames(lines, decoded.names, {*problems, *unused}, f"{place}/{table}")
+    frames = [name in lines and lines[name].split == UNUSED for name in decoded.names]
+    decoded = without(decoded, frames)
+    left_out = len(unused) + sum(frames)
+    notes = _link_notes(found) + ([f"{table}: {left_out} images are unused"] if left_out else [])
     return _source(decoded, lines, place, table, tuple(sorted(problems)), notes)
 
 
@@ -66,8 +86,21 @@ def look(settings: DataSettings, root: Path) -> tuple[list[str], tuple[str, ...]
     names = [name for name in image_names(found.names) if name != table]
     if any(line.label for line in lines.values()):
         used = [line.label for line in lines.values() if line.split != UNUSED]
-        return names, labels_of(used, numeric=True)[1]
+        return names, labels_of(used)[1]
     return names, read_layout(names, place).class_names
+
+
+def look_size(settings: DataSettings, root: Path) -> int:
+    """The size that data.size null gives, from the headers of at most 2,000 images.
+
+    Raises:
+        LatentlabError: the images are not squares of one size, or as in `load`.
+    """
+    place = own_place(root, settings.folder)
+    found = find_files(place, root / "data")
+    names = image_names(found.names)
+    names = names[:: max(1, -(-len(names) // MAX_LOOK))]
+    return common_size(names, lambda row: found.open(names[row]), settings.pixels)
 
 
 def find_files(place: Path, scratch: Path) -> ImageFiles:
@@ -146,13 +179,17 @@ def _source(
     complete = has_splits and has_labels
     layout = Layout(None, None) if complete else read_layout(files, place)
     classes = [line.label for line in matched] if has_labels else layout.classes
-    labels, class_names = labels_of(classes, numeric=has_labels)
+    labels, class_names = labels_of(classes)
+    splits = [line.split for line in matched] if has_splits else layout.splits
+    groups = [line.group for line in matched] if any(line.group for line in matched) else None
+    notes += _layout_notes(layout, has_labels)
+    notes += class_notes(classes, splits, place) + group_notes(groups)
     images = Images(
         decoded.pixels,
         labels,
         names,
-        splits=[line.split for line in matched] if has_splits else layout.splits,
-        groups=[line.group for line in matched] if any(line.group for line in matched) else None,
+        splits=splits,
+        groups=groups,
         files=files,
         infos=decoded.infos,
     )
@@ -162,13 +199,18 @@ def _source(
         None,
         class_names,
         unreadable,
-        notes=(*notes, *_layout_notes(layout)),
+        notes=tuple(notes),
         whites=decoded.whites,
     )
 
 
-def _layout_notes(layout: Layout) -> list[str]:
+def _layout_notes(layout: Layout, has_labels: bool) -> list[str]:
     notes = []
+    if layout.inner and not has_labels:
+        notes.append(
+            f"{len(layout.inner)} folders inside of class folders are no classes:"
+            f" {some(layout.inner)}"
+        )
     if layout.wrapper:
         notes.append(f"all images are in {layout.wrapper}/, which is not a class")
     if layout.splits:
@@ -188,6 +230,9 @@ def _link_notes(found: ImageFiles) -> list[str]:
 
 
 def _hint(name: str, why: str) -> str:
+    for endings, advice in OTHER_FORMATS.items():
+        if name.lower().endswith(endings):
+            return f"{why}; {advice}"
     if name.lower().endswith(ARCHIVES):
         return f"{why}; an archive of images can be data.folder itself"
     if name.lower().endswith(".csv"):

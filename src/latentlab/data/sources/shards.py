@@ -18,13 +18,17 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 
 from latentlab.data.decoding import decode_files
-from latentlab.data.files.layout import read_layout
+from latentlab.data.files.class_names import class_notes, labels_of
+from latentlab.data.files.layout import read_layout, resembles, split_of
 from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
 from latentlab.data.shards.manifest import MANIFEST, Manifest, Shard, file_sha256, read_manifest
-from latentlab.data.shards.tar import DamagedTarError, read_samples
+from latentlab.data.shards.tar import IMAGES, DamagedTarError, read_samples
 from latentlab.data.sources import Images, Source, own_place
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import some
+
+ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
 
 class _Index:
@@ -35,6 +39,7 @@ class _Index:
         self.shards, self.offsets, self.sizes = array("i"), array("q"), array("q")
         self.names: list[str] = []
         self.texts: list[str | None] = []
+        self.ignored: list[str] = []  # image files that are no samples
 
     def add(self, path: Path, known: Shard | None) -> None:
         """Append the images of one shard. `known`: its entry in the manifest.
@@ -46,7 +51,7 @@ class _Index:
             number, before = len(self.paths), len(self.names)
             self.paths.append(path)
             texts: dict[str | None, str | None] = {}  # one string object for each class
-            for sample in read_samples(file):
+            for sample in read_samples(file, self.ignored):
                 name = _packed_name(sample.key) if known else f"{path.name}/{sample.key}"
                 self.shards.append(number)
                 self.offsets.append(sample.offset)
@@ -85,18 +90,84 @@ def load(settings: DataSettings, root: Path) -> Source:
             f"read: {format_files(problems)}. Pack the shards without these images, or set "
             "data.on_unreadable to skip."
         )
-    labels, classes = _labels([index.texts[row] for row in decoded.rows], manifest, folder)
+    texts = [index.texts[row] for row in decoded.rows]
+    labels, classes = _labels(texts, manifest, folder)
+    if manifest:
+        splits = read_layout(decoded.files, folder).splits
+    else:
+        splits = _splits_of_names(decoded.files, folder)
+    notes = _notes(index, decoded.files, splits, classes, is_packed=manifest is not None)
+    if classes and labels is not None:
+        notes += class_notes([classes[label] for label in labels.tolist()], splits, folder)
     images = Images(
         decoded.pixels,
         labels,
         decoded.names,
-        splits=read_layout(decoded.files, folder).splits if manifest else None,
+        splits=splits,
         files=decoded.files,
         infos=decoded.infos,
     )
     skipped = manifest.skipped if manifest else ()
     unreadable = tuple(sorted({*skipped, *problems}))
-    return Source("shards", images, None, classes, unreadable, whites=decoded.whites)
+    return Source("shards", images, None, classes, unreadable, tuple(notes), decoded.whites)
+
+
+def _splits_of_names(names: Sequence[str], folder: Path) -> list[str] | None:
+    """The splits in the names of shards such as `train-000.tar`, or in folders of their samples.
+
+    Raises:
+        LatentlabError: some shards have the name of a split, and others have none.
+    """
+    shards = sorted({name.partition("/")[0] for name in names})
+    alike = {shard: resembles(shard.removesuffix(".tar")) for shard in shards}
+    if len(set(alike.values()) - {None}) > 1:
+        exact = {shard: resembles(shard.removesuffix(".tar"), exactly=True) for shard in shards}
+        if None in exact.values() or "train" not in exact.values():
+            raise LatentlabError(
+                f"{folder} contains {some(shards)}. Some of these names are of splits, but not all,"
+                " or none is of train. Name all shards by their split, such as train-000.tar,"
+                " val-000.tar and test-000.tar, or none of them; or move some away."
+            )
+        return [str(exact[name.partition("/")[0]]) for name in names]
+    tops = {_top(name): split_of(_top(name)) for name in names}
+    found = set(tops.values())
+    if None not in found and "train" in found and len(found) > 1:
+        return [str(tops[_top(name)]) for name in names]
+    return None
+
+
+def _top(name: str) -> str:
+    """The first folder inside of the shard; "" for a sample that is in no folder."""
+    return name.split("/")[1] if name.count("/") > 1 else ""
+
+
+def _notes(
+    index: _Index,
+    names: Sequence[str],
+    splits: Sequence[str] | None,
+    classes: Sequence[str] | None,
+    *,
+    is_packed: bool,
+) -> list[str]:
+    notes = []
+    if count := len(index.ignored):
+        notes.append(f"{count:,} image files in the shards are not used: {_ignored(index)}")
+    if splits:
+        given = sorted(set(splits), key=("train", "val", "test").index)
+        notes.append(f"the names of {', '.join(given)} are the splits")
+    folders = sorted({_top(name) for name in names} - {""})
+    if not is_packed and classes is None and len(folders) > 1 and not splits:
+        notes.append(
+            f"samples are in the folders {some(folders)}, which are no classes: only .cls files are"
+        )
+    return notes
+
+
+def _ignored(index: _Index) -> str:
+    return (
+        f"{some(index.ignored)}. The name of an image is a key without dots and one of"
+        f" {', '.join('.' + ending for ending in IMAGES)}"
+    )
 
 
 def _index(folder: Path, manifest: Manifest | None) -> _Index:
@@ -120,9 +191,10 @@ def _index(folder: Path, manifest: Manifest | None) -> _Index:
             "images again with `latentlab shard`."
         )
     if not index.names:
+        ignored = f" These are not read: {_ignored(index)}." if index.ignored else ""
         raise LatentlabError(
-            f"{folder} contains no images in .tar files. Make shards with `latentlab shard IMAGES "
-            f"{folder}`, or set data.folder."
+            f"{folder} contains no images in .tar files.{ignored} Make shards with `latentlab shard"
+            f" IMAGES {folder}`, or set data.folder."
         )
     return index
 
@@ -131,6 +203,7 @@ def _shards(folder: Path, manifest: Manifest | None) -> Iterator[tuple[Path, Sha
     """Yield the path of every shard and its entry in the manifest; None without a manifest."""
     found = sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
     if manifest is None:
+        _refuse_others(folder)
         yield from ((path, None) for path in found)
         return
     yield from ((folder / shard.file, shard) for shard in manifest.shards)
@@ -139,6 +212,22 @@ def _shards(folder: Path, manifest: Manifest | None) -> Iterator[tuple[Path, Sha
         raise LatentlabError(
             f"{folder} contains shards that {MANIFEST} does not list: {format_files(unknown)}. "
             "Move them away, or pack all images again with `latentlab shard`."
+        )
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise LatentlabError for shards in sub-folders, and for compressed ones."""
+    paths = (path for path in folder.rglob("*") if path.name.lower().endswith(ARCHIVES))
+    others = sorted(
+        str(path.relative_to(folder))
+        for path in paths
+        if (path.parent != folder or path.suffix != ".tar") and not path.name.startswith(".")
+    )
+    if others:
+        raise LatentlabError(
+            f"{folder} contains shards that cannot be read: {some(others)}. Only .tar files"
+            " directly in the folder are read. Move them there, and expand compressed ones; names"
+            " such as train-000.tar and test-000.tar are splits. Or move them away."
         )
 
 
@@ -169,19 +258,17 @@ def _labels(
     present = [text for text in found if text is not None]
     if len(present) < 2:
         return None, None
-    numbered = all(text.isdecimal() and text.isascii() and len(text) < 19 for text in present)
-    present.sort(key=(lambda text: (int(text), text)) if numbered else None)
-    number = {text: label for label, text in enumerate(present)}
-    labels = np.array([number[text or ""] for text in texts], np.int64)
+    labels, classes = labels_of([text or "" for text in texts])
     if manifest is None:
-        return labels, tuple(present)
+        return labels, classes
+    numbered = all(text.isdecimal() and text.isascii() and len(text) < 15 for text in present)
     names = dict(enumerate(manifest.classes or ()))
     if not numbered or any(int(text) not in names for text in present):
         raise LatentlabError(
             f"The shards of {folder} contain classes that {MANIFEST} does not list. Pack the "
             "images again with `latentlab shard`."
         )
-    return labels, tuple(names[int(text)] for text in present)
+    return labels, tuple(names[int(text)] for text in sorted(present, key=int))
 
 
 def _packed_name(key: str) -> str:
