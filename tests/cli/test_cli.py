@@ -1,6 +1,8 @@
 """The `latentlab` command on trained models: files, seeds, messages and exit codes."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -141,6 +143,8 @@ def test_the_project_and_run_folders_can_be_named(tiny, tmp_path, monkeypatch, c
         (["encode", "vae", "params.yaml"], "params.yaml"),
         (["encode", "vae"], "the following arguments are required: images"),
         ([], "the following arguments are required: COMMAND"),
+        (["--verbose", "results"], "error: unknown option '--verbose' in front of a command: give"),
+        (["serve", "classifier"], "error: the classifier is not logged as a model of MLflow: give"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_2(run, capsys, argv, message):
@@ -177,7 +181,7 @@ def test_help_needs_no_slow_import(repo, command):
     assert out.startswith("usage: latentlab")
 
 
-def in_new_process(repo, argv):
+def in_new_process(repo, argv, *, exit_code=0, **environment):
     """What a command prints, and the modules that it has imported."""
     code = (
         "import sys\n"
@@ -185,12 +189,12 @@ def in_new_process(repo, argv):
         "try:\n"
         f"    main({[str(a) for a in argv]!r})\n"
         "except SystemExit as stop:\n"
-        "    assert not stop.code, stop.code\n"
+        f"    assert (stop.code or 0) == {exit_code}, stop.code\n"
         "print('MODULES', *sys.modules)\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(repo / "src")},
+        env={"PYTHONPATH": str(repo / "src"), **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -206,16 +210,46 @@ def in_new_process(repo, argv):
         (["results"], "model "),
         (["results", "--json"], "{"),
         (["results", "--sort", "kid", "--csv"], "model,type,family"),
+        (["compare", "vae", "dcgan"], "metric "),
         (["select", "vae"], "models: vae"),
         (["completion", "bash"], "# AUTOMAT"),
         (["--version"], f"latentlab {latentlab.__version__}"),
     ],
 )
 def test_commands_that_need_no_torch_do_not_import_it(fork, repo, argv, start):
-    project = ["--project", fork.root] if argv[0] in ("results", "select") else []
+    project = ["--project", fork.root] if argv[0] in ("results", "select", "compare") else []
     out, modules = in_new_process(repo, [*argv, *project])
     assert out.startswith(start)
-    assert not {"torch", "lightning", "mlflow"} & modules
+    assert not {"torch", "lightning", "mlflow", "scipy"} & modules
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [(["results"], "\x1b[1m"), (["compare", "vae", "dcgan"], "2 trainings")],
+)
+def test_models_with_seeds_are_compared_without_numpy(fork, repo, argv, shown):
+    """On a terminal, `results` marks ties: over trainings, they need no values of images."""
+    results = fork.root / "results"
+    for name in ("linear_ae", "vae", "dcgan"):
+        shutil.copytree(results / name, results / f"{name}@1")
+        metrics = json.loads((results / name / "metrics.json").read_text())
+        changed = {k: v * 1.1 if isinstance(v, float) else v for k, v in metrics.items()}
+        (results / f"{name}@1" / "metrics.json").write_text(json.dumps(changed))
+    fork.edit("params.yaml", more_seeds=[1])
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    out, modules = in_new_process(repo, [*argv, "--project", fork.root], **terminal)
+    assert shown in out
+    assert not {"torch", "lightning", "mlflow", "scipy", "numpy"} & modules
+
+
+@pytest.mark.parametrize("images", ["absent", "texts"])
+def test_init_refuses_a_wrong_folder_before_the_slow_imports(repo, tmp_path, images):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no image")
+    argv = ["init", tmp_path / "new", "--images", tmp_path / images]
+    _, modules = in_new_process(repo, argv, exit_code=2)
+    assert not {"torch", "lightning"} & modules
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_package_is_the_command(repo):
@@ -249,6 +283,11 @@ def test_a_closed_pipe_is_no_traceback(tiny):
 def test_an_image_of_a_class_that_does_not_exist(run, capsys, conditional):
     error = fails(run, capsys, "sample", conditional, "--class", "10")
     assert "The model has no class '10'. Classes are 0 to 9 (0, 1, 2, 3" in error
+
+
+def test_all_classes_are_given_alone(run, capsys, conditional):
+    error = fails(run, capsys, "sample", conditional, "--class", "all", "--class", "3")
+    assert "error: --class all stands for every class: give it without other classes" in error
 
 
 def test_sample_of_classes_has_one_column_for_each(run, conditional, tmp_path):

@@ -94,6 +94,12 @@ def test_other_formats(run, form):
     [
         (["vae"], "error: only one model (vae): give two or more"),
         (["vae", "linear"], "error: unknown model 'linear': did you mean 'linear_ae'? measured"),
+        (["vae", "vae@7"], "vae@7 is not measured yet: add 7 to `more_seeds` in params.yaml, then"),
+        (["vae", "classifier"], "classifier is the classifier that measures the models, no model"),
+        (
+            ["vae", "retrieval"],
+            "error: retrieval is a task, no model: give models; measured: dcgan",
+        ),
         (["vae", "wgan"], "error: wgan is not measured yet: run `dvc repro evaluate@wgan`"),
     ],
 )

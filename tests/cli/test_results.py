@@ -40,7 +40,7 @@ def comparison_of(*sizes, extra=()):
     """Models with codes of these sizes, real images, PCA of each size and of `extra` ones."""
     pca = {size: Row(f"PCA-{size}", f"PCA-{size}", "", {}) for size in sorted({*sizes, *extra})}
     models = [
-        ModelResults(Row(f"m{n}", "", "AE", {}), {}, pca[size], {}, Path())
+        ModelResults(Row(f"m{n}", "", "AE", {}), {}, pca[size], Path())
         for n, size in enumerate(sizes)
     ]
     return Comparison(models, [Row("real", "Real images", "", {}), *pca.values()], {}, Path())

@@ -45,6 +45,24 @@ def test_the_text_has_equation_data_limits_and_papers(card):
         assert part in card
 
 
+def test_metrics_have_half_of_their_95_percent_interval(card, tiny):
+    stored = json.loads((tiny.root / "results" / "vae" / "metrics.json").read_text())
+    fid, ssim = (f"{stored[key]:,.{n}f}" for key, n in (("fid", 1), ("ssim", 3)))
+    half_fid, half_ssim = (f"{stored['ci95'][k]:,.{n}f}" for k, n in (("fid", 1), ("ssim", 3)))
+    assert f"| FID | {fid} ± {half_fid} | lower |" in card
+    assert f"| SSIM | {ssim} ± {half_ssim} | higher |" in card
+    assert "number of images. ± is half of the 95 % interval.\n" in card
+
+
+def test_metrics_without_an_interval_have_no_plus_minus(fork, tmp_path):
+    path = fork.root / "results" / "vae" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["ci95"]
+    path.write_text(json.dumps(metrics))
+    export_model(latentlab.load("vae", project=fork.root), tmp_path / "out", "safetensors")
+    assert "±" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
 def test_checksums_are_those_of_the_files(card, exported):
     rows = dict(re.findall(r"\| `(\S+)` \| [\d,]+ \| `(\w{64})` \|", card))
     assert set(rows) == {"config.json", "model.safetensors", "sampler.safetensors"}

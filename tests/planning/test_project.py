@@ -71,7 +71,7 @@ def test_seeds_are_trainings_of_each_model_and_cost_time(images, tmp_path) -> No
     assert load_project(tmp_path / "p").more_seeds == (1, 2)
     assert "more_seeds: [1, 2] # more trainings" in (tmp_path / "p" / "params.yaml").read_text()
     assert ", 3 trainings of each model" in text
-    with pytest.raises(LatentlabError, match="--seeds is 0; it must be 1 or more"):
+    with pytest.raises(LatentlabError, match="--seeds is 0; it must be from 1 to 100"):
         init(tmp_path / "q", **options, seeds=0)
 
 
@@ -124,7 +124,9 @@ def test_without_images_the_data_set_stays(tmp_path) -> None:
         ({"minutes": 0.0}, r"--minutes is 0; it must be above 0"),
         ({"minutes": float("nan")}, r"--minutes is nan"),
         ({"goal": "feature"}, "did you mean 'features'"),
-        ({"size": 4}, "--size is 4; it must be 8 pixels or more"),
+        ({"size": 4}, "--size is 4; it must be from 8 to 1024 pixels"),
+        ({"size": 10**8}, "--size is 100000000; it must be from 8 to 1024 pixels"),
+        ({"seeds": 10**8}, "--seeds is 100000000; it must be from 1 to 100"),
     ],
 )
 def test_options_are_checked(tmp_path, options, message) -> None:

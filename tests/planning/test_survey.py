@@ -96,6 +96,11 @@ def test_folders_without_images_are_refused(tmp_path, files, message) -> None:
         look(tmp_path / "images")
 
 
+def test_a_device_is_neither_a_folder_nor_a_file() -> None:
+    with pytest.raises(LatentlabError, match="--images /dev/null is neither a folder nor a file"):
+        look(Path("/dev/null"))
+
+
 def test_few_images_are_refused(tmp_path) -> None:
     write(tmp_path / "images", 29)
     with pytest.raises(LatentlabError, match=r"has 29 images. At least 30 are needed"):

@@ -80,7 +80,10 @@ def test_missing_or_damaged_files_are_named_with_the_command_that_repairs_them(
 
     vae = root / "results" / "vae"
     (vae / "history.csv").write_text("split,quantity,step,images,value\ntrain,loss,1,128\n")
-    refused(r"vae/history.csv is damaged .* `dvc repro -f evaluate@vae`")
+    with pytest.raises(
+        LatentlabError, match=r"vae/history.csv is damaged .* `dvc repro -f evaluate@vae`"
+    ):
+        render_page(read(root))
     edit_json(vae / "card.json", lambda card: card.update(features="inception"))
     (vae / "history.csv").unlink()
     refused(r"vae was measured with the features 'inception', the baselines with 'classifier'")

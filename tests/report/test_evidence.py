@@ -28,7 +28,6 @@ def comparison(tmp_path, evidence):
             Row(f"m{n}", "", "AE", {"fid": v, "class_fid": v**2, "pixel_fid": -v}),
             {},
             None,
-            {},
             tmp_path,
         )
         for n, v in enumerate(rng.random(5).tolist())

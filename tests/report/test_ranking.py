@@ -79,7 +79,7 @@ def row(name, key, value, half):
 
 def results_of(values, key):
     """Models without files: name → (value, half width) of one metric."""
-    return [ModelResults(row(n, key, *v), {}, None, {}, Path()) for n, v in values.items()]
+    return [ModelResults(row(n, key, *v), {}, None, Path()) for n, v in values.items()]
 
 
 @pytest.mark.parametrize(("pixels", "beaten"), [(0.958, False), (0.959, True)])
@@ -108,7 +108,6 @@ def test_the_best_models_are_marked_with_ties(tmp_path):
             Row(name, name, "AE", {"fid": (low + high) / 2, "fid_low": low, "fid_high": high}),
             {},
             None,
-            {},
             tmp_path,
         )
         for name, (low, high) in zip("abc", bounds, strict=True)

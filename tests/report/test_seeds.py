@@ -1,5 +1,7 @@
 """Means and deviations over several trainings, against NumPy and by hand."""
 
+import csv
+import io
 import json
 import math
 import shutil
@@ -7,9 +9,11 @@ import shutil
 import numpy as np
 import pytest
 
+from latentlab.cli.results import as_json, as_markdown
 from latentlab.report.comparison import comparison_csv, read_comparison
 from latentlab.report.facts import facts_of
-from latentlab.report.metrics import BY_KEY, Row
+from latentlab.report.metrics import BY_KEY, Row, decimals_of
+from latentlab.report.page import render_page
 from latentlab.report.seeds import (
     averaged,
     half_width,
@@ -18,6 +22,7 @@ from latentlab.report.seeds import (
     spreads,
     text_with_spread,
 )
+from latentlab.report.view import cell
 from latentlab.utils.errors import LatentlabError
 
 FIDS = (20.0, 23.0, 17.5)
@@ -48,10 +53,19 @@ def test_the_interval_of_one_training_does_not_belong_to_the_mean():
     assert set(row.values) == {"fid", "fid_std", "num_parameters", "num_trainings"}
     assert row.values["num_trainings"] == 3
     assert text_with_spread(row, BY_KEY["fid"], 1) == "20.2 ± 2.8"
-    assert text_with_spread(row, BY_KEY["num_parameters"], 0) == "100", "equal in all trainings"
+    assert text_with_spread(row, BY_KEY["num_parameters"], 0) == "100", "of the config"
     alone = averaged(first, [])
     assert text_with_spread(alone, BY_KEY["fid"], 1) == "20.0 ± 1.0"
     assert alone.values["num_trainings"] == 1
+
+
+def test_equal_values_of_all_trainings_have_the_deviation_0():
+    first, *others = rows(20.0, 20.0, latent_dim=8.0, num_samples=100.0)
+    row = averaged(first, others)
+    assert set(row.values) == {"fid", "fid_std", "latent_dim", "num_samples", "num_trainings"}
+    assert text_with_spread(row, BY_KEY["fid"], 1) == "20.0 ± 0.0"
+    assert text_with_spread(row, BY_KEY["latent_dim"], 0) == "8"
+    assert "standard deviation" in spread_note([row], ["fid"])
 
 
 def test_an_interval_is_given_by_its_ends_or_by_a_standard_deviation():
@@ -60,7 +74,8 @@ def test_an_interval_is_given_by_its_ends_or_by_a_standard_deviation():
     assert half_width(given, "fid") == 1.5
     assert interval_of({"fid": 2.0, "fid_std": 0.5}, "fid") == (1.5, 2.5)
     assert half_width({"fid": 2.0, "fid_std": 0.5}, "fid") == 0.5
-    for values in ({}, {"fid": 2.0}, {"fid": 2.0, "fid_std": 0.0}):
+    assert interval_of({"fid": 2.0, "fid_std": 0.0}, "fid") == (2.0, 2.0)
+    for values in ({}, {"fid": 2.0}, {"fid_std": 0.5}):
         assert interval_of(values, "fid") is half_width(values, "fid") is None
     failed = {"fid": float("nan"), "fid_std": float("nan")}
     assert text_with_spread(Row("vae", "VAE", "VAE", failed), BY_KEY["fid"], 1) == "NaN"
@@ -102,6 +117,23 @@ def test_the_row_of_a_model_has_the_mean_of_its_trainings(seeded):
     assert facts["± with n > 1"][0] == "standard deviation"
     line = next(line for line in comparison_csv(comparison).splitlines() if line.startswith("vae,"))
     assert f",{first + 2!r}," in line
+
+
+def test_a_metric_that_is_equal_in_all_trainings_has_plus_minus_0_in_every_format(seeded):
+    comparison = read_comparison(seeded[0], outdated=())
+    vae = comparison.models[list(seeded[0].models).index("vae")].row
+    decimals = decimals_of(BY_KEY["kid"], comparison.rows)
+    zero = f"{0:.{decimals}f}"
+    assert vae.values["kid_std"] == 0
+    assert cell(vae, BY_KEY["kid"], comparison)["spread"] == zero
+    assert "spread" not in cell(vae, BY_KEY["latent_dim"], comparison)
+    for text in (as_markdown(comparison, [BY_KEY["kid"]]), render_page(comparison)):
+        assert f"± {zero}" in text
+    rows_of_csv = csv.DictReader(io.StringIO(comparison_csv(comparison)))
+    (row,) = [row for row in rows_of_csv if row["model"] == "vae"]
+    assert row["kid_std"] == "0.0"
+    (stored,) = [r for r in json.loads(as_json(comparison))["rows"] if r["name"] == "vae"]
+    assert stored["metrics"]["kid_std"] == 0
 
 
 def test_a_training_with_other_settings_is_not_averaged(seeded):

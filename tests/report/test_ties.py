@@ -16,7 +16,7 @@ def model(tmp_path, name, values, arrays=None, trainings=None):
     if arrays:
         np.savez(folder / "per_image.npz", **arrays)
     row = Row(name, name, "VAE", values)
-    return ModelResults(row, {}, None, {}, folder, trainings=trainings or {})
+    return ModelResults(row, {}, None, folder, trainings=trainings or {})
 
 
 def test_differences_on_the_same_images_have_a_small_interval(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from latentlab.cli.output import require_writable
 from latentlab.cli.start import next_steps, status_line
 
 
@@ -24,20 +25,27 @@ def init(args: argparse.Namespace) -> None:
         args.images, args.goal, args.minutes, args.size, args.channels, seeds=args.seeds
     )
     request.check(args.folder)
+    require_writable(args.folder, is_folder=True)
     if request.is_plain:
         from latentlab.config.template import write_project
+        from latentlab.planning.new_folder import new_folder
 
-        write_project(args.folder, version=__version__)
+        with new_folder(args.folder):
+            write_project(args.folder, version=__version__)
         print(f"new project in {args.folder}. {next_steps(args.folder)}")
         return
+    from latentlab.planning.survey import survey_of
+
+    found = survey_of(request)  # before the slow imports: a wrong folder is refused at once
     from latentlab.pipeline.scheduler import default_jobs, gpu_numbers
     from latentlab.planning.project import make_project
     from latentlab.utils.imports import import_lightning_lean
 
     import_lightning_lean()
+    jobs = default_jobs(gpu_numbers())
     with status_line() as say:
         text = make_project(
-            args.folder, request, version=__version__, jobs=default_jobs(gpu_numbers()), say=say
+            args.folder, request, version=__version__, jobs=jobs, found=found, say=say
         )
     print(f"{text}\n\n{next_steps(args.folder)}")
 
@@ -58,6 +66,7 @@ def shard(args: argparse.Namespace) -> None:
     """Pack a folder of images into tar files, for `data.name: shards`. Sub-folders are classes."""
     from latentlab.data.shards.write import pack_folder
 
+    require_writable(args.out, is_folder=True)
     manifest = pack_folder(
         args.folder,
         args.out,

@@ -42,12 +42,21 @@ def compare(args: argparse.Namespace) -> None:
 def _require_results(project: Project, names: Sequence[str]) -> None:
     """Stop at a name that is no config and has no results."""
     from latentlab.config.keys import nearest
-    from latentlab.config.seeds import stage_of
-    from latentlab.config.selection import model_names
+    from latentlab.config.seeds import Training, stage_of
+    from latentlab.config.selection import CLASSIFIER, model_names, task_names
 
     measured = sorted(p.parent.name for p in project.root.glob("results/*/cost.json"))
     known = {*model_names(project.root), *measured}
     for name in names:
+        if name == CLASSIFIER or name in task_names(project.root):
+            kind = "the classifier that measures the models" if name == CLASSIFIER else "a task"
+            stop(f"{name} is {kind}, no model: give models; measured: {', '.join(measured)}")
+        training = Training.parse(name)
+        if name not in measured and training.seed is not None and training.model in known:
+            stop(
+                f"{name} is not measured yet: add {training.seed} to `more_seeds` in params.yaml,"
+                f" then run `dvc repro {stage_of('evaluate', name)}`"
+            )
         if name not in known:
             close = nearest(name, known)
             hint = f"did you mean {close!r}? " if close else ""

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentlab.cli.output import printable, stop
+from latentlab.cli.output import printable, require_writable, stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,9 @@ def sample(args: argparse.Namespace) -> None:
 
     trained = _load(args)
     classes = args.classes
-    if classes == ["all"] and trained.is_conditional and "all" not in (trained.classes or ()):
+    if trained.is_conditional and "all" in (classes or ()) and "all" not in (trained.classes or ()):
+        if len(classes) > 1:
+            stop("--class all stands for every class: give it without other classes")
         classes = list(range(trained.module.num_classes))
     images = trained.sample(args.count, seed=args.seed, classes=classes)
     several = len(classes) if classes and len(classes) > 1 else None
@@ -106,8 +108,7 @@ def decompress(args: argparse.Namespace) -> None:
     from latentlab.inference.compression.files import model_name, save_images
     from latentlab.utils.files import fresh_folder
 
-    if args.output.exists():
-        stop(f"{args.output} exists already: choose a new folder")
+    require_writable(args.output, is_folder=True, is_new=True)
     if args.file.exists() and not args.file.is_file():
         stop(f"{args.file} is not a regular file: give a file of `latentlab compress`")
     content = args.file.read_bytes()
@@ -118,6 +119,8 @@ def decompress(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> TrainedModel:
+    if args.output.suffix:  # not the folder of `decompress`
+        require_writable(args.output)
     from latentlab.utils.imports import import_lightning_lean
 
     import_lightning_lean()

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 
 from latentlab.cli.output import stop
+from latentlab.utils.errors import LatentlabError
 
 
 def check(args: argparse.Namespace) -> None:
     """Find what cannot work in the settings, without training: exit code 0, or 2 with a list.
 
-    It reads params.yaml and the configs of all listed models and tasks, looks at the data, and
-    builds each model for images of their shape.
+    It reads params.yaml and the configs of all listed models and tasks, opens your own images (of
+    more than 2,000 files, a sample), and builds each model for images of their shape.
     """
-    from latentlab.config import find_root
+    from latentlab.config import find_root, load_project
     from latentlab.config.check import check_project
+    from latentlab.planning.image_files import check_image_files
     from latentlab.utils.imports import import_lightning_lean
 
     import_lightning_lean()
-    report = check_project(find_root(args.project), args.names)
+    root = find_root(args.project)
+    report = check_project(root, args.names)
+    with contextlib.suppress(LatentlabError):  # of params.yaml: it is in the report
+        check_image_files(load_project(root), report)
     for problem in report.problems:
         print(f"{problem.file}: {problem.message}", file=sys.stderr)
     for note in report.notes:
@@ -36,8 +42,11 @@ def serve(args: argparse.Namespace) -> None:
     The model is that of its MLflow run. docs/serving.md has examples of requests.
     """
     from latentlab.config import find_root
+    from latentlab.config.selection import CLASSIFIER
     from latentlab.tracking.serve import serve_model
 
+    if args.model == CLASSIFIER:
+        stop("the classifier is not logged as a model of MLflow: give a model of configs/")
     serve_model(find_root(args.project), args.model, port=args.port)
 
 

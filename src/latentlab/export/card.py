@@ -18,7 +18,9 @@ from latentlab import __version__
 from latentlab.inference.display import description, stored_metrics
 from latentlab.inference.labels import uses_of_labels
 from latentlab.inference.trained import TrainedModel
-from latentlab.report.metrics import METRICS, Metric, Row, decimals_of, text_of
+from latentlab.report.comparison import values_of
+from latentlab.report.metrics import METRICS, Metric, Row, decimals_of
+from latentlab.report.seeds import spread_note, text_with_spread
 
 LICENCE = "apache-2.0"
 COST = "Cost"  # a group of metrics that are not about quality
@@ -169,24 +171,25 @@ def _training(trained: TrainedModel) -> str:
 
 
 def _metrics(trained: TrainedModel, values: Mapping[str, Any]) -> str:
-    numbers = {key: float(value) for key, value in values.items() if _is_finite(value)}
-    shown = [m for m in METRICS if m.group != COST and m.key in numbers]
+    numbers = {key: value for key, value in values_of(values).items() if math.isfinite(value)}
+    shown = [m for m in METRICS if m.group != COST and m.key in numbers.keys() & values.keys()]
     if not shown:
         return "Not measured."
     row = Row(trained.name, trained.name, trained.module.family, numbers)
     lines = [_metric_line(metric, row) for metric in shown]
     features = trained.evaluation.features
+    note = spread_note([row], [metric.key for metric in shown])
     return (
         "On test images that the model has not seen. The features of FID, KID, precision, recall,"
         f" density and coverage are those of: {features}. Compare them only with values of the same"
-        " features and the same number of images.\n\n| metric | value | better |\n|---|---:|---|\n"
-        + "\n".join(lines)
+        f" features and the same number of images.{f' {note}.' if note else ''}\n\n"
+        "| metric | value | better |\n|---|---:|---|\n" + "\n".join(lines)
     )
 
 
 def _metric_line(metric: Metric, row: Row) -> str:
     better = {1: "higher", -1: "lower", 0: ""}[metric.better]
-    value = text_of(metric, row.values[metric.key], decimals_of(metric, [row]))
+    value = text_with_spread(row, metric, decimals_of(metric, [row]))
     return f"| {metric.label} | {value} | {better} |"
 
 

@@ -20,10 +20,11 @@ from latentlab.config.yaml_edit import set_values
 from latentlab.data.prepared import read_meta
 from latentlab.data.sources import load_source
 from latentlab.data.splits import split_indices
+from latentlab.planning.new_folder import new_folder
 from latentlab.planning.plan import Plan, Wish, make_plan, plan_table
 from latentlab.planning.probe import write_sample
 from latentlab.planning.request import Request
-from latentlab.planning.survey import Survey, survey, useful_size
+from latentlab.planning.survey import Survey, survey_of, useful_size
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import write_atomic
 
@@ -39,27 +40,31 @@ def make_project(
     *,
     version: str,
     jobs: int,
+    found: Survey | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> str:
     """Write a project into `folder`. Return what the user should read.
 
     With options, models are measured first, in a temporary project: if that fails, nothing is
-    written. `version`: of latentlab. `jobs`: stages that will run at a time.
+    written. `version`: of latentlab. `jobs`: stages that will run at a time. `found`: the result of
+    `survey_of(request)`; None: it is made here.
 
     Raises:
         LatentlabError: an option is not allowed, `folder` has a project, or nothing fits.
     """
     request.check(folder)
-    draft = _draft(folder, request, version, jobs, say)
+    draft = _draft(folder, request, found or survey_of(request), version, jobs, say)
     if request.can_shrink and draft.size > SMALL and (draft.plan is None or draft.plan.is_crowded):
-        draft = _draft(folder, replace(request, size=SMALL), version, jobs, say)
+        small = replace(request, size=SMALL)
+        draft = _draft(folder, small, survey_of(small), version, jobs, say)
     if draft.plan is None:
         raise LatentlabError(draft.problem)
-    write_project(folder, version=version)
     values = draft.data | ({"goal": request.goal} if request.goal else {})
     if request.seeds:
         values["more_seeds"] = list(range(1, request.seeds))
-    _apply(folder, draft.plan, values)
+    with new_folder(folder):
+        write_project(folder, version=version)
+        _apply(folder, draft.plan, values)
     lines = _found_lines(request, draft)
     return "\n".join([*lines, "", plan_table(draft.plan, request.minutes)])
 
@@ -76,10 +81,14 @@ class _Draft:
 
 
 def _draft(
-    folder: Path, request: Request, version: str, jobs: int, say: Callable[[str], None]
+    folder: Path,
+    request: Request,
+    found: Survey | None,
+    version: str,
+    jobs: int,
+    say: Callable[[str], None],
 ) -> _Draft:
     """Measure and plan in a temporary project."""
-    found = _survey(request)
     wish = Wish(request.goal, request.minutes, jobs, request.seeds or 1)
     data = _data_values(request, found, folder)
     with tempfile.TemporaryDirectory() as temporary, _one_thread():
@@ -101,12 +110,6 @@ def _draft(
         except LatentlabError as error:
             return _Draft(found, data, shape[-1], None, str(error))
     return _Draft(found, data, shape[-1], plan)
-
-
-def _survey(request: Request) -> Survey | None:
-    if request.images is None:
-        return None
-    return survey(request.images, size=request.size, channels=request.channels)
 
 
 def _data_values(request: Request, found: Survey | None, folder: Path) -> dict[str, Any]:

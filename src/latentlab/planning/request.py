@@ -9,6 +9,9 @@ from latentlab.config.goals import find_goal
 from latentlab.config.template import require_free
 from latentlab.utils.errors import LatentlabError
 
+MAX_SIZE = 1024  # pixels; the measurement of larger images fills the memory
+MAX_SEEDS = 100
+
 
 @dataclass(frozen=True)
 class Request:
@@ -36,11 +39,14 @@ class Request:
                 f"--minutes is {self.minutes:g}; it must be above 0: the time for all trainings and"
                 " evaluations on this machine, such as --minutes 30"
             )
-        if self.size is not None and self.size < 8:
-            raise LatentlabError(f"--size is {self.size}; it must be 8 pixels or more")
-        if self.seeds is not None and self.seeds < 1:
+        if self.size is not None and not 8 <= self.size <= MAX_SIZE:
             raise LatentlabError(
-                f"--seeds is {self.seeds}; it must be 1 or more: the trainings of each model"
+                f"--size is {self.size}; it must be from 8 to {MAX_SIZE} pixels, such as --size 32"
+            )
+        if self.seeds is not None and not 1 <= self.seeds <= MAX_SEEDS:
+            raise LatentlabError(
+                f"--seeds is {self.seeds}; it must be from 1 to {MAX_SEEDS}: the trainings of each"
+                " model, such as --seeds 3"
             )
         if self.images is not None and folder.resolve().is_relative_to(self.images.resolve()):
             raise LatentlabError(

@@ -1,4 +1,7 @@
-"""Look at a folder or an archive of images before a project uses it."""
+"""Look at a folder or an archive of images before a project uses it.
+
+Without torch: `latentlab init` refuses a wrong folder before its slow imports.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.pixels.values import RawImage
 from latentlab.data.problems import format_files, reason, strict_pillow
 from latentlab.data.sources.folder import find_files, image_names
+from latentlab.planning.request import Request
 from latentlab.utils.errors import LatentlabError
 
 SAMPLE = 200  # files that are opened
@@ -51,6 +55,13 @@ class Survey:
     pixels: np.ndarray
 
 
+def survey_of(request: Request) -> Survey | None:
+    """Open a sample of the images that `latentlab init` was given; None without."""
+    if request.images is None:
+        return None
+    return survey(request.images, size=request.size, channels=request.channels)
+
+
 def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     """Open a sample of the images. None: the size and the channels that suit the sample.
 
@@ -58,9 +69,10 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
         LatentlabError: nothing there, a damaged archive, no images, too few images, images beside
             class folders.
     """
-    if not folder.exists():
+    if not (folder.is_dir() or folder.is_file()):
+        found = "is neither a folder nor a file" if folder.exists() else "is missing"
         raise LatentlabError(
-            f"--images {folder} is missing. Give a folder of images, or a zip or tar of one;"
+            f"--images {folder} {found}. Give a folder of images, or a zip or tar of one;"
             " sub-folders are classes"
         )
     files = find_files(folder, Path(tempfile.gettempdir()))

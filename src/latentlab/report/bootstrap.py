@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # models with several trainings are compared without NumPy
+    import numpy as np
 
 RESAMPLES = 2000
 CHUNK = 100  # resamples in memory at a time
@@ -18,6 +20,8 @@ def paired_interval(differences: np.ndarray, *, seed: int = 0) -> tuple[float, f
 
     Chapter 13 of the book.
     """
+    import numpy as np
+
     size = len(differences)
     chosen = _kept(size, seed) if size <= MAX_KEPT else _resamples(size, seed)
     means = np.concatenate([differences[chunk].mean(1) for chunk in chosen])
@@ -27,6 +31,8 @@ def paired_interval(differences: np.ndarray, *, seed: int = 0) -> tuple[float, f
 
 def paired_intervals(differences: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Ends of `paired_interval` of each column, (N, K) → (2, K): one product, not K resamplings."""
+    import numpy as np
+
     size = len(differences)
     offsets = np.arange(CHUNK)[:, None] * size
     counts = (  # how often each image is in each resample
@@ -39,6 +45,8 @@ def paired_intervals(differences: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 def _resamples(size: int, seed: int) -> Iterator[np.ndarray]:
     """Yield the indices of the resamples, CHUNK of them at a time: integers (CHUNK, size)."""
+    import numpy as np
+
     generator = np.random.default_rng(seed)
     for _ in range(RESAMPLES // CHUNK):
         yield generator.integers(size, size=(CHUNK, size))
@@ -47,4 +55,6 @@ def _resamples(size: int, seed: int) -> Iterator[np.ndarray]:
 @lru_cache(maxsize=1)
 def _kept(size: int, seed: int) -> list[np.ndarray]:
     """The same indices for all metrics of the same images, in half of the memory."""
+    import numpy as np
+
     return [chunk.astype(np.int32) for chunk in _resamples(size, seed)]

@@ -15,7 +15,7 @@ from typing import Any
 
 from latentlab.config.seeds import stage_of
 from latentlab.evaluation.results import StoredResult, read_result
-from latentlab.report.arrays import read_arrays
+from latentlab.report.arrays import StoredArrays
 from latentlab.report.metrics import BY_KEY, Row, Values
 from latentlab.report.seeds import averaged, same_settings, trainings_of
 from latentlab.utils.errors import LatentlabError
@@ -26,25 +26,28 @@ class ModelResults:
     """The content of results/<name>/.
 
     `card`: the model card. `pca`: the PCA baseline with the same size of codes; None without an
-    encoder. `history`: "split/quantity" → [(training images, value)]. `provenance`: when and with
-    what the model was measured, as far as it was stored. `trainings`: the name of each training,
-    such as vae and vae@1, → its row. If there are several, `row` has their means, and all else is
-    of the first one.
+    encoder. `provenance`: when and with what the model was measured, as far as it was stored.
+    `trainings`: the name of each training, such as vae and vae@1, → its row. If there are several,
+    `row` has their means, and all else is of the first one.
     """
 
     row: Row
     card: dict[str, Any]
     pca: Row | None
-    history: dict[str, list[tuple[float, float]]]
     folder: Path
     diagnostics: list[StoredResult] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     trainings: dict[str, Row] = field(default_factory=dict)
 
     @cached_property
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self) -> StoredArrays:
         """The values of single test images, by metric, from per_image.npz; empty without it."""
-        return read_arrays(self.folder, "per_image.npz")
+        return StoredArrays(self.folder, "per_image.npz")
+
+    @cached_property
+    def history(self) -> dict[str, list[tuple[float, float]]]:
+        """The curves, "split/quantity" → [(training images, value)], which only the page shows."""
+        return _read_history(self.folder / "history.csv")
 
     @property
     def warnings(self) -> list[str]:
@@ -227,7 +230,7 @@ def _read_model(folder: Path, name: str) -> ModelResults:
     card = _read_json(folder / "card.json", hint)
     cost = _read_json(folder / "cost.json", hint) if (folder / "cost.json").exists() else {}
     diagnostics = _read_diagnostics(folder / "diagnostics")
-    values = _values(metrics) | _numbers(cost)
+    values = values_of(metrics) | _numbers(cost)
     for key, value in _numbers(metrics.get("test") or {}).items():  # terms of the model's loss
         values.setdefault(f"test_{key}", value)
     for diagnostic in diagnostics:
@@ -235,17 +238,15 @@ def _read_model(folder: Path, name: str) -> ModelResults:
         values |= {key: value for key, value in named.items() if key in BY_KEY}
     pca = None
     if isinstance(metrics.get("pca"), dict):
-        pca_values = _values(metrics["pca"])
+        pca_values = values_of(metrics["pca"])
         pca_values.setdefault("latent_dim", values.get("latent_dim", math.nan))
         pca = _pca_row(pca_values)
     row = Row(name, str(card.get("title") or name), str(card.get("family") or "–"), values)
-    history = _read_history(folder / "history.csv")
     provenance = cost.get("provenance")
     return ModelResults(
         row,
         card,
         pca,
-        history,
         folder,
         diagnostics,
         provenance if isinstance(provenance, dict) else {},
@@ -274,17 +275,17 @@ def _baselines(models: Sequence[ModelResults], measured: Mapping[str, Any]) -> l
         if model.pca:
             pca.setdefault(model.pca.name, model.pca)
     if measured.get("pca_gaussian"):
-        row = _pca_row(_values(measured["pca_gaussian"]))
+        row = _pca_row(values_of(measured["pca_gaussian"]))
         known = pca.get(row.name, row)
         pca[row.name] = Row(row.name, row.title, "", row.values | known.values)
-    rows = [Row("real", "Real images", "", _values(measured.get("real", {})))]
+    rows = [Row("real", "Real images", "", values_of(measured.get("real", {})))]
     rows += sorted(pca.values(), key=lambda row: row.values.get("latent_dim", math.inf))
-    rows.append(Row("pixels", "Raw pixels", "", _values(measured.get("pixels", {}))))
-    rows.append(Row("noise", "Uniform noise", "", _values(measured.get("noise", {}))))
+    rows.append(Row("pixels", "Raw pixels", "", values_of(measured.get("pixels", {}))))
+    rows.append(Row("noise", "Uniform noise", "", values_of(measured.get("noise", {}))))
     return [row for row in rows if row.values]
 
 
-def _values(metrics: Mapping[str, Any]) -> Values:
+def values_of(metrics: Mapping[str, Any]) -> Values:
     """The numbers of metrics.json, with `<key>_low` and `<key>_high` for 95 % intervals.
 
     Also the novelty of a baseline, under the names that a model's diagnostic has.

@@ -16,17 +16,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from statistics import mean, stdev, variance
+from typing import TYPE_CHECKING
 
 from latentlab.report.bootstrap import RESAMPLES, paired_interval
 from latentlab.report.metrics import Row, Values
 from latentlab.report.seeds import half_width
+from latentlab.report.student_t import t_quantile
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NORMAL = 1.959964  # 97.5 % point of N(0, 1)
 RIGHT_OR_WRONG = ("classifier_accuracy", "probe_accuracy")
 Interval = tuple[float, float]
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, "np.ndarray"]
 
 
 @dataclass(frozen=True)
@@ -82,42 +86,36 @@ def over_trainings(key: str, first: Measured, other: Measured) -> Difference | N
     networks are equal.
     """
     a, b = (
-        np.array([values.get(key, math.nan) for values in model.trainings.values()])
+        [values.get(key, math.nan) for values in model.trainings.values()]
         for model in (first, other)
     )
-    if min(len(a), len(b)) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+    if min(len(a), len(b)) < 2 or not all(map(math.isfinite, (*a, *b))):
         return None
     paired = list(first.trainings) == list(other.trainings)
-    value = float(b.mean() - a.mean())
-    half = paired_t(b - a) if paired else welch_t(a, b)
+    value = mean(b) - mean(a)
+    half = paired_t([y - x for x, y in zip(a, b, strict=True)]) if paired else welch_t(a, b)
     if half == 0:  # a value of the config, or one at the end of its range: no spread is known
         return None
     counts = (len(a), len(b))
     return Difference(value, (value - half, value + half), "trainings", counts, paired)
 
 
-def paired_t(differences: np.ndarray) -> float:
-    """Half width of the 95 % t interval of the mean of `differences` (n,), n ≥ 2."""
+def paired_t(differences: Sequence[float]) -> float:
+    """Half width of the 95 % t interval of the mean of `differences`, two or more."""
     n = len(differences)
-    return _t_quantile(n - 1) * float(differences.std(ddof=1)) / math.sqrt(n)
+    return t_quantile(n - 1) * stdev(differences) / math.sqrt(n)
 
 
-def welch_t(a: np.ndarray, b: np.ndarray) -> float:
+def welch_t(a: Sequence[float], b: Sequence[float]) -> float:
     """Half width of the 95 % interval of the difference of the means of two samples.
 
     Welch 1947: the variances may differ. 0 if neither sample varies.
     """
-    va, vb = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
+    va, vb = variance(a) / len(a), variance(b) / len(b)
     if va + vb == 0:
         return 0.0
     freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    return _t_quantile(freedom) * math.sqrt(va + vb)
-
-
-def _t_quantile(freedom: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.975))
+    return t_quantile(freedom) * math.sqrt(va + vb)
 
 
 def over_images(key: str, first: Measured, other: Measured) -> Difference | None:
@@ -144,6 +142,8 @@ def common(name: str, first: Arrays, other: Arrays) -> tuple[np.ndarray, np.ndar
     """
     if name not in first or name not in other:
         return None
+    import numpy as np
+
     a, b = (np.asarray(arrays[name], dtype=np.float64) for arrays in (first, other))
     _, at_a, at_b = np.intersect1d(_rows(a, first), _rows(b, other), return_indices=True)
     a, b = a[at_a], b[at_b]
@@ -153,6 +153,8 @@ def common(name: str, first: Arrays, other: Arrays) -> tuple[np.ndarray, np.ndar
 
 
 def _rows(values: np.ndarray, arrays: Arrays) -> np.ndarray:
+    import numpy as np
+
     rows = arrays.get("image_index")
     return rows if rows is not None and len(rows) == len(values) else np.arange(len(values))
 
@@ -193,6 +195,8 @@ def fid_half_width(first: Arrays, other: Arrays) -> float | None:
     a, b = first.get("fid_halves"), other.get("fid_halves")
     if a is None or b is None or a.shape != b.shape or len(a) < 2:
         return None
+    import numpy as np
+
     gaps = np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)
     if not np.isfinite(gaps).all():
         return None

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from latentlab.config.seeds import Training
-from latentlab.report.metrics import COUNT, Metric, Row, Values, text_of
+from latentlab.report.metrics import BY_KEY, COUNT, Metric, Row, Values, text_of
 
+CONFIGURED = ("latent_dim", "num_labels", "num_parameters")  # equal for all seeds, not measured
 DEPENDENT = ("_std", "_low", "_high")  # ends of keys that belong to the value of one training
 
 
@@ -50,12 +51,17 @@ def _spread(values: Sequence[float]) -> Spread:
 def averaged(first: Row, others: Sequence[Row]) -> Row:
     """Return the row of a model: with several trainings, means and deviations as `<key>_std`.
 
-    A value that is equal in all trainings, such as the number of parameters, has no deviation.
-    COUNT is the number of trainings.
+    A metric that is equal in all trainings has the deviation 0; a value of the config, such as the
+    number of parameters, has none. COUNT is the number of trainings.
     """
     found = spreads([row.values for row in (first, *others)])
     values: Values = {key: spread.mean for key, spread in found.items()} or dict(first.values)
-    values |= {f"{key}_std": spread.std for key, spread in found.items() if spread.std != 0}
+    measured = BY_KEY.keys() - {*CONFIGURED, COUNT}
+    values |= {
+        f"{key}_std": spread.std
+        for key, spread in found.items()
+        if spread.std != 0 or key in measured
+    }
     return replace(first, values=values | {COUNT: 1 + len(others)})
 
 
@@ -92,8 +98,8 @@ def interval_of(values: Values, key: str) -> tuple[float, float] | None:
     low, high = values.get(f"{key}_low", math.nan), values.get(f"{key}_high", math.nan)
     if math.isfinite(low) and math.isfinite(high):
         return low, high
-    value, spread = values.get(key, math.nan), values.get(f"{key}_std", 0.0)
-    if math.isfinite(value) and math.isfinite(spread) and spread > 0:
+    value, spread = values.get(key, math.nan), values.get(f"{key}_std", math.nan)
+    if math.isfinite(value) and math.isfinite(spread):
         return value - spread, value + spread
     return None
 

@@ -140,7 +140,7 @@ def _plain(name: str) -> str:
 
 
 def _check_cell(cell: str, column: str, place: str, number: int) -> None:
-    """Raise LatentlabError for what programs write by mistake."""
+    """Raise LatentlabError for values that stand for a missing one."""
     if cell.strip().lower() == "nan":
         raise _error(
             place,

@@ -2,10 +2,10 @@
 
     d²(a, b) = ‖μ_a − μ_b‖² + tr(Σ_a) + tr(Σ_b) − 2 tr (Σ_a^½ Σ_b Σ_a^½)^½
 
-With factors Σ = L Lᵀ, the last trace is the sum of the singular values of M = L_aᵀ L_b. They are the
-square roots of the eigenvalues of M Mᵀ, which take less time, but lose the precision of the small
-ones: this is the way where both Σ are well conditioned. For others, such as singular ones, singular
-values keep the precision of float64.
+With factors Σ = L Lᵀ, the last trace is the sum of the singular values of M = L_aᵀ L_b. They are
+the square roots of the eigenvalues of M Mᵀ, which take less time, but lose the precision of small
+ones. So eigenvalues are used where both Σ are well conditioned, and singular values where one is
+not, or is singular.
 
 docs/metrics-elsewhere.md compares it with other packages.
 """
