@@ -37,7 +37,7 @@ MIXTURE = {
     )
 }
 PRIOR = {"FID {} with the prior": ("sampler_comparison/fid_prior_n_0_i", 1, 1)}
-MODES = {"{} of 10 classes in the samples": ("gan_training/modes_covered", 0, 1)}
+MODES = {"{} of 10 classes have samples near real images": ("gan_training/modes_covered", 0, 1)}
 SPARSITY = {"{} active units an image": ("sparsity/active_units_per_image", 1, 1)}
 CONTRACTION = {"contraction ratio {}": ("contraction/contraction_ratio", 2, 1)}
 REQUESTED = {
