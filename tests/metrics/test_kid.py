@@ -92,3 +92,12 @@ def test_errors():
         kernel_distance(x, x[:, :2])
     with pytest.raises(LatentlabError, match="Features have sizes 2 and 4"):
         kernel_distance(x[:, :2], x)
+
+
+def test_long_vectors_are_multiplied_in_float32_with_a_small_error(monkeypatch):
+    x, y = torch.rand(300, 600) * 2, torch.rand(200, 600) * 2.1
+    short = kernel_distance(x, y)
+    monkeypatch.setattr(module, "_EXACT_WIDTH", 600)
+    exact = kernel_distance(x, y)
+    assert short != exact
+    assert short == pytest.approx(exact, abs=1e-7)

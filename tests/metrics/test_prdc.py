@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from latentlab.metrics import prdc as module
-from latentlab.metrics.prdc import in_real_ball, prdc
+from latentlab.metrics.prdc import _smallest, in_real_ball, prdc
 from latentlab.utils.errors import LatentlabError
 
 
@@ -112,3 +112,10 @@ def test_errors():
         prdc(x[:, :2], x)
     with pytest.raises(LatentlabError, match="fake features are not finite"):
         prdc(x, x * torch.nan)
+
+
+@pytest.mark.parametrize("width", [3, 16, 17, 100])
+def test_the_kth_smallest_value_is_that_of_a_sorted_row(width):
+    x = torch.randint(0, 30, (50, width)).float()  # with equal values
+    for k in (1, 2, 3):
+        assert torch.equal(_smallest(x, k), x.sort(1).values[:, k - 1])

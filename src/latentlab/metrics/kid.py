@@ -31,6 +31,10 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
     value. Real images that are drawn as the samples are show how much. One value has no error
     estimate: its spread is that over several draws of samples.
 
+    Sums are float64, and so are the products x·y of features of up to 512 values. Those of longer
+    vectors are float32, in half of the time: for features of order 1, such as Inception's, this
+    changes MMD² by about 1e-9.
+
     Raises:
         LatentlabError: different F, fewer than 2 vectors, or features that are not finite.
     """

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from latentlab.metrics.fid import frechet
 from latentlab.metrics.fid.frechet import GaussianStatistics, fid, frechet_distance
 from latentlab.utils.errors import LatentlabError
 
@@ -151,3 +152,25 @@ def test_errors():
     fitted = GaussianStatistics.of(two)
     with pytest.raises(LatentlabError, match="FID got 9 and 1 feature vectors"):
         frechet_distance(fitted, GaussianStatistics(fitted.mean, fitted.cov, 1))
+
+
+def test_blocks_of_the_covariance_are_at_their_places(monkeypatch):
+    x = torch.randn(40, 10, dtype=torch.float64)
+    expected = x.T.cov()
+    for columns in (3, 5, 10, 100):
+        monkeypatch.setattr(frechet, "COLUMNS", columns)
+        torch.testing.assert_close(GaussianStatistics.of(x).cov, expected)
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 1e-6, 1e-12, 0.0])
+def test_the_two_ways_of_the_trace_are_equal_for_each_condition(smallest):
+    """Commuting covariances: tr (Σ_a^½ Σ_b Σ_a^½)^½ = Σ √(a_i b_i)."""
+    rotation, _ = torch.linalg.qr(torch.randn(30, 30, dtype=torch.float64))
+    values_a, values_b = torch.rand(2, 30, dtype=torch.float64) + 0.5
+    values_a[:5], values_b[3:8] = smallest, smallest
+    a, b = (
+        GaussianStatistics(torch.zeros(30).double(), rotation @ v.diag() @ rotation.T, 100)
+        for v in (values_a, values_b)
+    )
+    expected = (values_a + values_b - 2 * (values_a * values_b).sqrt()).sum()
+    assert frechet_distance(a, b) == pytest.approx(float(expected), rel=1e-6)
