@@ -42,7 +42,7 @@ def test_every_error_is_listed_with_its_file(listed, capsys):
         main(["check", "--project", str(listed.root)])
     assert stopped.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "error: 5 problems, 2 models, the classifier and 1 tasks checked"
+    assert lines[-1] == "error: 5 problems, 2 models, the classifier and 1 task checked"
     for start, rest in (
         ("params.yaml: trainer has no key 'precison'", "precision"),
         ("params.yaml: evaluation.features is 'pixels'", "classifier, inception"),

@@ -32,7 +32,7 @@ def test_files_and_folders_in_order(tmp_path) -> None:
 
 
 def test_missing_files_and_empty_folders_are_an_error(tmp_path) -> None:
-    with pytest.raises(LatentlabError, match=r"1 files cannot be read: .*missing.png"):
+    with pytest.raises(LatentlabError, match=r"1 file cannot be read: .*missing.png"):
         read_images([tmp_path / "missing.png"], GREY)
     with pytest.raises(LatentlabError, match=r"There are no images in .*"):
         read_images([tmp_path], GREY)

@@ -8,6 +8,7 @@ import sys
 
 from latentlab.cli.output import stop
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 
 def check(args: argparse.Namespace) -> None:
@@ -31,8 +32,7 @@ def check(args: argparse.Namespace) -> None:
     for note in report.notes:
         print(f"note: {note}")
     if report.problems:
-        one = len(report.problems) == 1
-        stop(f"{len(report.problems)} problem{'' if one else 's'}, {report.checked} checked")
+        stop(f"{counted(len(report.problems), 'problem')}, {report.checked} checked")
     print(f"no problem in {report.checked}")
 
 

@@ -32,6 +32,7 @@ from latentlab.config.suitability import (
 from latentlab.config.yaml_files import read_yaml
 from latentlab.contracts import Encoder
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 
 def check_project(root: Path, names: Sequence[str] = ()) -> Report:
@@ -55,7 +56,7 @@ def check_project(root: Path, names: Sequence[str] = ()) -> Report:
     checker.check_counts()
     count = len(models) - (CLASSIFIER in models)
     also = ", the classifier" if CLASSIFIER in models else ""
-    report.checked = f"{count} models{also} and {len(tasks)} tasks"
+    report.checked = f"{counted(count, 'model')}{also} and {counted(len(tasks), 'task')}"
     return report
 
 

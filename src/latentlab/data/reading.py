@@ -18,6 +18,7 @@ from latentlab.data.pixels.info import describe, require_white
 from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.problems import format_files, strict_pillow
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,7 +57,8 @@ def read_images(
     if problems or not files:
         given = ", ".join(str(path) for path in paths)
         raise LatentlabError(
-            f"{len(problems)} files cannot be read: {format_files(problems)}. Leave them out."
+            f"{counted(len(problems), 'file')} cannot be read: {format_files(problems)}. Leave them"
+            " out."
             if problems
             else f"There are no images in {given}. Give image files or folders of image files."
         )

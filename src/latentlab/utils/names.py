@@ -1,10 +1,15 @@
-"""Lists of names in sentences."""
+"""Lists of names, and numbers of things, in sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 MAX_NAMES = 5
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 model`, `2 models`, `1,000 models`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def some(names: Iterable[str]) -> str:

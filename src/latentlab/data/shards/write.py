@@ -83,8 +83,8 @@ def pack_folder(
                 count = len(problems.keys() | set(found.names))
                 raise LatentlabError(
                     f"{len(problems)} of {count} files in {folder} cannot be packed: "
-                    f"{format_files(problems)}. Repair or remove these files, or use "
-                    "--on-unreadable skip."
+                    f"{format_files(problems)}. Repair or remove these files"
+                    + (", or use --on-unreadable skip." if shards else ".")
                 )
             if not shards:
                 raise LatentlabError(
