@@ -106,6 +106,7 @@ def row(case: str, rounds: int) -> dict[str, str]:
     pairs = [[in_a_new_process(case, side) for side in ("theirs", "ours")] for _ in range(rounds)]
     there, here = pairs[0]
     ratios = sorted(a["seconds"] / b["seconds"] for a, b in pairs)
+    spread = f" ({ratios[0]:.1f} … {ratios[-1]:.1f})"
     differences = [
         abs(here["values"][key] / value - 1) for key, value in there["values"].items() if value
     ]
@@ -113,7 +114,7 @@ def row(case: str, rounds: int) -> dict[str, str]:
         "package": CASES[case][3],
         "seconds there": f"{statistics.median(a['seconds'] for a, _ in pairs):.2f}",
         "seconds": f"{statistics.median(b['seconds'] for _, b in pairs):.2f}",
-        "ratio": f"{statistics.median(ratios):.1f} ({ratios[0]:.1f} … {ratios[-1]:.1f})",
+        "ratio": f"{statistics.median(ratios):.1f}{spread if rounds > 1 else ''}",
         "MiB there": f"{there['mib']:.0f}",
         "MiB": f"{here['mib']:.0f}",
         "difference": f"{max(differences):.0e}",

@@ -324,7 +324,8 @@ def test_too_many_samples_print_one_line(tiny, monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit) as stopped:
         main(["sample", "vae", "-n", str(10**13), "-o", str(tmp_path / "s.png")])
     assert stopped.value.code == 2
-    assert "error: out of memory: use fewer or smaller images, or another --device" in capsys.readouterr().err
+    message = "error: out of memory: use fewer or smaller images, or another --device"
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "s.png").exists()
 
 
