@@ -49,8 +49,7 @@ test: $(READY) ## run the tests, on up to four cores
 	  -m "not docs and not crossings and not slow"
 
 test-slow: $(READY) ## run the tests that take minutes: killed trainings, new models, full MNIST
-	python -m pytest -n auto --maxprocesses 4 -m slow tests/test_soak.py tests/test_mnist.py \
-	  tests/test_reproduction.py tests/training/test_distributed.py
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
 
 check: $(READY) ## lint, format and types
 	ruff check .

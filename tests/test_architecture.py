@@ -326,3 +326,14 @@ def test_every_module_can_be_imported_without_the_modules_that_only_posix_has():
     command = [sys.executable, "-c", WITHOUT_POSIX]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_git_has_no_output_of_the_pipeline():
+    """`git add --all` after a run would take dvc.lock, which is stale at the next change."""
+    if not (REPO / ".git").exists():
+        pytest.skip("no git repository")
+    outputs = ("dvc.lock", "runs", "results", "reports", "data/prepared", "data/reference")
+    listed = subprocess.run(
+        ["git", "ls-files", *outputs], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert listed.stdout == ""

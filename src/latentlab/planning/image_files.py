@@ -5,16 +5,17 @@ from __future__ import annotations
 from latentlab.config import Project
 from latentlab.config.problems import Report
 from latentlab.data.decoding import decode_files
+from latentlab.data.files.listing import evenly_spaced
 from latentlab.data.partition import partition
 from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
 from latentlab.data.shards.manifest import read_manifest
 from latentlab.data.sources import SOURCES, load_source, own_place
-from latentlab.data.sources.folder import find_files
+from latentlab.data.sources.folder import MAX_LOOK, find_files
 from latentlab.data.summary import require_allowed, sentences, summarize
 from latentlab.utils.errors import LatentlabError
 
-MAX_FILES = 2000  # of more files, a sample is opened
+MAX_FILES = MAX_LOOK  # of more files, a sample is opened
 
 
 def check_image_files(project: Project, report: Report) -> None:
@@ -47,7 +48,7 @@ def _notes(project: Project) -> list[str]:
         found = find_files(place, project.root / "data")
         names = [name for name in found.names if name != settings.split_file]
         if len(names) > MAX_FILES:
-            chosen = names[:: -(-len(names) // MAX_FILES)]
+            chosen = evenly_spaced(names, MAX_FILES)
             decoded = decode_files(
                 chosen, lambda row: found.open(chosen[row]), settings, project.root / "data"
             )

@@ -15,7 +15,7 @@ import numpy as np
 
 from latentlab.data.decoding import preprocess_frame
 from latentlab.data.files.layout import read_layout
-from latentlab.data.files.listing import ImageFiles
+from latentlab.data.files.listing import ImageFiles, evenly_spaced
 from latentlab.data.pixels.frames import Frame, open_frames
 from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.pixels.values import RawImage
@@ -78,7 +78,7 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     files = find_files(folder, Path(tempfile.gettempdir()))
     names = files.names
     layout = read_layout(image_names(names), folder)
-    chosen = names[:: max(1, -(-len(names) // SAMPLE))]
+    chosen = evenly_spaced(names, SAMPLE)
     sides, greys, problems = _look(files, chosen)
     if not sides:
         first = f" ({format_files(problems)})" if problems else ""

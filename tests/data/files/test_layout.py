@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from latentlab.data.files.layout import read_layout, resembles, split_of
+from latentlab.data.files.folder_names import resembles, split_of
+from latentlab.data.files.layout import read_layout
 from latentlab.utils.errors import LatentlabError
 
 

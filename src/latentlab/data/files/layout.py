@@ -7,38 +7,14 @@ layout that can be read in two ways is an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from latentlab.data.files.class_names import labels_of
+from latentlab.data.files.folder_names import are_images_and_masks, resembles, split_of
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.names import some
 
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-SIMILAR_WORDS = {  # of folders that are splits, beside one that is named exactly so
-    "trn": "train",
-    **dict.fromkeys(("validate", "validating", "vals"), "val"),
-    **dict.fromkeys(
-        ("tests", "tst", "eval", "evaluate", "evaluation", "holdout", "heldout"), "test"
-    ),
-    **dict.fromkeys(("pred", "predict"), "test"),
-    **dict.fromkeys(("unlabelled", "unlabeled", "unsupervised"), "unlabelled"),
-}
-IMAGE_WORDS = {"image", "images", "img", "imgs", "jpegimages"}
-MASK_WORDS = {
-    *("annotation", "annotations", "gt", "groundtruth", "label", "labels", "mask", "masks"),
-    *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
-}
 WANTED = (
     "Wanted: one folder per class; or train/, test/ and if you like val/, with one folder per class"
     " inside of each; or data.split_file, a CSV file with the columns file, split, label, group."
@@ -100,24 +76,6 @@ def read_layout(names: Sequence[str], folder: object) -> Layout:
     _refuse_masks(classes, place)
     folders = sorted({"/".join(path[:2]) for path in below if len(path) > 2})
     return Layout(splits, classes, "/".join(wrapper), tuple(folders))
-
-
-def split_of(word: str) -> str | None:
-    """Return "train", "val" or "test" for the name of a split in any case; None for other words."""
-    return SPLIT_WORDS.get(word.strip().lower())
-
-
-def resembles(name: str, *, exactly: bool = False) -> str | None:
-    """The split that a part of the name means: `seg_train`, `val2017`, `trainA`, `TestImages`.
-
-    None for other names. `exactly`: None also for words such as `eval`, which are not clear.
-    """
-    parts = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
-    for word in re.split(r"[^a-z]+", re.sub(r"(hold|held)[ _-]out", r"\1out", parts)):
-        stem = re.sub(r"(set|data|images?|imgs?|files?|split)$", "", word)
-        if split := split_of(stem) or (None if exactly else SIMILAR_WORDS.get(stem)):
-            return split
-    return None
 
 
 def _wrapper(paths: Sequence[Sequence[str]]) -> list[str]:
@@ -249,8 +207,7 @@ def _refuse_likely_splits(paths: Sequence[Sequence[str]], place: str) -> None:
 def _refuse_masks(classes: Iterable[str], place: str) -> None:
     """Raise LatentlabError if the classes are `images` and `masks` or similar words."""
     names = sorted(set(classes))
-    words = {re.sub(r"[^a-z]", "", name.lower()) for name in names}
-    if words & IMAGE_WORDS and words & MASK_WORDS and words <= IMAGE_WORDS | MASK_WORDS:
+    if are_images_and_masks(names):
         raise LatentlabError(
             f"{place} contains {some(names)}: these look like images and their masks, not like"
             " classes. Set data.folder to the folder of the images, or rename the folders if they"

@@ -43,6 +43,11 @@ class ImageFiles:
     linked: tuple[str, ...] = ()
 
 
+def evenly_spaced(names: list[str], most: int) -> list[str]:
+    """Every n-th of the names: at most `most`, and all of them if there are not more."""
+    return names[:: max(1, -(-len(names) // most))]
+
+
 def is_junk(name: str) -> bool:
     """True for a file or folder of a file manager, a photo program or a network storage."""
     lower = name.lower()

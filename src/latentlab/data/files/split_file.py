@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from latentlab.data.files.layout import split_of
+from latentlab.data.files.folder_names import split_of
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.names import some
 

@@ -15,7 +15,7 @@ from latentlab.data.decoding import Decoded, common_size, decode_files, without
 from latentlab.data.files.archive import open_archive
 from latentlab.data.files.class_names import class_notes, group_notes, labels_of
 from latentlab.data.files.layout import Layout, read_layout
-from latentlab.data.files.listing import ImageFiles, list_folder
+from latentlab.data.files.listing import ImageFiles, evenly_spaced, list_folder
 from latentlab.data.files.split_file import (
     UNUSED,
     SplitLine,
@@ -99,7 +99,7 @@ def look_size(settings: DataSettings, root: Path) -> int:
     place = own_place(root, settings.folder)
     found = find_files(place, root / "data")
     names = image_names(found.names)
-    names = names[:: max(1, -(-len(names) // MAX_LOOK))]
+    names = evenly_spaced(names, MAX_LOOK)
     return common_size(names, lambda row: found.open(names[row]), settings.pixels)
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from latentlab.data.decoding import decode_files
 from latentlab.data.files.class_names import class_notes, labels_of
-from latentlab.data.files.layout import read_layout, resembles, split_of
+from latentlab.data.files.folder_names import resembles, split_of
+from latentlab.data.files.layout import read_layout
 from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
 from latentlab.data.shards.manifest import MANIFEST, Manifest, Shard, file_sha256, read_manifest
@@ -259,7 +260,7 @@ def _labels(
     if len(present) < 2:
         return None, None
     labels, classes = labels_of([text or "" for text in texts])
-    if manifest is None:
+    if manifest is None or classes is None:
         return labels, classes
     numbered = all(text.isdecimal() and text.isascii() and len(text) < 15 for text in present)
     names = dict(enumerate(manifest.classes or ()))
@@ -268,7 +269,7 @@ def _labels(
             f"The shards of {folder} contain classes that {MANIFEST} does not list. Pack the "
             "images again with `latentlab shard`."
         )
-    return labels, tuple(names[int(text)] for text in sorted(present, key=int))
+    return labels, tuple(names[int(text)] for text in classes)
 
 
 def _packed_name(key: str) -> str:
