@@ -100,8 +100,8 @@ fuzz: $(READY) ## random input: 20,000 cases for each reader (CASES=n), 1,000 fo
 edits: $(READY) ## break the code in the ways of tests/wrong_edits.yaml: tests must notice each
 	python tests/wrong_edits.py
 
-mutants: $(READY) $(VENV)/mutants ## mutation tests of the mathematics, hours; FILES="losses metrics/kid.py": of a part
-	python tests/mutants.py $(FILES)
+mutants: $(READY) $(VENV)/mutants ## mutation tests of the mathematics, hours; FILES="losses metrics/kid.py" SAMPLE=400: a part
+	python tests/mutants.py $(FILES) $(addprefix --sample ,$(SAMPLE))
 
 $(VENV)/mutants:
 	$(BIN)/python -m venv $@

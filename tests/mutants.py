@@ -1,6 +1,8 @@
 """Mutation tests: change each file of the mathematics in many small ways; its tests must fail.
 
     python tests/mutants.py [FILE…]       a file or folder in src/latentlab; default: FOLDERS
+    python tests/mutants.py --sample 400  so many of all mutants, at random: the score of all
+                                          lies within the 95 % interval that is printed
 
 Cosmic Ray makes the mutants (tests/cosmic_ray_mutants.py). Each of its own test runs would import
 PyTorch anew, which takes 8 s, so the runs are forked processes as for the wrong edits. A mutant is
@@ -13,12 +15,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import math
+import random
 import re
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +51,14 @@ class Score:
             f"{percent:.1f} % killed ({self.killed} killed, {self.survived} survived, "
             f"{self.equivalent} equivalent)"
         )
+
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the killed percentage of a random sample (Wilson 1927)."""
+        n, z = max(1, self.killed + self.survived), 1.96
+        p = self.killed / n
+        center, scale = p + z * z / (2 * n), 1 + z * z / n
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return 100 * (center - half) / scale, 100 * (center + half) / scale
 
 
 def changed_lines(source: str, mutant: str) -> tuple[str, str]:
@@ -128,8 +140,8 @@ def count(scores: dict[str, Score], result: Result, equivalent: set[tuple[str, s
         print(f"{file}:{line}\n  - {old}\n  + {new}", flush=True)
 
 
-def report(scores: dict[str, Score]) -> None:
-    """Print the score of each file, and of all."""
+def report(scores: dict[str, Score], *, sample: int | None) -> None:
+    """Print the score of each file, and of all; of a sample with its interval."""
     total = Score()
     for file, score in sorted(scores.items()):
         print(f"{file}: {score}")
@@ -137,25 +149,37 @@ def report(scores: dict[str, Score]) -> None:
         total.survived += score.survived
         total.equivalent += score.equivalent
     print(f"all: {total}")
+    if sample is not None:
+        low, high = total.interval()
+        print(f"95 % interval of the percentage: {low:.1f} … {high:.1f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Mutation tests with Cosmic Ray.")
     parser.add_argument("names", nargs="*", help="files or folders below src/latentlab")
-    files = source_files(parser.parse_args().names or FOLDERS, src=REPO / "src")
+    parser.add_argument("--sample", type=int, help="how many mutants, at random; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
+    args = parser.parse_args()
+    files = source_files(args.names or FOLDERS, src=REPO / "src")
     settings = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
     equivalent = {
         (f"{PACKAGE}/{entry['file']}", entry["old"], entry["new"])
         for entry in settings.get("equivalent", [])
     }
+    wanted: Iterable[Run] = runs(files, settings, root=REPO)
+    if args.sample is not None:
+        everything = list(wanted)
+        print(f"{args.sample} of {len(everything)} mutants, seed {args.seed}")
+        chosen = random.Random(args.seed).sample(everything, min(args.sample, len(everything)))
+        wanted = sorted(chosen, key=lambda run: run.name)
     preload(settings["preload"])
     scores: dict[str, Score] = defaultdict(Score)
     started = time.monotonic()
-    for number, result in enumerate(run_all(runs(files, settings, root=REPO), root=REPO), 1):
+    for number, result in enumerate(run_all(wanted, root=REPO), 1):
         count(scores, result, equivalent)
         if number % 50 == 0:
             print(f"{number} mutants, {time.monotonic() - started:.0f} s", file=sys.stderr)
-    report(scores)
+    report(scores, sample=args.sample)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ ONLY_IN = {
     "ruamel": {"config/yaml_edit.py"},
     "submitit": {"pipeline/cluster.py"},
     "onnxruntime": {"export/programs.py"},
+    "constriction": {"inference/compression/coder.py"},
     "rich": {"cli/results.py", "pipeline/progress.py"},
     "shtab": {"cli/completion.py"},
     "matplotlib": {"visualization/charts.py"},

@@ -1,6 +1,7 @@
 """The runner of mutation tests: which tests it names, and how it counts."""
 
 import json
+import random
 from collections import defaultdict
 
 import pytest
@@ -51,3 +52,12 @@ def test_survivors_are_printed_unless_they_are_equivalent(capsys):
     assert scores == {"f.py": Score(killed=3, survived=1, equivalent=1)}
     assert str(scores["f.py"]).startswith("75.0 % killed")
     assert capsys.readouterr().out == "f.py:3\n  - old\n  + d\n"
+
+
+def test_the_interval_of_a_sample_holds_the_true_share_of_killed_mutants():
+    generator, inside = random.Random(0), 0
+    for _ in range(1000):
+        killed = sum(generator.random() < 0.93 for _ in range(200))
+        low, high = Score(killed, 200 - killed, equivalent=3).interval()
+        inside += low <= 93 <= high
+    assert 930 < inside < 970

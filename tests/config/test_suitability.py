@@ -85,7 +85,7 @@ def test_a_large_batch_a_long_budget_few_test_images_and_single_images_are_noted
     )
     assert epochs.startswith("configs/long.yaml: 1,000,000 images are 15,625 epochs of 84")
     assert "FID compares 24 test images" in fid
-    assert single == "1 classes have one training image: b"
+    assert single == "1 class has one training image: b"
 
 
 def test_a_batch_is_capped_and_recorded_as_used(small):

@@ -51,15 +51,15 @@ def test_the_counts_are_those_of_the_images(source) -> None:
 def test_the_sentences_say_what_is_unusual(source) -> None:
     said = sentences(summarize(source, partition(source, OWN, 0), 4))
     for text in (
-        "1 test images equal a training or validation image (",
+        "1 test image equals a training or validation image (",
         "2 images equal an image of another class",
-        "1 of 1 groups are in several splits: p",
-        "1 classes have no training image: c",
-        "1 of 3 classes have no val image",
-        "3 frames of 1 files are not used (data.frames), such as of 7.png",
-        "1 files are smaller than the images",
+        "in several splits: 1 of 1 group (p)",
+        "1 class has no training image: c",
+        "without a val image: 1 of 3 classes",
+        "not used (data.frames): 3 frames of 1 file, such as 7.png",
+        "1 file was smaller than data.size",
         "2 images are nearly all black",
-        "1 images are nearly all white",
+        "1 image is nearly all white",
         "a note",
     ):
         assert any(line.startswith(text) for line in said), text
@@ -69,8 +69,8 @@ def test_the_sentences_say_what_is_unusual(source) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("on_duplicates", r"1 test images equal .*on_duplicates is error.*Remove the copies"),
-        ("on_split_problem", r"groups are in.*1 classes have no training.*Add images"),
+        ("on_duplicates", r"1 test image equals .*on_duplicates is error.*Remove the copies"),
+        ("on_split_problem", r"in several splits: .*1 class has no training.*Add images"),
     ],
 )
 def test_settings_decide_what_stops(source, setting, message) -> None:

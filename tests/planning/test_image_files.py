@@ -68,7 +68,7 @@ def test_the_command_reports_a_corrupt_file(own, capsys) -> None:
 def test_copies_are_noted_and_refused_if_that_is_wanted(own) -> None:
     images = own.root / "data" / "images"
     (images / "b" / "copy.png").write_bytes((images / "a" / "0.png").read_bytes())
-    assert "1 images are copies of others, with equal pixels" in found(own).notes[-1]
+    assert "1 image is equal to others, pixel by pixel" in found(own).notes[-1]
     own.edit("params.yaml", data__on_duplicates="error")
     (problem,) = found(own).problems
     assert "equal an image of another class" in problem.message

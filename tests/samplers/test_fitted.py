@@ -104,3 +104,64 @@ def test_codes_that_are_far_from_a_gaussian_do_not_change_it(monkeypatch) -> Non
     full.fit(codes)
     torch.testing.assert_close(short.factors, full.factors, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(short.means, full.means, rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Codes of 12 values: two clusters in a plane that is turned, and small noise elsewhere."""
+    g = seeded(5)
+    plane = torch.randn(4000, 2, generator=g) + torch.tensor([[8.0, 0.0]]) * (
+        torch.arange(4000)[:, None] % 2
+    )
+    rotation = torch.linalg.qr(torch.randn(12, 12, generator=g)).Q
+    spread = torch.linspace(0.3, 0.1, 10)
+    return torch.cat([plane, spread * torch.randn(4000, 10, generator=g)], 1) @ rotation.T + 50
+
+
+def test_mixture_in_a_subspace_has_the_moments_of_the_codes(wide):
+    sampler = FittedMixture(2, max_dim=3)
+    sampler.fit(wide)
+    assert sampler.means.shape == (2, 3)
+    z = sampler.sample((200_000, 12), seeded()).double()
+    torch.testing.assert_close(z.mean(0), wide.double().mean(0), atol=0.03, rtol=0)
+    torch.testing.assert_close(torch.cov(z.T), torch.cov(wide.double().T), atol=0.06, rtol=0.02)
+
+
+def test_density_of_a_mixture_in_a_subspace_is_that_of_its_gaussians(wide):
+    sampler = FittedMixture(2, max_dim=3)
+    sampler.fit(wide)
+    axes, residual = sampler.axes, sampler.residual_std.square().diag()
+    expected = 0.0
+    for w, m, f in zip(sampler.weights, sampler.means, sampler.factors, strict=True):
+        mean = sampler.center + axes[:, :3] @ m
+        covariance = axes @ torch.block_diag(f @ f.T, residual) @ axes.T
+        gaussian = multivariate_normal(mean.numpy(), covariance.numpy())
+        expected = expected + float(w) * gaussian.pdf(wide[:20].double().numpy())
+    torch.testing.assert_close(sampler.log_prob(wide[:20]).exp(), torch.from_numpy(expected))
+
+
+def test_all_components_as_a_subspace_give_the_mixture_of_the_codes(wide):
+    whole, turned = FittedMixture(2), FittedMixture(2, max_dim=11)
+    for sampler in (whole, turned):
+        sampler.fit(wide)
+    # the last component is independent of the others in these codes, up to chance
+    difference = whole.log_prob(wide) - turned.log_prob(wide)
+    assert abs(float(difference.mean())) < 5e-3
+    torch.testing.assert_close(whole.project(wide * 2), turned.project(wide * 2), atol=0.5, rtol=0)
+
+
+def test_a_mixture_in_a_subspace_is_loaded_from_its_state(wide):
+    sampler, loaded = FittedMixture(2, max_dim=3), FittedMixture(2, max_dim=3)
+    sampler.fit(wide)
+    loaded.load_state_dict(sampler.state_dict())
+    assert torch.equal(loaded.sample((9, 12), seeded()), sampler.sample((9, 12), seeded()))
+    with pytest.raises(ValueError, match="fitted to 12"):
+        loaded.sample((9, 3))
+
+
+def test_weights_without_axes_are_loaded(blobs):
+    sampler, loaded = FittedMixture(3), FittedMixture(3)
+    sampler.fit(blobs)
+    old = {k: v for k, v in sampler.state_dict().items() if k in ("weights", "means", "factors")}
+    loaded.load_state_dict(old)
+    assert torch.equal(loaded.sample((9, 4), seeded()), sampler.sample((9, 4), seeded()))

@@ -37,8 +37,8 @@ def test_the_summary_and_the_picture_are_results(own, capsys) -> None:
     assert said.out == (
         "prepared image_folder: 43 train, 6 val, 12 test images of 1 × 8 × 8, 2 classes\n"
     )
-    assert "note: 1 images are nearly all black\n" in said.err
-    assert "note: 1 files are smaller than the images, and were enlarged\n" in said.err
+    assert "note: 1 image is nearly all black\n" in said.err
+    assert "note: 1 file was smaller than data.size, and enlarged\n" in said.err
     folder = own.root / "results" / "data"
     assert set(files_of(folder)) == {"summary.json", "examples.png"}
     summary = json.loads((folder / "summary.json").read_text())
@@ -75,7 +75,7 @@ def test_a_channel_that_is_not_used_is_said(own, capsys) -> None:
     tifffile.imwrite(own.root / "data" / "images" / "cat" / "infrared.tif", values, **options)
     own.stage("prepare")
     assert (
-        "note: 1 files have a channel that is neither colour nor alpha, which is not used:"
+        "note: 1 file has a channel that is neither colour nor alpha, which is not used:"
         " cat/infrared.tif\n"
     ) in capsys.readouterr().err
 

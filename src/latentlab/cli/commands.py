@@ -6,6 +6,7 @@ import argparse
 
 from latentlab.cli.output import require_writable
 from latentlab.cli.start import next_steps, status_line
+from latentlab.utils.names import counted
 
 
 def init(args: argparse.Namespace) -> None:
@@ -75,9 +76,7 @@ def shard(args: argparse.Namespace) -> None:
         on_unreadable=args.on_unreadable,
     )
     size = sum(each.bytes for each in manifest.shards)
-    classes = f"{len(manifest.classes)} classes" if manifest.classes else "no classes"
+    classes = counted(len(manifest.classes), "class") if manifest.classes else "no classes"
     skipped = f", {len(manifest.skipped)} unreadable skipped" if manifest.skipped else ""
-    print(
-        f"{manifest.num_images} images, {classes}{skipped}: {len(manifest.shards)} shards, "
-        f"{size / 1e6:.1f} MB in {args.out}"
-    )
+    images, shards = counted(manifest.num_images, "image"), counted(len(manifest.shards), "shard")
+    print(f"{images}, {classes}{skipped}: {shards}, {size / 1e6:.1f} MB in {args.out}")

@@ -12,7 +12,7 @@ from latentlab.config.experiment import Experiment
 from latentlab.config.model_contract import require_model, require_outputs
 from latentlab.config.settings import EvaluationSettings, TrainerSettings
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.names import some
+from latentlab.utils.names import counted, some
 
 if TYPE_CHECKING:
     from latentlab.contracts import Task
@@ -119,4 +119,4 @@ def count_notes(
             " before you rank models by it"
         )
     if single := [name for name, count in facts.class_counts.items() if count == 1]:
-        yield f"{len(single)} classes have one training image: {some(single)}"
+        yield f"{counted(len(single), 'class', 'has')} one training image: {some(single)}"

@@ -16,7 +16,7 @@ from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Source
 from latentlab.data.splits import SPLITS
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.names import MAX_NAMES, some
+from latentlab.utils.names import MAX_NAMES, counted, some
 
 DARK, LIGHT = 8, 247  # of 255
 NEARLY_ALL = 0.99  # fraction of the values of a near-black or near-white image
@@ -122,22 +122,23 @@ def sentences(summary: DataSummary) -> list[str]:
     """What the user should know, one sentence each; nothing if all is as usual."""
     said = [*_about_duplicates(summary.duplicates), *_about_splits(summary)]
     if copies := summary.duplicates.copies:
-        said.append(f"{copies:,} images are copies of others, with equal pixels")
+        said.append(f"{counted(copies, 'image', 'is')} equal to others, pixel by pixel")
     if summary.frames_dropped:
-        said.append(
-            f"{summary.frames_dropped:,} frames of {summary.multi_frame:,} files are not used"
-            f" (data.frames), such as of {', '.join(summary.multi_frame_examples[:2])}"
-        )
+        frames = counted(summary.frames_dropped, "frame")
+        files = counted(summary.multi_frame, "file")
+        examples = ", ".join(summary.multi_frame_examples[:2])
+        said.append(f"not used (data.frames): {frames} of {files}, such as {examples}")
     if extra := summary.extra_channels:
         said.append(
-            f"{len(extra):,} files have a channel that is neither colour nor alpha, which is not"
-            f" used: {some(extra)}"
+            f"{counted(len(extra), 'file', 'has')} a channel that is neither colour nor alpha,"
+            f" which is not used: {some(extra)}"
         )
     if summary.upscaled:
-        said.append(f"{summary.upscaled:,} files are smaller than the images, and were enlarged")
+        upscaled = counted(summary.upscaled, "file", "was")
+        said.append(f"{upscaled} smaller than data.size, and enlarged")
     for tone, count in (("black", summary.near_black), ("white", summary.near_white)):
         if count:
-            said.append(f"{count:,} images are nearly all {tone}")
+            said.append(f"{counted(count, 'image', 'is')} nearly all {tone}")
     return [*said, *summary.notes]
 
 
@@ -145,25 +146,29 @@ def _about_duplicates(found: Duplicates) -> list[str]:
     """Equal images in several splits or classes."""
     first = "; ".join(f"{a} = {b}" for a, b in found.examples[:2])
     counts = {
-        "test images equal a training or validation image": found.test,
-        "validation images equal a training image": found.val,
-        "images equal an image of another class": found.classes,
+        ("test image", "a training or validation image"): found.test,
+        ("validation image", "a training image"): found.val,
+        ("image", "an image of another class"): found.classes,
     }
-    return [f"{count:,} {text} ({first})" for text, count in counts.items() if count]
+    return [
+        f"{counted(count, noun, 'equals')} {other} ({first})"
+        for (noun, other), count in counts.items()
+        if count
+    ]
 
 
 def _about_splits(summary: DataSummary) -> list[str]:
     """Groups in several splits, and classes that a split lacks."""
     said = []
     if cut := summary.groups_cut:
-        listed = f"{len(cut):,} of {summary.groups:,} groups are in several splits"
-        said.append(f"{listed}: {some(cut)}")
+        listed = f"in several splits: {len(cut):,} of {counted(summary.groups, 'group')}"
+        said.append(f"{listed} ({some(cut)})")
     if lacking := summary.without_training:
-        said.append(f"{len(lacking):,} classes have no training image: {some(lacking)}")
+        said.append(f"{counted(len(lacking), 'class', 'has')} no training image: {some(lacking)}")
     total = len(summary.classes or ())
     for split, count in summary.missing.items():
         if split != "train":
-            said.append(f"{count:,} of {total:,} classes have no {split} image")
+            said.append(f"without a {split} image: {count:,} of {counted(total, 'class')}")
     return said
 
 

@@ -16,27 +16,37 @@ NEGLIGIBLE = 1e-16  # a responsibility that float64 cannot add to 1
 
 
 class _GaussianMixture(Prior):
-    """K Gaussians in float64. The buffers get their size when they are fitted or loaded."""
+    """K Gaussians in float64. The buffers get their size when they are fitted or loaded.
+
+    The Gaussians have R ≤ D coordinates. If R < D, these are the first R principal components of
+    the codes, and the other D − R components are independent Gaussians, equal for all K.
+    """
 
     weights: Tensor  # (K,)
-    means: Tensor  # (K, D)
-    factors: Tensor  # (K, D, D), lower Cholesky factors of the covariances
+    means: Tensor  # (K, R)
+    factors: Tensor  # (K, R, R), lower Cholesky factors of the covariances
+    center: Tensor  # (D,), the mean code; empty if R = D
+    axes: Tensor  # (D, D), a principal component in each column; empty if R = D
+    residual_std: Tensor  # (D − R,)
 
     def __init__(self) -> None:
         super().__init__()
-        for name, dims in (("weights", 1), ("means", 2), ("factors", 3)):
-            self.register_buffer(name, torch.empty((0,) * dims, dtype=torch.float64))
+        dims = {"weights": 1, "means": 2, "factors": 3, "center": 1, "axes": 2, "residual_std": 1}
+        for name, ndim in dims.items():
+            self.register_buffer(name, torch.empty((0,) * ndim, dtype=torch.float64))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name in self._buffers:
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+            # weights of versions before `axes` have R = D
+            stored = state_dict.setdefault(prefix + name, torch.empty(0, dtype=torch.float64))
+            setattr(self, name, torch.empty_like(stored))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def sample(self, shape: tuple[int, int], generator: torch.Generator | None = None) -> Tensor:
         count, dim = shape
-        if self.means.shape[1:] != (dim,):
-            fitted = f"fitted to {self.means.shape[1]}" if self.means.numel() else "not fitted"
+        fitted_dim = self.means.shape[1] + len(self.residual_std)
+        if fitted_dim != dim:
+            fitted = f"fitted to {fitted_dim}" if fitted_dim else "not fitted"
             raise ValueError(
                 f"asked for codes of {dim} values from a {type(self).__name__} that is {fitted}"
             )
@@ -46,11 +56,12 @@ class _GaussianMixture(Prior):
         ).to(device)
         eps = torch.randn(shape, generator=generator, device=device_of(generator))
         eps = eps.to(device, torch.float64)
-        z = torch.empty(shape, dtype=torch.float64, device=device)
+        rank = self.means.shape[1]
+        z = torch.empty(count, rank, dtype=torch.float64, device=device)
         for k in range(len(self.weights)):
             rows = component == k
-            z[rows] = self.means[k] + eps[rows] @ self.factors[k].T
-        return z.float()
+            z[rows] = self.means[k] + eps[rows, :rank] @ self.factors[k].T
+        return self._to_codes(z, eps[:, rank:] * self.residual_std).float()
 
     def parts(self, dim: int) -> tuple[CodePart, ...]:
         return (CodePart("fitted", dim),)
@@ -64,14 +75,31 @@ class _GaussianMixture(Prior):
         norms = self._whitened(codes).norm(dim=2)  # (K, N)
         norm, nearest = norms.min(0)
         radius = typical_radius(z.shape[1])
-        mean = self.means[nearest]
+        zeros = self.residual_std.new_zeros(len(self.means), len(self.residual_std))
+        mean = self._to_codes(self.means, zeros)[nearest]
         border = mean + (codes - mean) * (radius / norm)[:, None]
         return torch.where((norm > radius)[:, None].to(z.device), border.to(z), z)
 
     def _whitened(self, codes: Tensor) -> Tensor:
         """L_k⁻¹ (z − μ_k) of codes (N, D), float64, for each Gaussian k, (K, N, D)."""
-        centred = codes - self.means[:, None]  # (K, N, D)
-        return torch.linalg.solve_triangular(self.factors, centred.mT, upper=False).mT
+        inside, residual = self._to_coordinates(codes)
+        centred = inside - self.means[:, None]  # (K, N, R)
+        white = torch.linalg.solve_triangular(self.factors, centred.mT, upper=False).mT
+        return torch.cat([white, residual.expand(len(white), -1, -1)], 2)
+
+    def _to_coordinates(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (N, D), float64 → coordinates of the Gaussians (N, R), whitened rest (N, D − R)."""
+        if not self.axes.numel():
+            return codes, codes[:, :0]
+        coordinates = (codes - self.center) @ self.axes
+        rank = len(self.center) - len(self.residual_std)
+        return coordinates[:, :rank], coordinates[:, rank:] / self.residual_std
+
+    def _to_codes(self, coordinates: Tensor, residual: Tensor) -> Tensor:
+        """Coordinates (N, R) and the other components (N, D − R) → codes (N, D), float64."""
+        if not self.axes.numel():
+            return coordinates
+        return self.center + torch.cat([coordinates, residual], 1) @ self.axes.T
 
 
 class FittedGaussian(_GaussianMixture):
@@ -92,6 +120,10 @@ class FittedMixture(_GaussianMixture):
     most `max_codes` codes, chosen by `seed`. `regularization`, a fraction of the mean variance of
     the codes, is added to the diagonal of each covariance: it keeps them invertible with few codes
     or dead units.
+
+    With more than `max_dim` dimensions, the mixture has those of the `max_dim` first principal
+    components, as the time of EM grows with the square of their number; the other components are
+    independent Gaussians.
     """
 
     def __init__(
@@ -100,12 +132,13 @@ class FittedMixture(_GaussianMixture):
         *,
         max_iterations: int = 60,
         max_codes: int = 20_000,
+        max_dim: int = 256,
         regularization: float = 1e-3,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.components, self.max_iterations, self.seed = components, max_iterations, seed
-        self.max_codes, self.regularization = max_codes, regularization
+        self.max_codes, self.max_dim, self.regularization = max_codes, max_dim, regularization
 
     def fit(self, codes: Tensor) -> None:
         """Fit to codes (N, D). Raises ValueError if there are fewer codes than components."""
@@ -120,6 +153,7 @@ class FittedMixture(_GaussianMixture):
             codes = codes[keep.to(codes.device)]
         codes = codes.double()
         ridge = max(self.regularization * codes.var(0).mean().item(), _floor(codes))
+        codes = self._reduce(codes, ridge)
         responsibility = _kmeans(codes, self.components, generator)  # (N, K), one-hot
         previous = -math.inf
         for _ in range(self.max_iterations):
@@ -135,7 +169,21 @@ class FittedMixture(_GaussianMixture):
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """log p(z) of codes (N, D), nats, (N,)."""
-        return self._log_joint(codes.double()).logsumexp(1)
+        inside, residual = self._to_coordinates(codes.double())
+        constant = self.residual_std.log() + 0.5 * math.log(2 * math.pi)
+        rest = (0.5 * residual.square() + constant).sum(1)
+        return self._log_joint(inside).logsumexp(1) - rest
+
+    def _reduce(self, codes: Tensor, ridge: float) -> Tensor:
+        """Set `center`, `axes` and `residual_std`; return the coordinates of the codes, (N, R)."""
+        self.center, self.axes = codes.new_empty(0), codes.new_empty(0, 0)
+        self.residual_std = codes.new_empty(0)
+        if codes.shape[1] > self.max_dim:
+            variances, axes = torch.linalg.eigh(torch.cov(codes.T))  # ascending
+            self.center, self.axes = codes.mean(0), axes.flip(1)
+            residual = variances.flip(0)[self.max_dim :].clamp_min(0)
+            self.residual_std = (residual + ridge).sqrt()
+        return self._to_coordinates(codes)[0]
 
     def _maximize(self, codes: Tensor, responsibility: Tensor, ridge: float) -> None:
         mass = responsibility.sum(0) + 1e-10  # (K,)
@@ -151,7 +199,7 @@ class FittedMixture(_GaussianMixture):
         self.factors = _cholesky(covariances, ridge)
 
     def _log_joint(self, codes: Tensor) -> Tensor:
-        """log π_k + log N(z; μ_k, Σ_k), (N, K)."""
+        """log π_k + log N(z; μ_k, Σ_k) of coordinates (N, R), (N, K)."""
         columns = []
         for k in range(len(self.weights)):
             white = torch.linalg.solve_triangular(

@@ -68,10 +68,10 @@ def test_lines_and_images_must_match() -> None:
     assert found == [SplitLine("", "", "")] * 3
     assert list(match_names(read("file\nb.tif#2\n"), {"b.tif"}, "s")) == ["b.tif#2"]
     with pytest.raises(
-        LatentlabError, match=r"s names 1 files that are not there: b.tif \(there is a.png\)\. W"
+        LatentlabError, match=r"s names 1 file that cannot be found: b.tif \(there is a.png\)\. W"
     ):
         match_names(lines, {"a.png"}, "s")
-    with pytest.raises(LatentlabError, match=r"s has no line for 1 images: c.png\. Each .*unused"):
+    with pytest.raises(LatentlabError, match=r"s has no line for 1 image: c.png\. Each .*unused"):
         match_files(lines, ["a.png", "c.png"], ["a.png", "c.png"], "s")
 
 
@@ -96,6 +96,6 @@ def test_a_label_that_is_not_utf8_is_refused() -> None:
 
 def test_lines_of_frames_that_are_not_read_are_refused() -> None:
     lines = read("file,split\na.tif#1,train\na.tif#2,train\nb.tif#9,train\nc.tif#3,unused\n")
-    with pytest.raises(LatentlabError, match=r"names 1 frames that are not read: a.tif#2\. The fi"):
+    with pytest.raises(LatentlabError, match=r"names 1 frame not to be read: a.tif#2\. The fi"):
         refuse_unknown_frames(lines, ["a.tif#1"], {"b.tif"}, "s")
     refuse_unknown_frames(lines, ["a.tif#1", "a.tif#2"], {"b.tif"}, "s")

@@ -184,7 +184,7 @@ def test_no_readable_image_is_an_error(tmp_path, on_unreadable) -> None:
 
 def test_images_beside_class_folders_are_an_error(tmp_path, images) -> None:
     write_grey(images / "stray.png", 9)
-    with pytest.raises(LatentlabError, match=r"1 files beside its class folders: stray\.png"):
+    with pytest.raises(LatentlabError, match=r"1 file beside its class folders: stray\.png"):
         load(tmp_path)
 
 
@@ -250,7 +250,7 @@ def test_folders_of_splits_are_the_splits(tmp_path) -> None:
 def test_a_layout_that_is_not_clear_stops_before_the_images_are_decoded(tmp_path, images) -> None:
     write_grey(images / "stray.png", 9)
     (images / "cat" / "broken.png").touch()
-    with pytest.raises(LatentlabError, match=r"1 files beside its class folders: stray\.png"):
+    with pytest.raises(LatentlabError, match=r"1 file beside its class folders: stray\.png"):
         load(tmp_path)
 
 
@@ -266,11 +266,11 @@ def test_a_split_file_gives_splits_labels_and_groups(tmp_path, images) -> None:
     assert source.train.labels.tolist() == [1, 0, 0]
     assert source.train.splits == ["train", "test", "train"]
     assert source.train.groups == ["p1", "", "p1"]
-    assert source.notes == ("split.csv: 1 images are unused",)
+    assert source.notes == ("split.csv: 1 image is unused",)
     same = load(tmp_path, split_file="images/split.csv")
     assert same.train.names == source.train.names
     (images / "split.csv").write_text("file\ncat/a.png\ncat/x.png\n")
-    with pytest.raises(LatentlabError, match=r"split.csv names 1 files that are not there: cat/x"):
+    with pytest.raises(LatentlabError, match=r"split.csv names 1 file that cannot be found: cat/x"):
         load(tmp_path, split_file="split.csv")
     (images / "split.csv").write_text("file\ncat/a.png\n")
     with pytest.raises(LatentlabError, match=r"split.csv has no line for 3 images: cat/deep/b"):
@@ -350,7 +350,7 @@ def test_frames_that_are_unused_leave_no_class_and_no_gap(tmp_path) -> None:
     assert "s.csv: 2 images are unused" in source.notes
     rows[1:] = [f"{file}.tif#{page},,a" for file in range(3) for page in (1, 2, 3)]
     (tmp_path / "images" / "s.csv").write_text("\n".join(rows))
-    with pytest.raises(LatentlabError, match=r"names 9 frames that are not read: 0.tif#1, .*first"):
+    with pytest.raises(LatentlabError, match=r"names 9 frames not to be read: 0.tif#1, .*first"):
         load(tmp_path, split_file="s.csv")
 
 

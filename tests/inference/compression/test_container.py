@@ -30,7 +30,7 @@ def _sealed(body):
 @pytest.mark.parametrize("cut", range(0, 200, 7))
 def test_a_shortened_file_is_an_error(cut):
     content = _packed()
-    with pytest.raises(LatentlabError, match=r"damaged or incomplete|does not begin with latentz1"):
+    with pytest.raises(LatentlabError, match=r"damaged or incomplete|does not begin with latentz2"):
         container.read(content[:cut])
     with pytest.raises(LatentlabError, match="damaged or incomplete"):
         container.read(content[:-1])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from latentlab.data.files.class_names import labels_of
 from latentlab.data.files.folder_names import are_images_and_masks, resembles, split_of
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.names import some
+from latentlab.utils.names import counted, some
 
 WANTED = (
     "Wanted: one folder per class; or train/, test/ and if you like val/, with one folder per class"
@@ -110,9 +110,9 @@ def _are_splits(found: Iterable[str | None]) -> bool:
 def _refuse_loose(paths: Sequence[Sequence[str]], place: str) -> None:
     if loose := [path[0] for path in paths if len(path) == 1]:
         raise LatentlabError(
-            f"{place} contains {len(loose)} files beside its class folders: {some(loose)}. Move"
-            " these files into a class folder or away. Without classes, put all images directly"
-            " into the folder."
+            f"{place} contains {counted(len(loose), 'file')} beside its class folders:"
+            f" {some(loose)}. Move these files into a class folder or away. Without classes, put"
+            " all images directly into the folder."
         )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from latentlab.data.files.folder_names import split_of
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.names import some
+from latentlab.utils.names import counted, some
 
 COLUMNS = ("file", "split", "label", "group")
 UNUSED = "unused"  # the split of images that are left out
@@ -96,7 +96,8 @@ def match_names(
     if unknown:
         there = f" (there is {_safe(min(known))})" if known else ""
         raise _error(
-            place, f"names {len(unknown)} files that are not there: {some(unknown)}{there}"
+            place,
+            f"names {counted(len(unknown), 'file')} that cannot be found: {some(unknown)}{there}",
         )
     return found
 
@@ -113,8 +114,8 @@ def refuse_unknown_frames(
     if rest := {name for name in rest if name.rpartition("#")[0] not in skipped}:
         raise _error(
             place,
-            f"names {len(rest)} frames that are not read: {some(sorted(rest))}. The file has fewer,"
-            " or data.frames is first",
+            f"names {counted(len(rest), 'frame')} not to be read: {some(sorted(rest))}. The file"
+            " has fewer, or data.frames is first",
         )
 
 
@@ -129,8 +130,8 @@ def match_files(
     found = [lines.get(name) or lines.get(file) for name, file in zip(names, files, strict=True)]
     if missing := [name for name, line in zip(names, found, strict=True) if line is None]:
         raise LatentlabError(
-            f"{place} has no line for {len(missing)} images: {some(missing)}. Each image needs"
-            f" one. Add them; the split `{UNUSED}` leaves an image out."
+            f"{place} has no line for {counted(len(missing), 'image')}: {some(missing)}. Each image"
+            f" needs one. Add them; the split `{UNUSED}` leaves an image out."
         )
     return [line for line in found if line is not None]
 

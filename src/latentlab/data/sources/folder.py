@@ -28,7 +28,7 @@ from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source, own_place
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.names import some
+from latentlab.utils.names import counted, some
 
 # endings of files that hold images, but that Pillow does not read → what to do
 OTHER_FORMATS = {
@@ -74,7 +74,9 @@ def load(settings: DataSettings, root: Path) -> Source:
     frames = [name in lines and lines[name].split == UNUSED for name in decoded.names]
     decoded = without(decoded, frames)
     left_out = len(unused) + sum(frames)
-    notes = _link_notes(found) + ([f"{table}: {left_out} images are unused"] if left_out else [])
+    notes = _link_notes(found) + (
+        [f"{table}: {counted(left_out, 'image', 'is')} unused"] if left_out else []
+    )
     return _source(decoded, lines, place, table, tuple(sorted(problems)), notes)
 
 

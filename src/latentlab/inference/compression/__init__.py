@@ -1,7 +1,7 @@
 """Compress images: the codes of a trained model, rounded and entropy-coded, in one file.
 
 `compress` and `decompress` work with a trained model and images. `pack` and `unpack` convert codes
-of any origin to bytes and back. Module `coder` has the entropy coder (rANS), `container` the file
+of any origin to bytes and back. Module `coder` has the entropy coder (ANS), `container` the file
 format, `files` the PNG files of decompressed images.
 """
 

@@ -1,30 +1,31 @@
 """Entropy coder: symbols of known frequencies → nearly the minimum number of bytes, and back.
 
-Range asymmetric numeral systems, rANS (Duda 2013, "Asymmetric numeral systems: entropy coding
-combining speed of Huffman coding with compression rate of arithmetic coding"). The message is one
-number x. A symbol s of frequency f_s out of M = 2^BITS, with c_s = Σ_{r<s} f_r, is added by
+Asymmetric numeral systems (Duda 2013, "Asymmetric numeral systems: entropy coding combining speed
+of Huffman coding with compression rate of arithmetic coding"), in the implementation of the package
+constriction (Bamler 2022, "Understanding entropy coding with asymmetric numeral systems"). A symbol
+of frequency f out of M = 2^14 takes log₂(M / f) bits.
 
-    x ← M ⌊x / f_s⌋ + c_s + (x mod f_s)
-
-This makes x about M / f_s times larger: log₂(M / f_s) bits. The symbol that is decoded last is
-encoded first. x stays in [2^16, 2^32): 16 bits are written when it grows and read when it shrinks.
+The coder is a stack: the symbol that is decoded last is encoded first.
 """
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
+import constriction
 import numpy as np
 
 from latentlab.utils.errors import LatentlabError
 
+AnsCoder = constriction.stream.stack.AnsCoder
+Categorical = constriction.stream.model.Categorical
+Uniform = constriction.stream.model.Uniform
+
 BITS = 14
 TOTAL = 1 << BITS  # M, the sum of the frequencies
-WORD = 16  # bits that are written or read at a time
-LOW = 1 << WORD  # x ≥ LOW
-BLOCK = 500  # rows decoded at a time
+WORD_BYTES = 4
+END_VALUES, END = 1 << 16, 0xA5C3  # of this many values, the one that ends a message
+BLOCK = 500  # rows that are decoded at a time
 
 
 def quantize_counts(counts: np.ndarray) -> np.ndarray:
@@ -54,58 +55,58 @@ def encode(symbols: np.ndarray, tables: Sequence[np.ndarray]) -> bytes:
 
     A symbol is an index into its table. Its frequency there must be positive.
     """
-    starts = [_starts(table) for table in tables]
-    frequencies = [table.tolist() for table in tables]
-    columns = range(len(tables) - 1, -1, -1)
-    words: list[int] = []
-    x = LOW
-    for row in reversed(symbols.tolist()):
-        for d in columns:
-            f = frequencies[d][row[d]]
-            if x >= f << (2 * WORD - BITS):
-                words.append(x & (LOW - 1))
-                x >>= WORD
-            x = ((x // f) << BITS) + starts[d][row[d]] + x % f
-    return struct.pack("<I", x) + np.array(words[::-1], "<u2").tobytes()
+    coder, models = AnsCoder(), [_Model(table) for table in tables]
+    coder.encode_reverse(END, Uniform(END_VALUES))
+    for first in reversed(range(0, len(symbols), BLOCK)):
+        block = symbols[first : first + BLOCK]
+        for column, model in reversed(list(zip(block.T, models, strict=True))):
+            if model.categorical is not None:
+                coder.encode_reverse(model.rank[column], model.categorical)
+    return coder.get_compressed().astype("<u4").tobytes()
 
 
 def decode(data: bytes, count: int, tables: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """Bytes of `encode` → symbols, int64, in blocks (≤ 500, D), `count` rows in total.
 
-    Memory is one block and time is `count` · D steps, for any content of `data`.
+    Memory is `data` and one block, and time is `count` · D steps, for any content of `data`.
 
     Raises:
         LatentlabError: the data end before the last row or go on after it.
     """
-    if len(data) < 4 or len(data) % 2:
+    if len(data) % WORD_BYTES or data[-WORD_BYTES:] == bytes(WORD_BYTES):
         raise _damaged()
-    (x,) = struct.unpack_from("<I", data)
-    words = iter(np.frombuffer(data, "<u2", offset=4).tolist())
-    columns = [(table.tolist(), _starts(table)) for table in tables]
+    coder = AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
+    models = [_Model(table) for table in tables]
     for first in range(0, count, BLOCK):
-        block = np.empty((min(BLOCK, count - first), len(columns)), np.int64)
-        for row in block:
-            for d, (frequencies, starts) in enumerate(columns):
-                slot = x & (TOTAL - 1)
-                row[d] = symbol = bisect_right(starts, slot) - 1
-                x = frequencies[symbol] * (x >> BITS) + slot - starts[symbol]
-                if x < LOW:
-                    x = x << WORD | _next(words)
+        block = np.empty((min(BLOCK, count - first), len(models)), np.int64)
+        for d, model in enumerate(models):
+            ranks = 0
+            if model.categorical is not None:
+                ranks = coder.decode(model.categorical, len(block))
+            block[:, d] = model.symbols[ranks]
         yield block
-    if x != LOW or next(words, None) is not None:
+    # the package decodes past the end of the data without an error
+    if coder.decode(Uniform(END_VALUES)) != END or not coder.is_empty():
         raise _damaged()
 
 
-def _starts(table: np.ndarray) -> list[int]:
-    """c_s, the first slot of each symbol, (S,)."""
-    return (table.cumsum() - table).tolist()
+class _Model:
+    """The distribution of one column. Symbols of frequency 0 have no place in it.
 
+    Attributes:
+        symbols: the symbols of positive frequency, (K,).
+        rank: for each symbol, its place among them, int32 (S,).
+        categorical: None for a single symbol, which takes no bits.
+    """
 
-def _next(words: Iterator[int]) -> int:
-    word = next(words, None)
-    if word is None:
-        raise _damaged()
-    return word
+    def __init__(self, table: np.ndarray) -> None:
+        self.symbols = np.flatnonzero(table)
+        self.rank = (np.cumsum(table > 0) - 1).astype(np.int32)
+        self.categorical = None
+        if len(self.symbols) > 1:
+            # multiples of 2^-14 are exact in float32: the coder of every machine is the same
+            fractions = (table[self.symbols] / TOTAL).astype(np.float32)
+            self.categorical = Categorical(fractions, perfect=False)
 
 
 def _damaged() -> LatentlabError:

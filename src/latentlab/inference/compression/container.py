@@ -1,13 +1,13 @@
 """File format of `latentlab compress`: the model, the rounding of the codes, the codes.
 
-    "latentz1"
+    "latentz2"
     SHA-256 of the model's weights                           32 bytes
     name of the model                                        length, UTF-8
     number of images N, size of the codes D                  varint each
     per code dimension: mean, step                           float32 each
          lowest value, number of symbols, frequencies        varints
     a name for each image                                    length, UTF-8, each
-    rANS data                                                up to 4 bytes before the end
+    entropy-coded data                                       up to 4 bytes before the end
     CRC-32 of all bytes before it                            4 bytes
 
 Little-endian. A varint holds 7 bits per byte, the lowest bits first. The reader checks every length
@@ -26,7 +26,7 @@ import numpy as np
 from latentlab.inference.compression import coder
 from latentlab.utils.errors import LatentlabError
 
-MAGIC = b"latentz1"
+MAGIC = b"latentz2"
 MAX_VARINT = 2**31  # no valid file has a larger varint
 
 

@@ -1,4 +1,4 @@
-"""ROC curve and average precision of scores that separate positives from negatives.
+"""ROC curve and average precision of scores that separate positives from negatives (scikit-learn).
 
 Equal scores share one threshold, so the order of the images has no influence.
 """
@@ -17,15 +17,11 @@ def roc_curve(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     `scores` (N,): high for a positive. `positive` (N,): bool. Both rates go from 0 to 1.
     Raises LatentlabError without at least one positive and one negative.
     """
-    true, counted = _cumulative(scores, positive)
-    false = counted - true
-    if not true[-1] or not false[-1]:
-        raise LatentlabError(
-            f"{int(true[-1])} positive and {int(false[-1])} negative images: an ROC curve needs at"
-            " least one of each. Use more test images"
-        )
-    start = torch.zeros(1, dtype=torch.float64)
-    return torch.cat([start, false / false[-1]]), torch.cat([start, true / true[-1]])
+    from sklearn import metrics
+
+    _require_two_classes(scores, positive)
+    rates = metrics.roc_curve(positive.numpy(), scores.numpy(), drop_intermediate=False)
+    return torch.from_numpy(rates[0]), torch.from_numpy(rates[1])
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float:
@@ -33,8 +29,10 @@ def auroc(scores: Tensor, positive: Tensor) -> float:
 
     Source: Hanley & McNeil 1982. Arguments and errors as in `roc_curve`.
     """
-    false, true = roc_curve(scores, positive)
-    return float(torch.trapezoid(true, false))
+    from sklearn.metrics import roc_auc_score
+
+    _require_two_classes(scores, positive)
+    return float(roc_auc_score(positive.numpy(), scores.numpy()))
 
 
 def average_precision(scores: Tensor, positive: Tensor) -> float:
@@ -42,25 +40,29 @@ def average_precision(scores: Tensor, positive: Tensor) -> float:
 
     `scores` (N,), `positive` (N,) bool. Raises LatentlabError without a positive.
     """
-    true, counted = _cumulative(scores, positive)
-    if not true[-1]:
+    from sklearn.metrics import average_precision_score
+
+    _require_vectors(scores, positive)
+    if not positive.any():
         raise LatentlabError(
             "0 positive images: average precision needs at least one. Use more images"
         )
-    gain = torch.diff(true, prepend=torch.zeros(1, dtype=torch.float64)) / true[-1]
-    return float((gain * true / counted).sum())
+    return float(average_precision_score(positive.numpy(), scores.numpy()))
 
 
-def _cumulative(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of positives, and of images, with scores ≥ each threshold; float64 (T,) each."""
+def _require_two_classes(scores: Tensor, positive: Tensor) -> None:
+    _require_vectors(scores, positive)
+    count = int(positive.sum())
+    if count in (0, len(positive)):
+        raise LatentlabError(
+            f"{count} positive and {len(positive) - count} negative images: an ROC curve needs at"
+            " least one of each. Use more test images"
+        )
+
+
+def _require_vectors(scores: Tensor, positive: Tensor) -> None:
     if scores.ndim != 1 or scores.shape != positive.shape or not len(scores):
         raise LatentlabError(
             f"scores {tuple(scores.shape)} and positive {tuple(positive.shape)}: both must have"
             " the shape (N,), N ≥ 1"
         )
-    ordered, order = scores.sort(descending=True)
-    last = torch.ones(len(ordered), dtype=torch.bool)
-    last[:-1] = ordered[1:] != ordered[:-1]
-    true = positive[order].double().cumsum(0)[last]
-    counted = torch.arange(1, len(ordered) + 1, dtype=torch.float64)[last]
-    return true, counted
