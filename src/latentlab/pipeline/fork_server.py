@@ -26,6 +26,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from types import FrameType
 
@@ -69,20 +70,21 @@ def main() -> None:
 
     listener = socket.socket(fileno=int(sys.argv[1]))
     import_lightning_lean()
-    request = Server(listener, list(PRELOADED)).serve()
+    imports = [partial(import_module, name) for name in PRELOADED]
+    request = Server(listener, [*imports, _configure_store]).serve()
     if request is not None:  # this is a forked child
         _run(request)
     os._exit(0)
 
 
 class Server:
-    """`to_import`: modules to import while no client waits.
+    """`to_do`: imports and other preparations, for the time when no client waits.
 
     `children`: pid → the connection to its client.
     """
 
-    def __init__(self, listener: socket.socket, to_import: list[str]) -> None:
-        self.listener, self.to_import = listener, to_import
+    def __init__(self, listener: socket.socket, to_do: list[Callable[[], object]]) -> None:
+        self.listener, self.to_do = listener, to_do
         self.selector = selectors.DefaultSelector()
         self.selector.register(listener, selectors.EVENT_READ)
         self.children: dict[int, socket.socket] = {}
@@ -95,10 +97,10 @@ class Server:
         """
         self._handle_signals()
         while self.children or not self.stopping:
-            events = self.selector.select(0 if self.to_import and not self.stopping else None)
-            if not events and self.to_import:
+            events = self.selector.select(0 if self.to_do and not self.stopping else None)
+            if not events and self.to_do:
                 with contextlib.suppress(ImportError):  # only to save time: a stage reports it
-                    import_module(self.to_import.pop(0))
+                    self.to_do.pop(0)()
             for key, _ in events:
                 if key.data is None:
                     if self.stopping:  # else a client that waits would wake select() again at once
@@ -168,6 +170,13 @@ class Server:
                     self.selector.unregister(connection)
                 _message(connection, {"status": os.waitstatus_to_exitcode(status)})
                 connection.close()
+
+
+def _configure_store() -> None:
+    """Let SQLAlchemy connect the tables of MLflow's store now. The first query would do it."""
+    from sqlalchemy.orm import configure_mappers
+
+    configure_mappers()
 
 
 def _receive(connection: socket.socket) -> Request | None:
