@@ -51,10 +51,11 @@ test: $(READY) ## run the tests, on up to four cores
 test-slow: $(READY) ## run the tests that take minutes: killed trainings, new models, full MNIST
 	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
 
-check: $(READY) ## lint, format and types
+check: $(READY) ## lint, format, types, and the texts of the wrong edits
 	ruff check .
 	ruff format --check .
 	mypy
+	python tests/wrong_edits.py --check
 
 format: $(READY) ## fix style with ruff
 	ruff check --fix .

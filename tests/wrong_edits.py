@@ -214,6 +214,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Each wrong edit must make a named test fail.")
     parser.add_argument("--root", type=Path, default=REPO, help="folder with src and tests")
     parser.add_argument("--only", default="", help="only edits with this text in file or reason")
+    parser.add_argument(
+        "--check", action="store_true", help="only see that each edit fits the code; runs no test"
+    )
     arguments = parser.parse_args()
     root = arguments.root.resolve()
     path = root / "tests" / "wrong_edits.yaml"
@@ -222,6 +225,9 @@ def main() -> None:
         edits = read_edits(path, root=root, only=arguments.only)
     except EditError as error:
         sys.exit(str(error))
+    if arguments.check:
+        print(f"{len(edits)} wrong edits fit the code")
+        return
     preload(yaml.safe_load(path.read_text(encoding="utf-8")).get("preload", []))
     tests = tuple(dict.fromkeys(test for run in edits for test in run.tests))
     bad = 0

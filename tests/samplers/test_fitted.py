@@ -119,12 +119,14 @@ def wide():
 
 
 def test_mixture_in_a_subspace_has_the_moments_of_the_codes(wide):
-    sampler = FittedMixture(2, max_dim=3)
+    sampler = FittedMixture(2, max_dim=3, regularization=0.0)
     sampler.fit(wide)
     assert sampler.means.shape == (2, 3)
     z = sampler.sample((200_000, 12), seeded()).double()
     torch.testing.assert_close(z.mean(0), wide.double().mean(0), atol=0.03, rtol=0)
     torch.testing.assert_close(torch.cov(z.T), torch.cov(wide.double().T), atol=0.06, rtol=0.02)
+    outside = (wide.double() @ sampler.axes)[:, 3:].var(0)
+    torch.testing.assert_close((z @ sampler.axes)[:, 3:].var(0), outside, atol=0, rtol=0.02)
 
 
 def test_density_of_a_mixture_in_a_subspace_is_that_of_its_gaussians(wide):
