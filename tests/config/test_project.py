@@ -1,9 +1,12 @@
 """params.yaml → Project: sections, and the entries of models and tasks."""
 
+import re
+
 import pytest
 import yaml
 
 from latentlab.config import load_project
+from latentlab.config.check import check_project
 from latentlab.utils.errors import LatentlabError
 
 
@@ -45,3 +48,15 @@ def test_a_section_whose_keys_are_commented_out_has_its_defaults(project):
     content["evaluation"] = None
     (project.root / "params.yaml").write_text(yaml.safe_dump(content))
     assert load_project(project.root).evaluation.inversion_num_images == 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("size", "16"), ("val_fraction", "0.1"), ("channels", "3"), ("white", "0x10")],
+)
+def test_a_number_in_quotes_is_refused_by_every_reader(project, key, text):
+    project.edit("params.yaml", **{f"data__{key}": text})
+    message = f"data.{key} is the text '{text}'. Write the number without quotes"
+    with pytest.raises(LatentlabError, match=re.escape(message)):
+        load_project(project.root)
+    assert message in [problem.message for problem in check_project(project.root).problems]

@@ -59,7 +59,7 @@ def test_more_samples_than_test_images_are_refused():
 def test_too_few_test_images_are_refused():
     few = replace(FACTS, counts={"train": 1, "val": 1, "test": 5})
     test, train = count_problems(few, EVALUATION)
-    assert "5 test images, and the metrics need at least 6" in test
+    assert "the test split has 5 images, and the metrics need at least 6" in test
     assert "1 training image, and 2 are needed" in train
 
 
@@ -81,10 +81,11 @@ def test_a_large_batch_a_long_budget_few_test_images_and_single_images_are_noted
     }
     batch, epochs, fid, single = count_notes(FACTS, EVALUATION, trainers)
     assert batch == (
-        "trainer.batch_size is larger than the 84 training images for large: each batch has 84"
+        "trainer.batch_size is larger than the training split (84 images) for large: each batch has"
+        " 84"
     )
     assert epochs.startswith("configs/long.yaml: 1,000,000 images are 15,625 epochs of 84")
-    assert "FID compares 24 test images" in fid
+    assert "the test split has 24 images, which is few for FID" in fid
     assert single == "1 class has one training image: b"
 
 

@@ -67,7 +67,7 @@ def test_with_an_official_test_split_there_are_two_splits() -> None:
 def test_three_images_are_the_minimum() -> None:
     assert [len(rows) for rows in split(3).values()] == [1, 1, 1]
     for count in (0, 1, 2):
-        with pytest.raises(LatentlabError, match=rf"{count} image\(s\) cannot fill 3 splits"):
+        with pytest.raises(LatentlabError, match=rf"{count} images? cannot fill 3 splits"):
             split(count)
 
 
@@ -123,7 +123,7 @@ def test_a_unit_larger_than_a_split_is_its_only_one_or_an_error() -> None:
     fractions = {"val_fraction": 0.1, "test_fraction": 0.1, "generator": generator}
     parts = split_indices(40, None, units=np.arange(40) // 10, **fractions)
     assert {name: len(rows) for name, rows in parts.items()} == {"test": 10, "val": 10, "train": 20}
-    with pytest.raises(LatentlabError, match="each class has only one group"):
+    with pytest.raises(LatentlabError, match="no group of images that belong together"):
         split_indices(40, None, units=np.zeros(40, int), **fractions)
 
 
@@ -149,3 +149,16 @@ def test_the_split_that_was_drawn_can_be_given_back() -> None:
         90, labels, val_fraction=0.3, test_fraction=0.3, generator=generator, assigned=assigned
     )
     assert all(np.array_equal(drawn[name], again[name]) for name in drawn)
+
+
+def test_small_groups_are_left_for_the_other_splits() -> None:
+    units = np.repeat(np.arange(4), [34, 2, 2, 2])
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        parts = split_indices(
+            40, None, units=units, val_fraction=0.1, test_fraction=0.2, generator=generator
+        )
+        found = {name: set(units[rows].tolist()) for name, rows in parts.items()}
+        assert 0 in found["train"]
+        assert found["val"], "test has all small groups"
+        assert not found["val"] & found["test"]

@@ -6,6 +6,7 @@ from PIL import Image
 
 from latentlab.cli import main
 from latentlab.config import load_project
+from latentlab.config.check import check_project
 from latentlab.config.problems import Problem, Report
 from latentlab.planning.image_files import check_image_files
 from latentlab.utils.errors import LatentlabError
@@ -99,3 +100,18 @@ def test_shards_of_other_tools_are_not_opened(own) -> None:
     assert found(own).notes == ["data/shards: all 40 images were read"]
     (own.root / "data" / "shards" / "manifest.json").unlink()
     assert "not opened; stage prepare opens them" in found(own).notes[0]
+
+
+def test_too_few_test_images_are_a_problem_before_prepare_too(own) -> None:
+    for path in (own.root / "data" / "images").rglob("*.png"):
+        if int(path.stem) >= 10:
+            path.unlink()
+    (problem,) = found(own).problems
+    assert "the test split has 2 images, and the metrics need at least 6" in problem.message
+
+
+def test_files_without_an_extension_are_images(own) -> None:
+    for path in (own.root / "data" / "images").rglob("*.png"):
+        path.rename(path.with_suffix(""))
+    assert check_project(own.root).problems == []
+    assert found(own).problems == []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentlab.cli.output import printable, require_writable, stop
+from latentlab.utils.names import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +100,7 @@ def compress(args: argparse.Namespace) -> None:
     names, x = _read(trained, args)
     content = compressed(trained, x, [Path(name).stem for name in names], step=args.step)
     write_atomic(args.output, content)
-    print(f"{len(x)} images in {len(content):,} bytes by {args.model}: {args.output}")
+    print(f"{counted(len(x), 'image')} in {len(content):,} bytes by {args.model}: {args.output}")
 
 
 def decompress(args: argparse.Namespace) -> None:
@@ -115,7 +116,7 @@ def decompress(args: argparse.Namespace) -> None:
     args.model = args.model or model_name(content)
     with fresh_folder(args.output) as folder:
         count = save_images(decompressed(content, _load(args)), folder)
-    print(f"{count} images of {args.file}: {args.output}")
+    print(f"{counted(count, 'image')} of {args.file}: {args.output}")
 
 
 def _load(args: argparse.Namespace) -> TrainedModel:

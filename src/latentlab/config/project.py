@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,16 @@ def _check_section(given: Any, section: str, settings: type, files: str) -> None
                 f"{files}: {section}.{key} is null; it must be {types[key]}. Remove the key to get"
                 " its default"
             )
+        if isinstance(value, str) and {"int", "float"} & set(types[key].split(" | ")):
+            _refuse_quoted(value, f"{files}: {section}.{key}")
+
+
+def _refuse_quoted(text: str, key: str) -> None:
+    """Raise LatentlabError for a number in quotes: some readers would convert it, others not."""
+    for number in (float, partial(int, base=0)):
+        with suppress(ValueError):
+            number(text)
+            raise LatentlabError(f"{key} is the text {text!r}. Write the number without quotes")
 
 
 def _check_models(models: Mapping[str, str], files: str) -> None:

@@ -80,8 +80,8 @@ def count_problems(facts: DataFacts, evaluation: EvaluationSettings) -> Iterator
     test, train = facts.counts.get("test"), facts.counts.get("train")
     if test is not None and test < NEIGHBOURS:
         yield (
-            f"data: there are {test} test images, and the metrics need at least {NEIGHBOURS}: add"
-            " images, or raise data.test_fraction"
+            f"data: the test split has {counted(test, 'image')}, and the metrics need at least"
+            f" {NEIGHBOURS}: add images; if this split is drawn, raise data.test_fraction"
         )
     elif test is not None and (evaluation.num_samples or 0) > test:
         yield (
@@ -101,8 +101,8 @@ def count_notes(
         return
     if large := [name for name, each in trainers.items() if each.batch_size > train]:
         yield (
-            f"trainer.batch_size is larger than the {train} training images for {some(large)}:"
-            f" each batch has {train}"
+            f"trainer.batch_size is larger than the training split ({counted(train, 'image')})"
+            f" for {some(large)}: each batch has {train}"
         )
     for name, each in trainers.items():
         batch = min(each.batch_size, train)
@@ -115,8 +115,8 @@ def count_notes(
             )
     if test <= FEW_IMAGES[evaluation.features]:
         yield (
-            f"FID compares {test} test images, which are few: look at its interval, and at FID∞,"
-            " before you rank models by it"
+            f"the test split has {counted(test, 'image')}, which is few for FID: look at its"
+            " interval, and at FID∞, before you rank models by it"
         )
     if single := [name for name, count in facts.class_counts.items() if count == 1]:
         yield f"{counted(len(single), 'class', 'has')} one training image: {some(single)}"

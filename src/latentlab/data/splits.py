@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 SPLITS = ("train", "val", "test")
 
@@ -42,16 +43,16 @@ def split_indices(
         order, count = given["train"], len(given["train"])
     wanted = {"test": test_fraction, "val": val_fraction}
     drawn = {name: fraction for name, fraction in wanted.items() if fraction and name not in parts}
-    for name, fraction in drawn.items():
+    for number, (name, fraction) in enumerate(drawn.items()):
         size = max(1, round(fraction * count))
         if size >= len(order):
             needed = len(drawn) + 1
             raise LatentlabError(
-                f"{count} image(s) cannot fill {needed} splits with val_fraction {val_fraction} "
-                f"and test_fraction {test_fraction}. At least {needed} images are needed. Add "
-                "images or lower the fractions."
+                f"{counted(count, 'image')} cannot fill {needed} splits with val_fraction "
+                f"{val_fraction} and test_fraction {test_fraction}. At least {needed} images are "
+                "needed. Add images or lower the fractions."
             )
-        chosen = _stratified(order, labels, size, generator, units)
+        chosen = _stratified(order, labels, size, generator, units, leave=len(drawn) - number)
         parts[name], order = order[chosen], order[~chosen]
     parts["train"] = order
     return parts
@@ -63,8 +64,13 @@ def _stratified(
     size: int,
     generator: torch.Generator,
     units: np.ndarray | None,
+    *,
+    leave: int,
 ) -> np.ndarray:
-    """Select about `size` of the shuffled indices, bool (N,), stratified by class."""
+    """Select about `size` of the shuffled indices, bool (N,), stratified by class.
+
+    `leave`: how many splits are filled from the rest.
+    """
     single = units is None or len(np.unique(units[order])) == len(order)
     if labels is None:
         numbers, quota = np.zeros(len(order), int), np.array([size])
@@ -73,7 +79,7 @@ def _stratified(
         quota = _quota(np.bincount(numbers), size, generator)
     if not single:
         assert units is not None
-        return _whole_units(units[order], numbers, quota)
+        return _whole_units(units[order], numbers, quota, leave)
     chosen = np.zeros(len(order), bool)
     for label, class_quota in enumerate(quota):
         chosen[np.flatnonzero(numbers == label)[:class_quota]] = True
@@ -101,27 +107,34 @@ def _quota(sizes: np.ndarray, size: int, generator: torch.Generator) -> np.ndarr
     return quota
 
 
-def _whole_units(units: np.ndarray, labels: np.ndarray, quota: np.ndarray) -> np.ndarray:
+def _whole_units(
+    units: np.ndarray, labels: np.ndarray, quota: np.ndarray, leave: int
+) -> np.ndarray:
     """Select whole units within the quota of each class, in order; else the smallest unit.
 
-    A unit counts for the class of its first image. Each class keeps an image.
+    A unit counts for the class of its first image. Each class keeps an image, and `leave` units,
+    one for each split that is still to be filled, or all but one if it has fewer.
     """
     _, units, sizes = np.unique(units, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(units, kind="stable"), np.cumsum(sizes)[:-1])
     left = np.bincount(labels)  # images of each class that are not chosen
+    classes_of = [np.unique(labels[rows]) for rows in members]
+    left_units = np.bincount(np.concatenate(classes_of), minlength=len(left))
+    least_units = np.minimum(leave, left_units - 1)
     chosen = np.zeros(len(units), bool)
 
     def take(unit: int, limit: np.ndarray | None) -> bool:
         """Choose a unit, if it is within the limit and leaves an image of each of its classes."""
         nonlocal left, quota
         content = np.bincount(labels[members[unit]], minlength=len(left))
-        own = labels[members[unit][0]]
-        if (limit is not None and content[own] > limit[own]) or (left <= content)[
-            content > 0
-        ].any():
+        own, classes = labels[members[unit][0]], classes_of[unit]
+        if limit is not None and content[own] > limit[own]:
+            return False
+        if (left <= content)[classes].any() or (left_units <= least_units)[classes].any():
             return False
         chosen[members[unit]] = True
         left, quota = left - content, quota - content
+        left_units[classes] -= 1
         return True
 
     in_order = dict.fromkeys(units.tolist())
@@ -129,8 +142,8 @@ def _whole_units(units: np.ndarray, labels: np.ndarray, quota: np.ndarray) -> np
         take(unit, quota)
     if not chosen.any() and not any(take(unit, None) for unit in np.argsort(sizes, kind="stable")):
         raise LatentlabError(
-            "The images cannot be split: each class has only one group of images that belong"
-            " together (equal pixels, or one group of data.split_file). Add images, or write the"
-            " splits into data.split_file."
+            "The images cannot be split: no group of images that belong together (equal pixels, or"
+            " one group of data.split_file) leaves an image of each class for the other splits. Add"
+            " images, or write the splits into data.split_file."
         )
     return chosen

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from latentlab.config import Project
+from latentlab.config.data_facts import DataFacts
 from latentlab.config.problems import Report
+from latentlab.config.suitability import count_problems
 from latentlab.data.decoding import decode_files
 from latentlab.data.files.listing import evenly_spaced
 from latentlab.data.partition import partition
@@ -76,6 +78,10 @@ def _notes_of_all(project: Project) -> list[str]:
     parts = partition(source, project.data, project.seed)
     summary = summarize(source, parts, project.data.size)
     require_allowed(summary, project.data)
+    _, channels, height, width = source.train.pixels.shape
+    facts = DataFacts((channels, height, width), len(source.classes or ()), summary.counts)
+    if problems := list(count_problems(facts, project.evaluation)):
+        raise LatentlabError("; ".join(problems))
     skipped = source.unreadable
     listed = f" and {len(skipped)} skipped: {format_files(dict.fromkeys(skipped, ''))}"
     count = f"all {len(source.train.names):,} images were read{listed if skipped else ''}"

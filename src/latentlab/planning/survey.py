@@ -23,6 +23,7 @@ from latentlab.data.problems import format_files, reason, strict_pillow
 from latentlab.data.sources.folder import find_files, image_names
 from latentlab.planning.request import Request
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 SAMPLE = 200  # files that are opened
 SIZES = (8, 16, 24, 28, 32, 48, 64)  # pixels; multiples of 4, which suit convolutions
@@ -90,7 +91,7 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     if readable < MIN_IMAGES:
         first = f" ({len(problems)} cannot be read: {format_files(problems)})" if problems else ""
         raise LatentlabError(
-            f"--images {folder} has {readable} images{first}. At least {MIN_IMAGES} are needed: a"
+            f"--images {folder} has {counted(readable, 'image')}{first}. At least {MIN_IMAGES} are needed: a"
             " fifth of them is the test split. Add images"
         )
     shorter, grey = int(statistics.median(sides)), all(greys)

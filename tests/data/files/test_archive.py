@@ -87,8 +87,18 @@ def test_links_devices_and_encrypted_members_are_named(tmp_path) -> None:
         member = tarfile.TarInfo("link.png")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         file.addfile(member)
-    with pytest.raises(LatentlabError, match=r"'link.png' is not a regular file"):
-        open_archive(tmp_path / "a.tar", tmp_path)
+        member = tarfile.TarInfo("hard.png")
+        member.type, member.linkname = tarfile.LNKTYPE, "link.png"
+        file.addfile(member)
+    assert open_archive(tmp_path / "a.tar", tmp_path).refused == dict.fromkeys(
+        ("link.png", "hard.png"), "a link"
+    )
+    with tarfile.open(tmp_path / "b.tar", "w") as file:
+        member = tarfile.TarInfo("fifo.png")
+        member.type = tarfile.FIFOTYPE
+        file.addfile(member)
+    with pytest.raises(LatentlabError, match=r"'fifo.png' is not a regular file"):
+        open_archive(tmp_path / "b.tar", tmp_path)
 
 
 @pytest.mark.parametrize(("name", "write"), [("a.zip", write_zip), ("a.tar.gz", write_compressed)])

@@ -47,8 +47,8 @@ def test_unused_lines_need_no_label() -> None:
         ("file,split\na,train\nb\n", "has 1 instead of 2 cells in row 3"),
         ("file,split\na,train\na,test\n", "has the file a twice, again in row 3"),
         ("file,split\na,train\nb,holdout\n", "has the split 'holdout' in row 3"),
-        ("file,split\na,train\nb,\n", "has no split for 1 files: b"),
-        ("file,label\na,cat\nb,\n", "has no label for 1 files: b"),
+        ("file,split\na,train\nb,\n", "has no split for 1 file: b"),
+        ("file,label\na,cat\nb,\n", "has no label for 1 file: b"),
         ("file,split\na,test\nb,val\n", "has the splits test, val, but no train"),
         ("file,split\na,unused\n", "has no line of an image that is used"),
         ('file\n"a', "is not a CSV file"),
@@ -97,5 +97,12 @@ def test_a_label_that_is_not_utf8_is_refused() -> None:
 def test_lines_of_frames_that_are_not_read_are_refused() -> None:
     lines = read("file,split\na.tif#1,train\na.tif#2,train\nb.tif#9,train\nc.tif#3,unused\n")
     with pytest.raises(LatentlabError, match=r"names 1 frame not to be read: a.tif#2\. The fi"):
-        refuse_unknown_frames(lines, ["a.tif#1"], {"b.tif"}, "s")
-    refuse_unknown_frames(lines, ["a.tif#1", "a.tif#2"], {"b.tif"}, "s")
+        refuse_unknown_frames(lines, ["a.tif#1"], {"b.tif"}, "s", all_frames=False)
+    refuse_unknown_frames(lines, ["a.tif#1", "a.tif#2"], {"b.tif"}, "s", all_frames=False)
+    with pytest.raises(LatentlabError, match=r"names 1 frame not to be read: c.tif#3\. The fi"):
+        refuse_unknown_frames(lines, ["a.tif#1", "a.tif#2"], {"b.tif"}, "s", all_frames=True)
+
+
+def test_rows_are_counted_with_empty_ones() -> None:
+    with pytest.raises(LatentlabError, match=r"the split 'tset' in row 5"):
+        read("file,split\n\na,train\n\nb,tset\n")

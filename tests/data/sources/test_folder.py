@@ -266,7 +266,7 @@ def test_a_split_file_gives_splits_labels_and_groups(tmp_path, images) -> None:
     assert source.train.labels.tolist() == [1, 0, 0]
     assert source.train.splits == ["train", "test", "train"]
     assert source.train.groups == ["p1", "", "p1"]
-    assert source.notes == ("split.csv: 1 image is unused",)
+    assert source.notes == ("split.csv: 1 file unused",)
     same = load(tmp_path, split_file="images/split.csv")
     assert same.train.names == source.train.names
     (images / "split.csv").write_text("file\ncat/a.png\ncat/x.png\n")
@@ -347,7 +347,13 @@ def test_frames_that_are_unused_leave_no_class_and_no_gap(tmp_path) -> None:
     assert source.train.pixels[:][:, 0, 0, 0].tolist() == [0, 40, 80, 100, 120, 140, 160]
     assert source.train.names[1:3] == ["0.tif#3", "1.tif#2"]
     assert source.train.splits is None
-    assert "s.csv: 2 images are unused" in source.notes
+    assert "s.csv: 2 frames unused" in source.notes
+    # a file that is unused but for one frame
+    lines = ["0.tif,unused,", "0.tif#2,,a", *(f"{file}.tif,,b" for file in (1, 2))]
+    (tmp_path / "images" / "s.csv").write_text("\n".join(["file,split,label", *lines]))
+    source = load(tmp_path, split_file="s.csv", frames="all", channels=1)
+    assert source.train.pixels[:][:, 0, 0, 0].tolist() == [20, 60, 80, 100, 120, 140, 160]
+    assert "s.csv: 2 frames unused" in source.notes
     rows[1:] = [f"{file}.tif#{page},,a" for file in range(3) for page in (1, 2, 3)]
     (tmp_path / "images" / "s.csv").write_text("\n".join(rows))
     with pytest.raises(LatentlabError, match=r"names 9 frames not to be read: 0.tif#1, .*first"):

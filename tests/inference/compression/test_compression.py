@@ -23,6 +23,13 @@ def test_unpacked_codes_differ_by_half_a_step_at_most_and_a_constant_is_exact():
     assert (file.model, file.digest) == ("vae", bytes(range(32)))
 
 
+@pytest.mark.parametrize("step", [1e-300, 1e39, 0.0])
+def test_steps_beyond_32_bit_numbers_are_an_error(step):
+    steps = torch.full((3,), step, dtype=torch.float64)
+    with pytest.raises(LatentlabError, match="must be positive and finite"):
+        pack(torch.randn(4, 3), steps, ["x"] * 4, model="vae", digest=bytes(32))
+
+
 def test_codes_that_are_not_finite_or_have_too_many_values_are_an_error():
     table = np.array([8192, 8192])
     data = coder.encode(np.array([[1]]), [table])

@@ -98,8 +98,9 @@ def _open_tar(path: Path, handle: int) -> ImageFiles:
         return io.BytesIO(os.pread(handle, size, offset))
 
     weakref.finalize(read, os.close, handle)
+    links: list[str] = []
     with open(handle, "rb", closefd=False) as file:
-        for member in tar_members(file):
+        for member in tar_members(file, links):
             name = str(PurePosixPath(member.name))
             if _is_junk(name):
                 continue
@@ -107,6 +108,8 @@ def _open_tar(path: Path, handle: int) -> ImageFiles:
                 refused[name] = reason
             else:
                 places[name] = member.offset_data, member.size
+    names = (str(PurePosixPath(link)) for link in links)
+    refused |= {name: "a link" for name in names if not _is_junk(name)}
     return ImageFiles(path, sorted(places), refused, read)
 
 

@@ -46,13 +46,13 @@ def read_split_file(content: bytes, place: str) -> dict[str, SplitLine]:
         raise _error(place, f"is not a CSV file ({error})") from error
     if "\0" in text:
         raise _error(place, "is not UTF-8 text: it has bytes that are 0, as in UTF-16")
-    rows = [row for row in rows if any(row)]
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    numbered = [(number, row) for number, row in enumerate(rows, 1) if any(row)]
+    header = [cell.strip().lower() for cell in numbered[0][1]] if numbered else []
     if "file" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
         found = _safe(", ".join(header)) or "nothing"
         raise _error(place, f"has the columns: {found}")
     lines: dict[str, SplitLine] = {}
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in numbered[1:]:
         if len(row) != len(header):
             raise _error(place, f"has {len(row)} instead of {len(header)} cells in row {number}")
         cells = dict.fromkeys(COLUMNS, "") | dict(zip(header, row, strict=True))
@@ -103,20 +103,45 @@ def match_names(
 
 
 def refuse_unknown_frames(
-    lines: Mapping[str, SplitLine], read: Iterable[str], skipped: Collection[str], place: str
+    lines: Mapping[str, SplitLine],
+    read: Iterable[str],
+    skipped: Collection[str],
+    place: str,
+    *,
+    all_frames: bool,
 ) -> None:
     """Raise LatentlabError for lines of frames that are not among the images `read`.
 
-    `skipped`: files that are unreadable or unused.
+    `skipped`: files that are unreadable or unused. `all_frames`: every frame is read, so that a
+    line of an unused frame must also name one that is there.
     """
-    rest = {name for name, line in lines.items() if "#" in name and line.split != UNUSED}
-    rest -= {*read, *skipped}
+    rest = {name for name, line in lines.items() if all_frames or line.split != UNUSED}
+    rest = {name for name in rest if "#" in name} - {*read, *skipped}
     if rest := {name for name in rest if name.rpartition("#")[0] not in skipped}:
         raise _error(
             place,
             f"names {counted(len(rest), 'frame')} not to be read: {some(sorted(rest))}. The file"
             " has fewer, or data.frames is first",
         )
+
+
+def unused_files(lines: Mapping[str, SplitLine], names: Iterable[str]) -> set[str]:
+    """The files among `names` that are left out: unused, and without a line for a used frame."""
+    kept = {
+        name.rpartition("#")[0]
+        for name, line in lines.items()
+        if "#" in name and line.split != UNUSED
+    }
+    return {
+        name for name in names if name in lines and lines[name].split == UNUSED and name not in kept
+    }
+
+
+def lines_of(
+    lines: Mapping[str, SplitLine], names: Sequence[str], files: Sequence[str]
+) -> list[SplitLine | None]:
+    """The line of each image: of its name, such as `a.tif#3`, or else of its file, `a.tif`."""
+    return [lines.get(name) or lines.get(file) for name, file in zip(names, files, strict=True)]
 
 
 def match_files(
@@ -127,7 +152,7 @@ def match_files(
     Raises:
         LatentlabError: an image has no line.
     """
-    found = [lines.get(name) or lines.get(file) for name, file in zip(names, files, strict=True)]
+    found = lines_of(lines, names, files)
     if missing := [name for name, line in zip(names, found, strict=True) if line is None]:
         raise LatentlabError(
             f"{place} has no line for {counted(len(missing), 'image')}: {some(missing)}. Each image"
@@ -170,7 +195,7 @@ def _check_complete(lines: Mapping[str, SplitLine], place: str) -> None:
         empty = [name for name, line in lines.items()
                  if line.split != UNUSED and not getattr(line, column)]  # fmt: skip
         if empty and len(empty) < len(used):
-            raise _error(place, f"has no {column} for {len(empty)} files: {some(empty)}")
+            raise _error(place, f"has no {column} for {counted(len(empty), 'file')}: {some(empty)}")
     splits = {line.split for line in used} - {""}
     if splits and "train" not in splits:
         raise _error(place, f"has the splits {', '.join(sorted(splits))}, but no train")

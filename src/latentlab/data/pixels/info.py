@@ -12,6 +12,7 @@ from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.pixels.values import RawImage
 from latentlab.data.problems import format_files
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ def require_white(infos: Mapping[str, DecodedInfo], settings: PixelSettings) -> 
             continue
         files = {name: "" for name, info in infos.items() if info.white == white}
         raise LatentlabError(
-            f"{len(files)} file(s) hold integers up to {white} by their type, but their largest"
-            f" value is {found}: {format_files(files)}. Set data.white to the value that is white,"
-            f" for example {max(2 ** found.bit_length() - 1, 1)}, or to {white} if the images are"
-            " so dark."
+            f"{counted(len(files), 'file', 'has')} integers up to {white} by their type, but their"
+            f" largest value is {found}: {format_files(files)}. Set data.white to the value that is"
+            f" white, for example {max(2 ** found.bit_length() - 1, 1)}, or to {white} if the images"
+            " are so dark."
         )
     return tuple(sorted({*largest, *settings.known_whites}))
 

@@ -76,8 +76,11 @@ def read_samples(file: IO[bytes], ignored: list[str] | None = None) -> Iterator[
             raise DamagedTarError(f"{key!r} has a class but no image")
 
 
-def tar_members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """Yield the regular files of a tar, without hidden files. Raise DamagedTarError."""
+def tar_members(file: IO[bytes], links: list[str] | None = None) -> Iterator[tarfile.TarInfo]:
+    """Yield the regular files of a tar, without hidden files. Raise DamagedTarError.
+
+    The names of symbolic and hard links are appended to `links`; None: a link is an error.
+    """
     size = file.seek(0, 2)
     file.seek(0)
     end = 0
@@ -87,6 +90,9 @@ def tar_members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
                 tar.members.clear()  # tarfile keeps all members in memory
                 end = member.offset_data
                 if member.isdir():
+                    continue
+                if links is not None and (member.issym() or member.islnk()):
+                    links.append(member.name)
                     continue
                 if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse:
                     raise DamagedTarError(f"{member.name!r} is not a regular file")

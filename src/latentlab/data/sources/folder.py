@@ -19,10 +19,12 @@ from latentlab.data.files.listing import ImageFiles, evenly_spaced, list_folder
 from latentlab.data.files.split_file import (
     UNUSED,
     SplitLine,
+    lines_of,
     match_files,
     match_names,
     read_split_file,
     refuse_unknown_frames,
+    unused_files,
 )
 from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
@@ -63,20 +65,34 @@ def load(settings: DataSettings, root: Path) -> Source:
     table, lines = _split_lines(found, settings, root)
     names = [name for name in found.names if name != table]
     lines = match_names(lines, {*names, *found.refused}, f"{place}/{table}")
-    unused = {name for name in names if name in lines and lines[name].split == UNUSED}
+    unused = unused_files(lines, {*names, *found.refused})
     names = [name for name in names if name not in unused]
+    refused = {name: why for name, why in found.refused.items() if name not in unused}
     if not lines:
         read_layout(image_names(names), place)  # stops before the work
     decoded = decode_files(names, lambda row: found.open(names[row]), settings, root / "data")
-    problems = found.refused | {name: _hint(name, why) for name, why in decoded.problems.items()}
+    problems = refused | {name: _hint(name, why) for name, why in decoded.problems.items()}
     _refuse_unreadable(place, problems, names, settings)
-    refuse_unknown_frames(lines, decoded.names, {*problems, *unused}, f"{place}/{table}")
-    frames = [name in lines and lines[name].split == UNUSED for name in decoded.names]
-    decoded = without(decoded, frames)
-    left_out = len(unused) + sum(frames)
-    notes = _link_notes(found) + (
-        [f"{table}: {counted(left_out, 'image', 'is')} unused"] if left_out else []
+    refuse_unknown_frames(
+        lines,
+        decoded.names,
+        {*problems, *unused},
+        f"{place}/{table}",
+        all_frames=settings.frames == "all",
     )
+    frames = [
+        line is not None and line.split == UNUSED
+        for line in lines_of(lines, decoded.names, decoded.files)
+    ]
+    decoded = without(decoded, frames)
+    left_out = [
+        counted(count, noun)
+        for count, noun in ((len(unused), "file"), (sum(frames), "frame"))
+        if count
+    ]
+    notes = _link_notes(found)
+    if left_out:
+        notes.append(f"{table}: {' and '.join(left_out)} unused")
     return _source(decoded, lines, place, table, tuple(sorted(problems)), notes)
 
 
@@ -85,7 +101,7 @@ def look(settings: DataSettings, root: Path) -> tuple[list[str], tuple[str, ...]
     place = own_place(root, settings.folder)
     found = find_files(place, root / "data")
     table, lines = _split_lines(found, settings, root)
-    names = [name for name in image_names(found.names) if name != table]
+    names = [name for name in image_names(found.names) or found.names if name != table]
     if any(line.label for line in lines.values()):
         used = [line.label for line in lines.values() if line.split != UNUSED]
         return names, labels_of(used)[1]
@@ -100,7 +116,11 @@ def look_size(settings: DataSettings, root: Path) -> int:
     """
     place = own_place(root, settings.folder)
     found = find_files(place, root / "data")
-    names = image_names(found.names)
+    table, lines = _split_lines(found, settings, root)
+    names = [name for name in image_names(found.names) or found.names if name != table]
+    lines = match_names(lines, {*found.names, *found.refused}, f"{place}/{table}")
+    unused = unused_files(lines, names)
+    names = [name for name in names if name not in unused]
     names = evenly_spaced(names, MAX_LOOK)
     return common_size(names, lambda row: found.open(names[row]), settings.pixels)
 

@@ -122,6 +122,11 @@ def _pack(
             f"Codes of shape {tuple(z.shape)} must be finite, and at least one. Check the model and"
             " the images."
         )
+    if not steps.isfinite().all() or not (steps > 0).all():
+        raise LatentlabError(
+            f"The steps of the code values are {float(steps.min()):g} to {float(steps.max()):g} in"
+            " 32-bit numbers. They must be positive and finite. Use a step such as 0.1."
+        )
     rounded = ((z - mean) / steps).round().long().numpy()
     lowest = rounded.min(0)
     symbols = rounded - lowest
