@@ -43,7 +43,7 @@ def animation(values: list[int], kind: str = "gif") -> bytes:
 def test_the_white_of_12_bits_in_16_is_asked_for() -> None:
     with pytest.raises(
         LatentlabError,
-        match=r"1 file\(s\) hold integers up to 65535 .* largest value is 4095: a.png\. "
+        match=r"1 file has integers up to 65535 .* largest value is 4095: a.png\. "
         r"Set data.white .* for example 4095, or to 65535 if the images are so dark",
     ):
         decode({"a.png": encoded(TWELVE_BITS)})

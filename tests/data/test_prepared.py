@@ -120,7 +120,7 @@ def test_a_failure_does_not_change_the_old_folder(tmp_path, monkeypatch) -> None
         with pytest.raises(LatentlabError, match="No space left"):
             write_prepared(make_source(60), DataSettings(), 0, folder)
     assert files_of(folder) == before
-    with pytest.raises(LatentlabError, match=r"1 image\(s\) cannot fill 3 splits"):
+    with pytest.raises(LatentlabError, match=r"1 image cannot fill 3 splits"):
         write_prepared(make_source(1), DataSettings(), 0, folder)
     assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
 

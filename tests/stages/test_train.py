@@ -75,7 +75,7 @@ def test_what_does_not_suit_the_data_is_told_by_prepare_in_one_list(unlabelled, 
         assert problem.startswith(f"  {file}: {message}")
     assert "on_unsuitable: skip" in last
     said = capsys.readouterr().err
-    assert "trainer.batch_size is larger than the 21 training images for linear_ae" in said
+    assert "trainer.batch_size is larger than the training split (21 images) for linear_ae" in said
     assert (unlabelled.root / "data" / "prepared" / "meta.json").is_file()
 
 

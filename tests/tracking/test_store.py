@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from latentlab import tracking
+from latentlab.tracking.store import log_dataset
 from latentlab.utils.errors import LatentlabError
 
 
@@ -277,3 +278,32 @@ def test_error_names_the_store_without_its_password(
     with pytest.raises(LatentlabError, match=f"store http://{address} does not work") as caught:
         tracking.open_run(tmp_path, experiment="e", name="vae", params={}, tags={})
     assert "secret" not in str(caught.value)
+
+
+def test_a_data_set_that_another_stage_inserts_at_the_same_time_is_no_error(
+    store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.exc import IntegrityError
+
+    run = store.open_run()
+    log_inputs, calls = SqlAlchemyStore.log_inputs, []
+
+    def racing(*args: object, **options: object) -> None:
+        calls.append(args)
+        if len(calls) == 1:
+            raise IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed: datasets.name"))
+        log_inputs(*args, **options)
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_inputs", racing)
+    dataset = {"name": "digits", "digest": "0" * 64, "source": "digits", "counts": {"train": 3}}
+    log_dataset(store.client, run.id, dataset)
+    (logged,) = store.client.get_run(run.id).inputs.dataset_inputs
+    assert logged.dataset.name == "digits"
+
+    def broken(*args: object, **options: object) -> None:
+        raise IntegrityError("INSERT", {}, Exception("NOT NULL constraint failed"))
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_inputs", broken)
+    with pytest.raises(IntegrityError):
+        log_dataset(store.client, run.id, dataset)

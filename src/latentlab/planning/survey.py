@@ -91,8 +91,8 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     if readable < MIN_IMAGES:
         first = f" ({len(problems)} cannot be read: {format_files(problems)})" if problems else ""
         raise LatentlabError(
-            f"--images {folder} has {counted(readable, 'image')}{first}. At least {MIN_IMAGES} are needed: a"
-            " fifth of them is the test split. Add images"
+            f"--images {folder} has {counted(readable, 'image')}{first}. At least {MIN_IMAGES} are"
+            " needed: a fifth of them is the test split. Add images"
         )
     shorter, grey = int(statistics.median(sides)), all(greys)
     size, channels = size or useful_size(shorter), channels or (1 if grey else 3)

@@ -63,8 +63,8 @@ def require_white(infos: Mapping[str, DecodedInfo], settings: PixelSettings) -> 
         raise LatentlabError(
             f"{counted(len(files), 'file', 'has')} integers up to {white} by their type, but their"
             f" largest value is {found}: {format_files(files)}. Set data.white to the value that is"
-            f" white, for example {max(2 ** found.bit_length() - 1, 1)}, or to {white} if the images"
-            " are so dark."
+            f" white, for example {max(2 ** found.bit_length() - 1, 1)}, or to {white} if the"
+            " images are so dark."
         )
     return tuple(sorted({*largest, *settings.known_whites}))
 
