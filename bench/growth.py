@@ -33,11 +33,10 @@ from pathlib import Path
 
 import psutil
 import yaml
+from project import ROOT, copy_project
 from tables import table_lines, update_table
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-COPIED = ("params.yaml", "dvc.yaml", ".dvcignore", ".dvc/config", "configs", "src")
 BIN = Path(sys.executable).parent
 MODEL_COUNTS, JOBS, IMAGE_COUNTS = (1, 2, 4, 8, 16), (1, 2, 4), (1_000, 10_000, 30_000, 100_000)
 DVC_COUNTS = (1, 2, 4)  # it is the slowest
@@ -57,14 +56,7 @@ class Cost:
 
 def make_base(root: Path) -> None:
     """Write a project with images, classifier and reference."""
-    for name in COPIED:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, root / name)
-    (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
-    (root / "data" / "images").mkdir(parents=True)
+    copy_project(root)
     run([BIN / "latentlab", "repro", "reference"], root)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -26,13 +25,12 @@ from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils.serialize import dump_yaml
+from project import copy_project
 
 from latentlab.config.selection import select
 from latentlab.pipeline.changes import once
 from latentlab.pipeline.unchanged import MARGIN
 
-ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("params.yaml", "dvc.yaml", ".dvcignore", "configs", "src")
 MORE_SEEDS = [1, 2, 3, 4]
 BIN = Path(sys.executable).parent
 STATUS, REPRO = [BIN / "dvc", "status"], [BIN / "latentlab", "repro"]
@@ -40,17 +38,7 @@ STATUS, REPRO = [BIN / "dvc", "status"], [BIN / "latentlab", "repro"]
 
 def make_project(root: Path, *, everything: bool) -> int:
     """Write a project whose stages all seem to have run. Return the number of stages."""
-    root.mkdir()
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, root)
-    (root / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
-    (root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
-    (root / "data" / "images").mkdir(parents=True)
+    copy_project(root)
     if everything:
         select(root, ["all"])
         params = yaml.safe_load((root / "params.yaml").read_text())
