@@ -58,7 +58,7 @@ ONLY_IN = {
     "submitit": {"pipeline/cluster.py"},
     "onnxruntime": {"export/programs.py"},
     "constriction": {"inference/compression/coder.py"},
-    "rich": {"cli/results.py", "pipeline/progress.py"},
+    "rich": {"pipeline/progress.py"},
     "shtab": {"cli/completion.py"},
     "matplotlib": {"visualization/charts.py"},
     "jinja2": {"report/page.py"},

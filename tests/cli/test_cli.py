@@ -1,5 +1,6 @@
 """The `latentlab` command on trained models: files, seeds, messages and exit codes."""
 
+import argparse
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from PIL import Image
 
 import latentlab
 from latentlab.cli import main
+from latentlab.cli.arguments import parser
 from latentlab.config import load_project
 from latentlab.data.prepared import read_split
 
@@ -125,7 +127,12 @@ def test_the_project_and_run_folders_can_be_named(tiny, tmp_path, monkeypatch, c
             ["sample", "stacked_ae"],
             "error: 'stacked_ae' is not trained yet: list it under `models` in",
         ),
-        (["sample", "classifier"], "error: classifier has no latent sampler"),
+        (["sample", "classifier"], "error: classifier is no generative model: it has no latent"),
+        (["export", "classifier"], "error: classifier is no generative model"),
+        (
+            ["sample", "classification"],
+            "error: 'classification' is a task, no model: give the name",
+        ),
         (["sample", "vae", "--device", "warp"], "error: The device 'warp' cannot be used"),
         (["sample", "vae", "-o", "runs"], "-o/--output: must end in .png, got 'runs'"),
         (["sample", "vae", "-o", "x.txt"], "-o/--output: must end in .png, got 'x.txt'"),
@@ -175,7 +182,8 @@ def test_a_pickle_in_place_of_weights_is_not_executed(fork, capsys):
     "command", [[], ["init"], ["select"], ["sample"], ["compare"], ["export"], ["serve"], ["check"]]
 )
 def test_help_needs_no_slow_import(repo, command):
-    slow = {"torch", "lightning", "mlflow", "numpy", "matplotlib"}
+    slow = {"torch", "lightning", "mlflow", "numpy", "matplotlib", "rich", "yaml"}
+    slow |= {"tempfile", "difflib", "ctypes", "statistics"}  # of Python, each 2 to 9 ms
     out, modules = in_new_process(repo, [*command, "--help"])
     assert not slow & modules
     assert out.startswith("usage: latentlab")
@@ -220,7 +228,9 @@ def test_commands_that_need_no_torch_do_not_import_it(fork, repo, argv, start):
     project = ["--project", fork.root] if argv[0] in ("results", "select", "compare") else []
     out, modules = in_new_process(repo, [*argv, *project])
     assert out.startswith(start)
-    assert not {"torch", "lightning", "mlflow", "scipy"} & modules
+    assert not {"torch", "lightning", "mlflow", "scipy", "rich"} & modules
+    if argv[0] == "results":
+        assert not {"numpy", "tempfile", "difflib", "ctypes", "statistics", "zipfile"} & modules
 
 
 @pytest.mark.parametrize(
@@ -239,7 +249,17 @@ def test_models_with_seeds_are_compared_without_numpy(fork, repo, argv, shown):
     terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
     out, modules = in_new_process(repo, [*argv, "--project", fork.root], **terminal)
     assert shown in out
-    assert not {"torch", "lightning", "mlflow", "scipy", "numpy"} & modules
+    assert not {"torch", "lightning", "mlflow", "scipy", "numpy", "rich"} & modules
+
+
+def test_only_the_given_command_gets_its_options():
+    def options(parser):
+        (action,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        return {name for name, sub in action.choices.items() if len(sub._actions) > 1}
+
+    assert options(parser("results")) == {"results"}
+    assert options(parser("")) == set()
+    assert len(options(parser())) == 16
 
 
 @pytest.mark.parametrize("images", ["absent", "texts"])

@@ -151,7 +151,7 @@ def test_an_unknown_metric_or_family_is_an_error(run, capsys, argv, message):
 
 def test_colours_only_where_they_are_wanted(run, monkeypatch):
     assert "\x1b[" not in run()
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the output for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # the output then counts as a terminal
     monkeypatch.setenv("TERM", "xterm-256color")
     assert "\x1b[1;32m" in run(), "the best value is bold and green"
     monkeypatch.setenv("NO_COLOR", "1")

@@ -60,6 +60,7 @@ def test_too_few_test_images_are_refused():
     few = replace(FACTS, counts={"train": 1, "val": 1, "test": 5})
     test, train = count_problems(few, EVALUATION)
     assert "the test split has 5 images, and the metrics need at least 6" in test
+    assert "Classes of one image and large groups can keep it smaller" in test
     assert "1 training image, and 2 are needed" in train
 
 

@@ -247,6 +247,6 @@ def test_the_stage_writes_digits_and_prints_a_summary(tmp_path, monkeypatch, cap
     monkeypatch.setattr(prepare, "check_project", lambda root: Report())
     prepare.main([])
     assert capsys.readouterr().out == (
-        "prepared digits: 1258 train, 180 val, 359 test images of 1 × 8 × 8, 10 classes\n"
+        "prepared digits: 1,797 images of 1 × 8 × 8 (1258 train, 180 val, 359 test), 10 classes\n"
     )
     assert read_meta(place).seed == 4

@@ -8,9 +8,10 @@ from latentlab.data.splits import split_indices
 from latentlab.utils.errors import LatentlabError
 
 
-def split(count, labels=None, seed=0, val=0.1, test=0.2):
+def split(count, labels=None, seed=0, val=0.1, test=0.2, units=None):
     generator = torch.Generator().manual_seed(seed)
-    return split_indices(count, labels, val_fraction=val, test_fraction=test, generator=generator)
+    fractions = {"val_fraction": val, "test_fraction": test}
+    return split_indices(count, labels, **fractions, generator=generator, units=units)
 
 
 def test_the_splits_are_a_partition_of_the_given_sizes() -> None:
@@ -86,6 +87,27 @@ def test_each_class_keeps_a_training_image() -> None:
 def test_classes_of_one_image_each_are_split_like_images_without_labels() -> None:
     parts = split(50, np.arange(50))
     assert {name: len(rows) for name, rows in parts.items()} == {"test": 10, "val": 5, "train": 35}
+
+
+def test_a_copy_does_not_stop_classes_of_one_image_each() -> None:
+    """A unit of two images, in two classes: the split is that without labels."""
+    units = np.arange(50)
+    units[1] = 0
+    parts = split(50, np.arange(50), units=units)
+    assert {name: len(rows) for name, rows in parts.items()} == {"test": 10, "val": 5, "train": 35}
+    assert any({0, 1} <= set(rows.tolist()) for rows in parts.values())
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_split_is_smaller_rather_than_with_the_last_image_of_a_class(grouped) -> None:
+    """Wanted are 10 test images; 3 of 47 classes have two images."""
+    labels = np.repeat(np.arange(47), [2] * 3 + [1] * 44)
+    units = np.arange(50)
+    units[49] = units[48] if grouped else 49
+    parts = split(50, labels, units=units)
+    assert len(parts["test"]) == 3
+    left = np.concatenate([parts["train"], parts["val"]])
+    assert set(labels[left]) == set(range(47))
 
 
 @pytest.mark.parametrize("labelled", [True, False])

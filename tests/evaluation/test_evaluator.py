@@ -245,6 +245,15 @@ def test_the_digest_of_a_reference_tells_images_and_classifiers_apart(evaluator,
     assert len({reference.digest, *others}) == 3
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 cut", b"text"])
+def test_a_damaged_reference_is_named_with_the_commands_that_restore_it(tmp_path, content):
+    (tmp_path / "reference.pt").write_bytes(content)
+    what = "truncated, damaged or no file of tensors" if content else "empty"
+    message = rf"reference.pt cannot be read: the file is {what}. Restore .* `dvc repro reference`"
+    with pytest.raises(LatentlabError, match=message):
+        load_reference(tmp_path / "reference.pt")
+
+
 def test_a_reference_of_another_version_is_refused(tmp_path):
     torch.save({"real": torch.ones(2, 2)}, tmp_path / "reference.pt")
     with pytest.raises(LatentlabError, match=r"has no .*another version.*dvc repro -f reference"):

@@ -91,7 +91,7 @@ def test_a_folder_is_never_overwritten(tiny, tmp_path):
     here = latentlab.load("vae", project=tiny.root)
     with pytest.raises(LatentlabError, match=r"exists already: give a new folder with -o"):
         export_model(here, tmp_path, "safetensors")
-    with pytest.raises(LatentlabError, match="classifier has no decoder"):
+    with pytest.raises(LatentlabError, match="classifier is no generative model"):
         export_model(latentlab.load("classifier", project=tiny.root), tmp_path / "c", "onnx")
 
 

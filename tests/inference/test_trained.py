@@ -137,7 +137,7 @@ def test_other_float_types_are_converted(trained, dtype):
 
 def test_the_classifier_has_no_decoder(tiny):
     classifier = latentlab.load("classifier", project=tiny.root)
-    with pytest.raises(LatentlabError, match=r"no codes and no decoder. Use features"):
+    with pytest.raises(LatentlabError, match="classifier is no generative model"):
         classifier.decode(torch.zeros(2, 3))
 
 
@@ -173,7 +173,8 @@ def test_a_classifier_has_features_but_no_codes(tiny, x):
         lambda: classifier.encode(x),
         lambda: classifier.reconstruct(x),
     ):
-        with pytest.raises(LatentlabError, match=r"classifier has no latent sampler.*Use features"):
+        message = "it cannot sample, .* Give the name of a trained one: dcgan, linear_ae, vae.$"
+        with pytest.raises(LatentlabError, match=message):
             use()
 
 
@@ -211,6 +212,28 @@ def test_a_pickle_in_place_of_weights_is_an_error_and_is_not_executed(alone, tmp
     with pytest.raises(LatentlabError, match=rf"{name} does not hold this model's weights"):
         latentlab.load(alone)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "sampler.pt"])
+@pytest.mark.parametrize("size", [0, 3, 500])
+def test_an_empty_or_truncated_file_is_called_so_with_the_commands_that_restore_it(
+    fork, name, size
+):
+    path = fork.root / "runs" / "vae" / name
+    path.write_bytes(path.read_bytes()[:size])
+    what = "truncated, damaged or no file of tensors" if size else "empty"
+    message = (
+        rf"{name} does not hold this model's weights: the file is {what}. Restore it with `dvc"
+        r" checkout --force runs/vae`, or train again with `dvc repro train@vae`$"
+    )
+    with pytest.raises(LatentlabError, match=message):
+        latentlab.load("vae", project=fork.root)
+
+
+def test_outside_of_a_project_a_damaged_file_is_copied_again(alone):
+    (alone / "weights.pt").write_bytes(b"")
+    with pytest.raises(LatentlabError, match=r"the file is empty. Copy or export the folder again"):
+        latentlab.load(alone)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"encoder.weight": torch.zeros(1)}, "cut", "text"])

@@ -1,5 +1,8 @@
 """The image files of a project, opened before stage prepare."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +11,7 @@ from latentlab.cli import main
 from latentlab.config import load_project
 from latentlab.config.check import check_project
 from latentlab.config.problems import Problem, Report
+from latentlab.data.files.archive import open_archive
 from latentlab.planning.image_files import check_image_files
 from latentlab.utils.errors import LatentlabError
 
@@ -108,6 +112,31 @@ def test_too_few_test_images_are_a_problem_before_prepare_too(own) -> None:
             path.unlink()
     (problem,) = found(own).problems
     assert "the test split has 2 images, and the metrics need at least 6" in problem.message
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_check_reads_the_list_of_an_archive_once(own, monkeypatch, capsys, damaged) -> None:
+    images = own.root / "data" / "images"
+    archive = Path(shutil.make_archive(str(own.root / "data" / "packed"), "gztar", images))
+    if damaged:
+        archive.write_bytes(archive.read_bytes()[:-200])
+    own.edit("params.yaml", data__folder="data/packed.tar.gz", models={}, tasks={})
+    listed = []
+
+    def counting(path, scratch):
+        listed.append(path)
+        return open_archive(path, scratch)
+
+    monkeypatch.setattr("latentlab.data.files.find.open_archive", counting)
+    arguments = ["check", "--project", str(own.root)]
+    if damaged:
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert capsys.readouterr().err.count("cannot be read as an archive") == 1
+    else:
+        main(arguments)
+        assert "all 40 images were read" in capsys.readouterr().out
+    assert len(listed) == 1
 
 
 def test_files_without_an_extension_are_images(own) -> None:

@@ -65,6 +65,29 @@ def test_unlabelled_images(images, tmp_path) -> None:
     assert {"prepare", "train@linear_ae", "evaluate@linear_ae"} <= set(times)
 
 
+def test_a_white_that_must_be_set_is_said(images, tmp_path, monkeypatch) -> None:
+    folder = images(0)
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 4096, (16, 16), np.uint16)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    options = {"images": folder, "goal": "features", "size": 8}
+    text = init(tmp_path / "p", **options)
+    assert "Stage prepare will stop: 40 files have integers up to 65535 by their type, but" in text
+    assert "Set data.white to the value that is white, for example 4095, or to" in text
+    monkeypatch.setattr("latentlab.planning.survey.SAMPLE", 35)
+    text = init(tmp_path / "q", **options)
+    assert "Stage prepare will stop if all files are alike: 20 files have integers" in text
+
+
+def test_a_test_folder_with_too_few_images_is_refused_as_by_check(images, tmp_path) -> None:
+    folder = images(40, classes=("train", "test"))
+    for number in range(2, 40):
+        (folder / "test" / f"{number}.png").unlink()
+    with pytest.raises(LatentlabError, match=r"the test split has 2 images, .* at least 6: add"):
+        init(tmp_path / "p", images=folder, goal="features", size=8)
+    assert not (tmp_path / "p").exists()
+
+
 def test_seeds_are_trainings_of_each_model_and_cost_time(images, tmp_path) -> None:
     options = {"images": images(40), "goal": "features", "size": 8}
     text = init(tmp_path / "p", **options, seeds=3)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from latentlab.data.settings import DataSettings
+from latentlab.data.sources import load_source
 from latentlab.planning.project import split_counts
 from latentlab.planning.survey import survey, useful_size
 from latentlab.utils.errors import LatentlabError
@@ -105,6 +106,35 @@ def test_few_images_are_refused(tmp_path) -> None:
     write(tmp_path / "images", 29)
     with pytest.raises(LatentlabError, match=r"has 29 images. At least 30 are needed"):
         look(tmp_path / "images")
+
+
+def write_values(folder, values, count=30, dtype=np.uint16):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).uniform(0, values, (16, 16)).astype(dtype)
+        pixels[0, 0] = values
+        Image.fromarray(pixels).save(folder / f"{number}.tif")
+
+
+def test_the_white_of_12_bits_in_16_is_asked_for_in_the_words_of_prepare(tmp_path) -> None:
+    write_values(tmp_path / "images", 4095)
+    found = look(tmp_path / "images")
+    with pytest.raises(LatentlabError) as stopped:
+        load_source(DataSettings("image_folder", "images", 8), tmp_path)
+    assert found.white == str(stopped.value)
+    assert "Set data.white to the value that is white, for example 4095" in found.white
+    write_values(tmp_path / "images", 40000, 1)
+    assert look(tmp_path / "images").white == ""
+
+
+def test_floats_above_1_ask_for_white_and_can_be_looked_at(tmp_path) -> None:
+    write_values(tmp_path / "images", 1, dtype=np.float32)
+    assert look(tmp_path / "images").white == ""
+    write_values(tmp_path / "images", 500, 1, dtype=np.float32)
+    found = look(tmp_path / "images")
+    assert found.white.startswith(f"1 file in {tmp_path / 'images'} cannot be read: 0.tif (float")
+    assert "set data.white to the value that is white" in found.white
+    assert (len(found.pixels), found.unreadable) == (30, {})
 
 
 @pytest.mark.parametrize("archive", ["zip", "tar", "gztar"])

@@ -1,5 +1,6 @@
 """The page in Chromium: its three layers, its weight, and its printed pages."""
 
+import json
 import re
 import shutil
 
@@ -207,6 +208,36 @@ def test_a_card_opens_alone_and_has_its_pictures(visit, large):
     page.locator(".brand").click()
     expect(page.locator("#table")).to_be_visible()
     assert page.locator("article.model:visible").count() == 0
+
+
+@pytest.mark.parametrize("address", [f"#model={FIRST}", f"#compare={FIRST},{SECOND}"])
+def test_a_log_scale_is_named_at_the_y_axis(visit, large, tmp_path, address):
+    start, text, end = re.split(
+        r'(?<=<script type="application/json" id="data">)(.*?)(?=</script>)',
+        large.read_text(encoding="utf-8"),
+    )
+    data = json.loads(text)
+    for lines in (curve["lines"] for curve in data["models"][FIRST]["curves"]):
+        for line in lines.values():  # [training images, values]
+            line[1] = [0.5 * 1.5**i for i in range(len(line[1]))]
+    path = tmp_path / "log.html"
+    path.write_text(start + json.dumps(data).replace("<", r"\u003c") + end, encoding="utf-8")
+
+    def axes(page):
+        """Text → y of the names and labels of the axes of the first chart."""
+        chart = page.locator(".chart:visible").first
+        return dict(
+            chart.evaluate(
+                """chart => [...chart.querySelectorAll(".axis-name, .tick")].map(
+                    text => [text.textContent, +text.getAttribute("y")])"""
+            )
+        )
+
+    plain, log = axes(visit(large, address)), axes(visit(path, address))
+    assert "log scale" not in plain
+    assert "training images" in plain.keys() & log.keys()
+    highest = min(y for text, y in log.items() if text != "log scale")
+    assert log["log scale"] + 11 < highest, "above the labels of the axis"
 
 
 def test_the_map_shows_the_image_at_the_pointer_and_its_reconstruction(visit, large):

@@ -53,27 +53,27 @@ def test_autoregressive_samples_have_its_probabilities(fitted):
     assert chisquare(counts.numpy(), (8000 * expected / expected.sum()).numpy()).pvalue > 0.01
 
 
-def test_the_neighbours_in_a_grid_are_two_rows_up_and_two_positions_to_the_left():
-    side = 5
-    mask = torch.zeros(5, 5)
-    mask[:2], mask[2, :2] = 1, 1  # of a masked convolution of type A
+def test_the_neighbours_in_a_grid_are_four_rows_up_and_four_positions_to_the_left():
+    side = 7
+    mask = torch.zeros(9, 9)
+    mask[:4], mask[4, :4] = 1, 1  # of a masked convolution of type A
     for position, found in enumerate(positions_before(side**2)):
-        grid = torch.zeros(side + 4, side + 4)
+        grid = torch.zeros(side + 8, side + 8)
         y, x = divmod(position, side)
-        grid[y : y + 5, x : x + 5] = mask
-        expected = grid[2:-2, 2:-2].flatten().nonzero().flatten()
+        grid[y : y + 9, x : x + 9] = mask
+        expected = grid[4:-4, 4:-4].flatten().nonzero().flatten()
         inside = found[found < side**2]
         assert torch.equal(inside.sort().values, expected)
-        assert len(found) == 12
+        assert len(found) == 40
 
 
 def test_indices_that_form_no_square_are_a_sequence():
-    before = positions_before(20)
-    assert before[15].tolist() == list(range(14, 2, -1))
-    assert before[1].tolist() == [0] + 11 * [20]
+    before = positions_before(60)
+    assert before[50].tolist() == list(range(49, 9, -1))
+    assert before[1].tolist() == [0] + 39 * [60]
 
 
-@pytest.mark.parametrize("length", [16, 15])
+@pytest.mark.parametrize("length", [36, 15])
 def test_an_index_depends_on_the_indices_before_it_only(length):
     codes = torch.randint(4, (300, length), generator=seeded()).float()
     prior = AutoregressivePrior(hidden=8, steps=30)
@@ -85,7 +85,7 @@ def test_an_index_depends_on_the_indices_before_it_only(length):
         logits = [prior._logits(prior._with_outside(i), slice(None))[0] for i in (one, other)]
         differs = (logits[0] != logits[1]).any(1).nonzero().flatten().tolist()
         assert all(position > changed for position in differs)
-        last_of_a_row = changed % 4 == 3 if length == 16 else changed == length - 1
+        last_of_a_row = changed % 6 == 5 if length == 36 else changed == length - 1
         assert changed + 1 in differs or last_of_a_row
 
 

@@ -35,7 +35,7 @@ def test_the_summary_and_the_picture_are_results(own, capsys) -> None:
     own.stage("prepare")
     said = capsys.readouterr()
     assert said.out == (
-        "prepared image_folder: 43 train, 6 val, 12 test images of 1 × 8 × 8, 2 classes\n"
+        "prepared image_folder: 61 images of 1 × 8 × 8 (43 train, 6 val, 12 test), 2 classes\n"
     )
     assert "note: 1 image is nearly all black\n" in said.err
     assert "note: 1 file was smaller than data.size, and enlarged\n" in said.err
@@ -148,5 +148,5 @@ def test_an_experiment_of_dvc_sees_new_images_or_stops(own) -> None:
     for count in (60, 61):
         code, output = run("-S", f"data.folder={images}")
         assert code == 0, output
-        assert f"prepared image_folder: {count - 18} train" in output
+        assert f"prepared image_folder: {count} images of 1 × 8 × 8 ({count - 18} train" in output
         write_noise(images / "cat" / "new.png", 99)

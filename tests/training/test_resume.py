@@ -132,9 +132,12 @@ def test_damaged_checkpoint_is_reported_and_the_one_before_is_used(work, capsys,
     assert find_resume_point(work).path == before
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{newest} is damaged: its content does not match its name" in line
-    assert line.endswith(". The checkpoint before it is used, if there is one")
+    assert line.endswith(". The checkpoint before it is tried")
     before.write_bytes(b"")
     assert find_resume_point(work) is None
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(str(before))
+    assert last.endswith(". No older checkpoint is left")
 
 
 def test_checkpoints_of_another_training_are_kept_and_reported(work, tmp_path, capsys):

@@ -5,7 +5,7 @@ commands    init, select, shard                    project   check, serve, compl
 repro       repro, and the page meanwhile          start     the lines after init
 images      sample, reconstruct, encode, …         results   the table of results
 compare     two models or more, side by side       export    weights, programs, a model card
-output      errors in one line
+output      errors in one line                 styles    bold and colours on a terminal
 
 Slow imports are inside of the functions that need them, so that `--help` is fast.
 """
@@ -63,7 +63,7 @@ def _discard_output() -> None:
 
 
 def _run(argv: list[str]) -> None:
-    full = parser()
+    full = parser(next((each for each in argv if not each.startswith("-")), ""))
     unknown_command(full, argv)
     args = full.parse_args(argv)
     from latentlab.utils.errors import LatentlabError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from latentlab import __version__
@@ -23,8 +24,11 @@ from latentlab.cli.options import (
 FAMILIES = ("AE", "VAE", "GAN", "Diffusion")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser. `run` of its result is the function of the chosen command."""
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser. `run` of its result is the function of the chosen command.
+
+    `command`: only this command gets its options, which saves time; None: all commands get them.
+    """
     parser = argparse.ArgumentParser(
         prog="latentlab",
         description="Start a project, choose what it trains, and use the trained models."
@@ -34,29 +38,38 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latentlab {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(function: Callable[[argparse.Namespace], None], help_: str) -> argparse.ArgumentParser:
+    def add(
+        function: Callable[[argparse.Namespace], None],
+        help_: str,
+        add_options: Callable[[argparse.ArgumentParser], None],
+    ) -> None:
         sub = subparsers.add_parser(
             function.__name__, help=help_, description=function.__doc__, allow_abbrev=False
         )
         sub.set_defaults(run=function)
-        return sub
+        if command in (None, function.__name__):
+            add_options(sub)
 
-    _add_init(add(commands.init, "write the files of a new project"))
-    _add_select(add(commands.select, "choose the models and tasks that `dvc repro` runs"))
-    _add_check(add(project.check, "find what cannot work in the settings, without training"))
-    _add_repro(add(repro.repro, "run the stages that changed, side by side"))
-    _add_results(add(results.results, "print the table of results"))
-    _add_compare(add(compare.compare, "print the metrics of some models and their differences"))
-    _add_sample(add(images.sample, "generate images"))
-    _add_images(add(images.reconstruct, "encode and decode images"), "reconstructions.png")
-    _add_images(add(images.encode, "write the codes of images"), "codes.npz")
-    _add_anomalies(add(images.anomalies, "rank images by reconstruction error"))
-    _add_compress(add(images.compress, "compress images into one file"))
-    _add_decompress(add(images.decompress, "read the images of such a file"))
-    _add_export(add(export.export, "write weights or programs, and a model card"))
-    _add_serve(add(project.serve, "answer requests for a model over HTTP"))
-    _add_shard(add(commands.shard, "pack a folder of images into tar files"))
-    _add_completion(add(project.completion, "print a completion script for a shell"))
+    add(commands.init, "write the files of a new project", _add_init)
+    add(commands.select, "choose the models and tasks that `dvc repro` runs", _add_select)
+    add(project.check, "find what cannot work in the settings, without training", _add_check)
+    add(repro.repro, "run the stages that changed, side by side", _add_repro)
+    add(results.results, "print the table of results", _add_results)
+    add(compare.compare, "print the metrics of some models and their differences", _add_compare)
+    add(images.sample, "generate images", _add_sample)
+    add(
+        images.reconstruct,
+        "encode and decode images",
+        partial(_add_images, output="reconstructions.png"),
+    )
+    add(images.encode, "write the codes of images", partial(_add_images, output="codes.npz"))
+    add(images.anomalies, "rank images by reconstruction error", _add_anomalies)
+    add(images.compress, "compress images into one file", _add_compress)
+    add(images.decompress, "write the images of a compressed file", _add_decompress)
+    add(export.export, "write weights or programs, and a model card", _add_export)
+    add(project.serve, "answer requests for a model over HTTP", _add_serve)
+    add(commands.shard, "pack a folder of images into tar files", _add_shard)
+    add(project.completion, "print a completion script for a shell", _add_completion)
     return parser
 
 
@@ -111,22 +124,26 @@ def _add_repro(sub: argparse.ArgumentParser) -> None:
         "-j",
         "--jobs",
         type=values.positive,
-        help="stages at a time (default: GPUs, else CPU cores)",
+        help="stages at the same time (default: number of GPUs, without GPU of CPU cores)",
     )
     sub.add_argument("--open", action="store_true", help="show the page in the browser")
     sub.add_argument(
         "--executor",
         choices=("slurm", "local"),
-        help="submit each stage as a job of SLURM; `local` tries this out on one machine",
+        help="submit each stage as a job of SLURM; `local` tests this on one machine",
     )
 
 
 def _add_results(sub: argparse.ArgumentParser) -> None:
     add_project(sub)
-    sub.add_argument("--sort", metavar="KEY", help="a metric, such as fid, or name: the best first")
+    sub.add_argument(
+        "--sort", metavar="KEY", help="a metric, such as fid (the best first), or name"
+    )
     sub.add_argument("--family", choices=FAMILIES, help="only the models of this family")
     sub.add_argument(
-        "--baselines", action="store_true", help="PCA with every size of codes, not the usual ones"
+        "--baselines",
+        action="store_true",
+        help="show PCA with every code size, not only the three most frequent ones",
     )
     add_formats(sub, "json", "markdown", "csv")
 

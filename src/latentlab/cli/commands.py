@@ -54,7 +54,7 @@ def init(args: argparse.Namespace) -> None:
 def select(args: argparse.Namespace) -> None:
     """Choose what the pipeline runs: rewrite the sections `models` and `tasks` of params.yaml.
 
-    A task brings the model that it needs.
+    A task also selects the model that it needs.
     """
     from latentlab.config import find_root
     from latentlab.config.selection import select as select_names

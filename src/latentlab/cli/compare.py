@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def compare(args: argparse.Namespace) -> None:
-    """Print the metrics of models, the differences to the first one, and those of their configs.
+    """Print metrics of models, their differences to the first one, and differences of the configs.
 
     A difference has a 95 % interval where the results allow one: over several trainings of both
     models (more_seeds in params.yaml), else over the test images, which both have in common.

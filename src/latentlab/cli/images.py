@@ -34,7 +34,7 @@ def sample(args: argparse.Namespace) -> None:
     several = len(classes) if classes and len(classes) > 1 else None
     columns = args.columns or several or max(1, round(args.count**0.5))
     save_grid(images, args.output, columns=columns)
-    print(f"{args.count} samples of {args.model}: {args.output}")
+    print(f"{counted(args.count, 'sample')} of {args.model}: {args.output}")
 
 
 def reconstruct(args: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def reconstruct(args: argparse.Namespace) -> None:
 
 
 def encode(args: argparse.Namespace) -> None:
-    """Write the codes of images, and their file names, into one .npz file."""
+    """Write the latent codes of images, and their file names, into one .npz file."""
     import numpy as np
 
     from latentlab.utils.files import write_atomic
@@ -88,7 +88,8 @@ def anomalies(args: argparse.Namespace) -> None:
         print(f"{printable(names[row])}\tSSE {sse[row]:.3f}\tabove {100 * above[row]:.1f} %")
     worst = x[order[: args.count]]
     save_pairs(worst, trained.reconstruct(worst), args.output)
-    print(f"{len(worst)} of {len(x)} images with the largest error of {args.model}: {args.output}")
+    images = counted(len(x), "image")
+    print(f"{len(worst)} of {images} with the largest error of {args.model}: {args.output}")
 
 
 def compress(args: argparse.Namespace) -> None:

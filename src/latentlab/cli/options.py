@@ -28,7 +28,9 @@ def add_model(sub: argparse.ArgumentParser, output: str) -> None:
 
 
 def add_name(sub: argparse.ArgumentParser) -> None:
-    help_ = "a config, such as vae; vae@1 for its seed 1; or path of a run folder"
+    help_ = (
+        "name of a config, such as vae; vae@1 for its training with seed 1; or path of a run folder"
+    )
     completed(sub.add_argument("model", help=help_), MODELS)
 
 
@@ -44,14 +46,18 @@ def add_formats(sub: argparse.ArgumentParser, *names: str) -> None:
 def add_project(sub: argparse.ArgumentParser) -> None:
     completed(
         sub.add_argument(
-            "--project", type=Path, help="folder of params.yaml (default: the nearest)"
+            "--project",
+            type=Path,
+            help="folder of params.yaml (default: this folder, or the nearest above)",
         ),
         FOLDERS,
     )
 
 
 def add_device(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
+    sub.add_argument(
+        "--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto for all GPUs (cpu)"
+    )
 
 
 def completed(action: argparse.Action, how: dict[str, str]) -> None:

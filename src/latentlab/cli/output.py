@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +28,8 @@ def unknown_command(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Non
         return
     if argv[0].startswith("-"):
         stop(f"unknown option {printable(argv[0])!r} in front of a command: give a command first")
+    from difflib import get_close_matches
+
     close = get_close_matches(argv[0], list(known), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     stop(f"unknown command {printable(argv[0])!r}: {hint}commands are {', '.join(known)}")
@@ -41,6 +41,8 @@ def require_writable(path: Path, *, is_folder: bool = False, is_new: bool = Fals
     Tries it with a temporary file. A full disk is an error of the writing. `is_new`: the folder
     may not exist.
     """
+    import tempfile
+
     try:
         if is_new and path.exists():
             stop(f"{path} exists already: choose a new folder with -o")

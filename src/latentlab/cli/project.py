@@ -12,21 +12,24 @@ from latentlab.utils.names import counted
 
 
 def check(args: argparse.Namespace) -> None:
-    """Find what cannot work in the settings, without training: exit code 0, or 2 with a list.
+    """Find errors in the settings, without training. Print a list of them and exit with code 2.
 
-    It reads params.yaml and the configs of all listed models and tasks, opens your own images (of
-    more than 2,000 files, a sample), and builds each model for images of their shape.
+    Without an error, the exit code is 0. The command reads params.yaml and the configs of all
+    listed models and tasks, opens your own images (of more than 2,000 files, a sample), and builds
+    each model for images of their shape.
     """
     from latentlab.config import find_root, load_project
     from latentlab.config.check import check_project
+    from latentlab.data.files.find import listed_once
     from latentlab.planning.image_files import check_image_files
     from latentlab.utils.imports import import_lightning_lean
 
     import_lightning_lean()
     root = find_root(args.project)
-    report = check_project(root, args.names)
-    with contextlib.suppress(LatentlabError):  # of params.yaml: it is in the report
-        check_image_files(load_project(root), report)
+    with listed_once():
+        report = check_project(root, args.names)
+        with contextlib.suppress(LatentlabError):  # of params.yaml: it is in the report
+            check_image_files(load_project(root), report)
     for problem in report.problems:
         print(f"{problem.file}: {problem.message}", file=sys.stderr)
     for note in report.notes:
@@ -39,7 +42,7 @@ def check(args: argparse.Namespace) -> None:
 def serve(args: argparse.Namespace) -> None:
     """Answer requests for a model at http://127.0.0.1:PORT/invocations, until Ctrl-C.
 
-    The model is that of its MLflow run. docs/serving.md has examples of requests.
+    The model comes from its MLflow run. docs/serving.md has examples of requests.
     """
     from latentlab.config import find_root
     from latentlab.config.selection import CLASSIFIER

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from latentlab.cli.output import stop
+from latentlab.cli.styles import has_styles, styled
+from latentlab.utils.names import counted
 
 if TYPE_CHECKING:
     from latentlab.report.comparison import Comparison
@@ -28,7 +28,8 @@ MAX_PCA = 3  # rows of PCA in a table, of the sizes of codes that most models ha
 def results(args: argparse.Namespace) -> None:
     """Print the table of results and the path of the comparison page.
 
-    On a terminal, the best models of each metric are bold, with ties; baselines are dim.
+    On a terminal, the best model of each metric is green, and so are models that tie with it.
+    Baselines are dim.
     """
     from latentlab.config import load_project
     from latentlab.report.comparison import comparison_csv, read_comparison
@@ -58,7 +59,7 @@ def _notes(comparison: Comparison, metrics: Sequence[Metric], *, left_out: int) 
 
     notes = [spread_note(comparison.rows, [metric.key for metric in metrics])]
     if left_out:
-        notes.append(f"PCA of {left_out} other sizes of codes: --baselines")
+        notes.append(f"PCA of {counted(left_out, 'other size')} of codes: --baselines")
     if comparison.pending:
         notes.append(f"not measured yet: {', '.join(comparison.pending)}")
     for name, reason in comparison.skipped.items():
@@ -160,10 +161,10 @@ def print_table(comparison: Comparison, metrics: Sequence[Metric]) -> None:
         for row in rows
     ]
     rules = {1, 1 + len(comparison.models)}  # the numbers of the lines below a rule
-    if sys.stdout.isatty() or {"FORCE_COLOR", "TTY_COMPATIBLE"} & set(os.environ):
+    if has_styles():
         _print_styled(lines, rules, comparison, metrics)
         return
-    # ties and colours, which a pipe does not show, would take more time than all else
+    # ties, which a pipe does not show, would take more time than all else
     for number, line in enumerate(lines):
         if number in rules:
             print(_rule(line))
@@ -176,24 +177,14 @@ def _print_styled(
     comparison: Comparison,
     metrics: Sequence[Metric],
 ) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
     from latentlab.report.ranking import best_names
 
     best = [best_names(metric, comparison) for metric in metrics]
     styles = [["bold"] * len(lines[0]), *(_styles(row, best) for row in comparison.rows)]
-    console = Console(highlight=False, soft_wrap=True)
-    # without a terminal: print, so that a closed pipe is handled as for all commands
-    show = console.print if console.is_terminal else print
     for number, (line, style) in enumerate(zip(lines, styles, strict=True)):
         if number in rules:
-            show(Text(_rule(line), style="dim"))
-        text = Text()
-        for index, cell in enumerate(line):
-            text.append("  " if index else "").append(cell, style=style[index] or None)
-        text.rstrip()
-        show(text)
+            print(styled(_rule(line), "dim"))
+        print("  ".join(styled(*each) for each in zip(line, style, strict=True)))
 
 
 def _rule(line: Sequence[str]) -> str:

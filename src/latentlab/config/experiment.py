@@ -7,7 +7,6 @@ error before anything runs. A key in both files is an error too, so no value ove
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -166,6 +165,8 @@ def _require_single_backward(model: LightningModule) -> None:
 
 def seed_all(seed: int) -> None:
     """Seed the global generators. Splits and evaluation have generators of their own."""
+    import random
+
     import numpy as np
     import torch
 

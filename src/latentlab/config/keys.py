@@ -6,7 +6,6 @@ import inspect
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import is_dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -29,6 +28,8 @@ def require_known(given: Iterable[str], allowed: Collection[str], where: str) ->
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The most similar of the known names, or None if none is similar (difflib, ratio >= 0.6)."""
+    from difflib import get_close_matches  # here, as the import is slow, and only errors need it
+
     return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 

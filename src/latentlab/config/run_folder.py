@@ -23,7 +23,7 @@ from latentlab.config import safetensors
 from latentlab.config.experiment import Experiment, build
 from latentlab.config.keys import nearest
 from latentlab.config.seeds import Training, stage_of
-from latentlab.config.selection import CLASSIFIER, model_names
+from latentlab.config.selection import CLASSIFIER, model_names, task_names
 from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
 
@@ -76,6 +76,8 @@ def find_run(name: str, root: Path) -> Path:
         raise LatentlabError(
             f"{name!r} is not trained yet: {first}run `dvc repro {_stage(training.name)}`; {exists}"
         )
+    if name in task_names(root):
+        raise LatentlabError(f"{name!r} is a task, no model: give the name of a model; {exists}")
     close = nearest(name, [*trained, *configs])
     choice = (
         f"did you mean {close!r}? {exists}" if close else f"{exists}; configs: {', '.join(configs)}"
@@ -136,8 +138,32 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
     except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # a damaged file can raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise LatentlabError(f"{path} does not hold this model's weights: {reason}") from None
+        raise LatentlabError(
+            f"{path} does not hold this model's weights: {damage(path, error)}."
+            f" {_how_to_restore(path.resolve().parent)}"
+        ) from None
+
+
+def damage(path: Path, error: Exception) -> str:
+    """What is wrong with a file of tensors, if `error` stopped reading it, without a full stop."""
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    lines = [line.strip() for line in str(error).splitlines()]
+    if lines and isinstance(error, ValueError):
+        return lines[0]
+    if len(lines) > 1 and lines[0].startswith("Error(s) in loading"):  # of load_state_dict
+        return lines[1][:300].rstrip(". ")
+    return "the file is truncated, damaged or no file of tensors"
+
+
+def _how_to_restore(folder: Path) -> str:
+    """What to do about a damaged file of a run folder, or of an exported one."""
+    if folder.parent.name != "runs" or not (folder.parents[1] / "dvc.yaml").is_file():
+        return "Copy or export the folder again"
+    return (
+        f"Restore it with `dvc checkout --force runs/{folder.name}`, or train again with"
+        f" `dvc repro {_stage(folder.name)}`"
+    )
 
 
 def _read_weights(path: Path) -> Any:

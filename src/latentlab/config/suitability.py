@@ -81,7 +81,8 @@ def count_problems(facts: DataFacts, evaluation: EvaluationSettings) -> Iterator
     if test is not None and test < NEIGHBOURS:
         yield (
             f"data: the test split has {counted(test, 'image')}, and the metrics need at least"
-            f" {NEIGHBOURS}: add images; if this split is drawn, raise data.test_fraction"
+            f" {NEIGHBOURS}: add images; if this split is drawn, raise data.test_fraction. Classes"
+            " of one image and large groups can keep it smaller than the fraction"
         )
     elif test is not None and (evaluation.num_samples or 0) > test:
         yield (
@@ -89,7 +90,7 @@ def count_problems(facts: DataFacts, evaluation: EvaluationSettings) -> Iterator
             f" samples as there are test images, {test}: set it to {test} or less, or to null"
         )
     if train is not None and train < 2:
-        yield f"data: there is {train} training image, and 2 are needed: add images"
+        yield f"data: there is {counted(train, 'training image')}, and 2 are needed: add images"
 
 
 def count_notes(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 
 def epoch_batches(
@@ -63,8 +64,8 @@ def num_batches(count: int, batch_size: int, *, world_size: int = 1, drop_last: 
         )
     if drop_last and batch_size > count:
         raise LatentlabError(
-            f"batch_size {batch_size} is larger than the {count} training images. Choose at most "
-            f"{count} or add images."
+            f"batch_size {batch_size} is larger than the"
+            f" {counted(count, 'training image')}. Choose at most {count}, or add images."
         )
     return count // batch_size if drop_last else -(-count // batch_size)
 

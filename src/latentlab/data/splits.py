@@ -25,8 +25,9 @@ def split_indices(
 
     A split has round(fraction · count) images, at least one. `test_fraction` None: no test split.
     `labels`: int (count,) or None. With labels, a split contains the same fraction of every class,
-    to within one image; each class keeps a training image, unless every class has one image. Since
-    the order is random, the first n indices are a random sample.
+    to within one image. A split is smaller rather than with the last image of a class. Only if
+    each class has one image left, classes do not count, and some have no training image. Since the
+    order is random, the first n indices are a random sample.
 
     `units`: int (count,). Images of one unit come into one split, whose size can then be smaller.
     `assigned`: (count,), the given split of each image. Splits that are not among them are drawn
@@ -79,6 +80,8 @@ def _stratified(
         quota = _quota(np.bincount(numbers), size, generator)
     if not single:
         assert units is not None
+        if np.bincount(numbers).max() == 1:  # classes of one image do not count
+            numbers, quota = np.zeros(len(order), int), np.array([size])
         return _whole_units(units[order], numbers, quota, leave)
     chosen = np.zeros(len(order), bool)
     for label, class_quota in enumerate(quota):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentlab.config.run_folder import damage
 from latentlab.metrics.pca import PCA
 from latentlab.utils.errors import LatentlabError
 
@@ -51,11 +52,18 @@ def save_reference(path: Path, reference: Reference) -> None:
 def load_reference(path: Path) -> Reference:
     """Read the file of `save_reference`.
 
-    Raises LatentlabError if it is missing, or from a version of latentlab with other contents.
+    Raises LatentlabError if it is missing or damaged, or from a version of latentlab with other
+    contents.
     """
     if not path.is_file():
         raise LatentlabError(f"{path} is missing: run `dvc repro reference`, which writes it")
-    t = torch.load(path, weights_only=True)
+    try:
+        t = torch.load(path, weights_only=True)
+    except Exception as error:  # a damaged file can raise anything
+        raise LatentlabError(
+            f"{path} cannot be read: {damage(path, error)}. Restore it with `dvc checkout --force"
+            " data/reference`, or write it again with `dvc repro reference`"
+        ) from None
     try:
         pca = PCA(t["mean"], t["components"], t["variances"])
         return Reference(t["real"], t["class_real"], t["random_real"], t["train"], pca)

@@ -31,8 +31,7 @@ def export_model(trained: TrainedModel, folder: Path, form: str) -> list[str]:
     """
     if folder.exists():
         raise LatentlabError(f"{folder} exists already: give a new folder with -o")
-    if trained.sampler is None:
-        raise LatentlabError(f"{trained.name} has no decoder: export a model of configs/")
+    trained.require_generative()
     if form == "onnx":
         require_onnx()
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from latentlab.config import allowed_packages, find_root
 from latentlab.config.allowed import PACKAGES
-from latentlab.config.selection import model_names
+from latentlab.config.selection import CLASSIFIER, model_names
 from latentlab.config.yaml_files import read_yaml
 from latentlab.inference.arguments import as_path
 from latentlab.inference.description import describe
@@ -72,6 +72,20 @@ def conditional_models(root: Path) -> list[str]:
         return [entry.name for entry in list_models(root) if entry.conditional]
     except LatentlabError:
         return []
+
+
+def not_generative(name: str, root: Path) -> LatentlabError:
+    """The error for a model without codes, the classifier, where a generative model is needed.
+
+    It lists the trained models of the project.
+    """
+    folders = sorted(path.parent.name for path in root.glob("runs/*/experiment.json"))
+    trained = ", ".join(each for each in folders if each not in (name, CLASSIFIER))
+    known = f"Give the name of a trained one: {trained}" if trained else "None is trained yet"
+    return LatentlabError(
+        f"{name} is no generative model: it has no latent codes and no decoder, so it cannot"
+        f" sample, encode, reconstruct or be exported. {known}."
+    )
 
 
 def _entry(root: Path, name: str, packages: tuple[str, ...]) -> ModelEntry:

@@ -115,10 +115,9 @@ class TrainedModel:
         Without gradients. For an objective of your own, differentiate `module.decode(z)`.
 
         Raises:
-            LatentlabError: codes of another type or size.
+            LatentlabError: codes of another type or size, or a model without codes.
         """
-        if not isinstance(self.module, Model):
-            raise LatentlabError(f"{self.name} has no codes and no decoder. Use features().")
+        self.require_generative()
         return self._batched("decode", as_codes(z, self.module.latent_dim, name=self.name))
 
     def features(self, x: ImageInput) -> Tensor:
@@ -145,14 +144,10 @@ class TrainedModel:
         is the same with other classes. None: classes as frequent as in the training data.
 
         Raises:
-            LatentlabError: a count < 1 or a seed < 0, the model has no sampler, a class that it
+            LatentlabError: a count < 1 or a seed < 0, a model without codes, a class that it
                 does not have, or classes for a model that is not class-conditional.
         """
-        if self.sampler is None:
-            raise LatentlabError(
-                f"{self.name} has no latent sampler, so it cannot sample or encode. Use features(),"
-                " or add a sampler to its config."
-            )
+        self.require_generative()
         count, seed = whole_number(count, "The number of codes", least=1), whole_seed(seed)
         indices = None if classes is None else self._class_indices(classes)
         generator = torch.Generator().manual_seed(seed)
@@ -170,6 +165,13 @@ class TrainedModel:
             LatentlabError: images of another type, shape or range.
         """
         return as_images(x, self.image_shape, name=self.name, settings=self.pixel_settings)
+
+    def require_generative(self) -> None:
+        """Raise LatentlabError for the classifier, which has neither codes nor a sampler."""
+        if self.sampler is None or not isinstance(self.module, Model):
+            from latentlab.inference.catalogue import not_generative
+
+            raise not_generative(self.name, self.folder.resolve().parents[1])
 
     def _class_indices(self, classes: Classes) -> list[int]:
         if self.is_conditional:

@@ -7,13 +7,14 @@ from latentlab.config.data_facts import DataFacts
 from latentlab.config.problems import Report
 from latentlab.config.suitability import count_problems
 from latentlab.data.decoding import decode_files
+from latentlab.data.files.find import find_files
 from latentlab.data.files.listing import evenly_spaced
 from latentlab.data.partition import partition
 from latentlab.data.problems import format_files
 from latentlab.data.settings import DataSettings
 from latentlab.data.shards.manifest import read_manifest
 from latentlab.data.sources import SOURCES, load_source, own_place
-from latentlab.data.sources.folder import MAX_LOOK, find_files
+from latentlab.data.sources.folder import MAX_LOOK
 from latentlab.data.summary import require_allowed, sentences, summarize
 from latentlab.utils.errors import LatentlabError
 

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from latentlab.config import load_project
+from latentlab.config.data_facts import DataFacts
 from latentlab.config.selection import CLASSIFIER, select
+from latentlab.config.suitability import count_problems
 from latentlab.config.template import write_project
 from latentlab.config.yaml_edit import set_values
 from latentlab.data.prepared import read_meta
@@ -27,6 +29,7 @@ from latentlab.planning.request import Request
 from latentlab.planning.survey import Survey, survey_of, useful_size
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import write_atomic
+from latentlab.utils.names import counted
 
 # pipeline.durations.PLACE: `latentlab repro` estimates the time left from it
 DURATIONS = ".checkpoints/repro/seconds.json"
@@ -97,6 +100,9 @@ def _draft(
         set_values(project / "params.yaml", data)
         counts, classes = _sample(project, found, sample)
         shape = read_meta(sample).image_shape
+        facts = DataFacts(shape, classes, counts)
+        if problems := list(count_problems(facts, load_project(project).evaluation)):
+            raise LatentlabError("; ".join(problems))
         try:
             plan = make_plan(
                 project,
@@ -171,7 +177,8 @@ def _found_lines(request: Request, draft: _Draft) -> list[str]:
     if found is None:
         return ["data: mnist_5k, 5,000 handwritten digits"]
     size, channels = draft.size, draft.data["data.channels"]
-    labels = f"{found.classes} classes" if found.classes else "no class folders, so no labels"
+    classes = counted(found.classes, "class")
+    labels = classes if found.classes else "no class folders, so no labels"
     colour = "grey" if channels == 1 else "colour"
     lines = [
         f"{found.count:,} files in {request.images}, {labels}; {found.sampled} were opened: the"
@@ -189,6 +196,9 @@ def _found_lines(request: Request, draft: _Draft) -> list[str]:
             f"{len(found.unreadable)} of {found.sampled} opened files cannot be read, such as"
             f" {first!r} ({why}). Remove them, or set data.on_unreadable: skip in params.yaml."
         )
+    if found.white:
+        sure = "will stop" if found.sampled == found.count else "will stop if all files are alike"
+        lines.append(f"Stage prepare {sure}: {found.white}")
     return lines
 
 

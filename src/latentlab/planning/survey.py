@@ -8,19 +8,21 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from latentlab.data.decoding import preprocess_frame
+from latentlab.data.files.find import find_files
 from latentlab.data.files.layout import read_layout
 from latentlab.data.files.listing import ImageFiles, evenly_spaced
 from latentlab.data.pixels.frames import Frame, open_frames
+from latentlab.data.pixels.info import DecodedInfo, describe, require_white
 from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.pixels.values import RawImage
 from latentlab.data.problems import format_files, reason, strict_pillow
-from latentlab.data.sources.folder import find_files, image_names
+from latentlab.data.sources.folder import image_names
 from latentlab.planning.request import Request
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.names import counted
@@ -43,6 +45,7 @@ class Survey:
         grey: True if all sampled images are grey.
         sampled: number of files that were opened.
         unreadable: {file: reason} of sampled files that cannot be read.
+        white: the error of stage prepare if data.white must be set for the sampled files; or "".
         pixels: uint8 (n, C, size, size), sampled images, as the project will have them.
     """
 
@@ -53,6 +56,7 @@ class Survey:
     grey: bool
     sampled: int
     unreadable: dict[str, str]
+    white: str
     pixels: np.ndarray
 
 
@@ -80,7 +84,8 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
     names = files.names
     layout = read_layout(image_names(names), folder)
     chosen = evenly_spaced(names, SAMPLE)
-    sides, greys, problems = _look(files, chosen)
+    seen = _look(files, chosen)
+    sides, problems = seen.sides, seen.problems
     if not sides:
         first = f" ({format_files(problems)})" if problems else ""
         raise LatentlabError(
@@ -94,7 +99,7 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
             f"--images {folder} has {counted(readable, 'image')}{first}. At least {MIN_IMAGES} are"
             " needed: a fifth of them is the test split. Add images"
         )
-    shorter, grey = int(statistics.median(sides)), all(greys)
+    shorter, grey = int(statistics.median(sides)), all(seen.greys)
     size, channels = size or useful_size(shorter), channels or (1 if grey else 3)
     good = [name for name in chosen if name not in problems]
     pixels = _read(files, good, size, channels)
@@ -106,7 +111,8 @@ def survey(folder: Path, *, size: int | None, channels: int | None) -> Survey:
         grey,
         len(chosen),
         problems,
-        pixels=pixels,
+        _white_problem(seen, folder),
+        pixels,
     )
 
 
@@ -115,9 +121,24 @@ def useful_size(shorter: int) -> int:
     return max((size for size in SIZES if size <= shorter), default=SIZES[0])
 
 
-def _look(files: ImageFiles, names: Sequence[str]) -> tuple[list[int], list[bool], dict[str, str]]:
-    """Return the shorter sides, which images are grey, and {file: reason} of unreadable ones."""
-    sides, greys, problems = [], [], {}
+@dataclass
+class _Seen:
+    """Of each readable file: the shorter side, whether it is grey, and what it holds.
+
+    `problems`: {file: reason} of unreadable files. `without_white`: of files for which data.white
+    must be set.
+    """
+
+    sides: list[int] = field(default_factory=list)
+    greys: list[bool] = field(default_factory=list)
+    infos: dict[str, DecodedInfo] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    without_white: dict[str, str] = field(default_factory=dict)
+
+
+def _look(files: ImageFiles, names: Sequence[str]) -> _Seen:
+    """Open the files `names`."""
+    seen = _Seen()
     with strict_pillow():
         for name in names:
             try:
@@ -125,12 +146,35 @@ def _look(files: ImageFiles, names: Sequence[str]) -> tuple[list[int], list[bool
                     frame = frames.read(0)
                     side = min(frame.content.size)
                     colour = _pixels(frame, min(side, 64), 3).astype(int)
+                    seen.infos[name] = describe(frame)
+                    if isinstance(frame.content, RawImage) and (why := _needs_white(frame)):
+                        seen.without_white[name] = why
             except Exception as error:  # Pillow's plugins raise any exception for damaged files
-                problems[name] = reason(error)
+                seen.problems[name] = reason(error)
                 continue
-            sides.append(side)
-            greys.append(int((colour.max(0) - colour.min(0)).max()) <= GREY)
-    return sides, greys, problems
+            seen.sides.append(side)
+            seen.greys.append(int((colour.max(0) - colour.min(0)).max()) <= GREY)
+    return seen
+
+
+def _needs_white(frame: Frame) -> str:
+    """Return why a readable frame cannot be used while data.white is null; "" if it can."""
+    try:
+        preprocess_frame(frame, 1, 1, PixelSettings())
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _white_problem(seen: _Seen, folder: Path) -> str:
+    if problems := seen.without_white:
+        files = counted(len(problems), "file")
+        return f"{files} in {folder} cannot be read: {format_files(problems)}."
+    try:
+        require_white(seen.infos, PixelSettings())
+    except LatentlabError as error:
+        return str(error)
+    return ""
 
 
 def _read(files: ImageFiles, names: Sequence[str], size: int, channels: int) -> np.ndarray:

@@ -5,7 +5,6 @@ Without torch, and without NumPy before an array is used: `latentlab results` re
 
 from __future__ import annotations
 
-import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,6 +49,8 @@ class StoredArrays(Mapping[str, "np.ndarray"]):
         self.names: list[str] = []
         self.loaded: Arrays = {}
         if self.path.exists():
+            import zipfile
+
             with damage_reported(self.path), zipfile.ZipFile(self.path) as members:
                 self.names = [member.removesuffix(".npy") for member in members.namelist()]
 
@@ -76,6 +77,8 @@ class StoredArrays(Mapping[str, "np.ndarray"]):
 @contextmanager
 def damage_reported(path: Path) -> Iterator[None]:
     """Raise LatentlabError that names the file and its stage, if the block cannot read it."""
+    import zipfile
+
     try:
         yield
     except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:

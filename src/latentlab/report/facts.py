@@ -40,7 +40,9 @@ def lead_of(comparison: Comparison) -> str:
     images = f"the same {test:,} test images" if test else "the same test images"
     if few := few_clause(comparison, FAMILIES):
         images += f" ({few})"
-    end = f"measured with the same metrics on {images}, beside real images, PCA and noise."
+    end = (
+        f"measured with the same metrics on {images}, and compared with real images, PCA and noise."
+    )
     return f"{listed}, {end}" if listed else f"Models are {end}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -214,10 +213,10 @@ def decimals_of(metric: Metric, rows: Iterable[Row]) -> int:
         if (row.family or row.name == "real")
         and math.isfinite(row.values.get(metric.key, math.nan))
     ]
-    places = [2 - math.floor(math.log10(size)) for size in sizes if size]
+    places = sorted(2 - math.floor(math.log10(size)) for size in sizes if size)
     if not places:
         return 2
-    return min(6, max(0, statistics.median_high(places)))
+    return min(6, max(0, places[len(places) // 2]))  # statistics takes 6 ms to import
 
 
 def text_of(metric: Metric, value: float | None, decimals: int) -> str:

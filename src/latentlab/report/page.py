@@ -26,6 +26,7 @@ from latentlab.report.few_images import few_sentence, few_text
 from latentlab.report.headlines import flags_of, headlines_of
 from latentlab.report.metrics import Metric, Row
 from latentlab.report.pictures import Pictures
+from latentlab.report.seeds import spread_note
 from latentlab.report.stored_results import View
 from latentlab.report.view import cell, columns_of, presets_of, view_of
 
@@ -67,6 +68,7 @@ def render_page(comparison: Comparison) -> str:
             shown=presets[0]["keys"],
             families=families_of(comparison),
             columns=columns,
+            spread=spread_note(comparison.rows, [metric.key for metric in columns]),
             few={metric.key: few_sentence(metric.key, comparison) for metric in columns},
             rows=[_row(row, columns, comparison) for row in comparison.rows],
             models=models,

@@ -8,7 +8,6 @@ is the interval of a single training.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +44,8 @@ def spreads(trainings: Sequence[Values]) -> dict[str, Spread]:
 def _spread(values: Sequence[float]) -> Spread:
     if not all(map(math.isfinite, values)):
         return Spread(math.nan, math.nan, len(values))
+    import statistics  # most projects have one training of each model
+
     return Spread(statistics.mean(values), statistics.stdev(values), len(values))
 
 

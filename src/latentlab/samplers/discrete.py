@@ -20,7 +20,7 @@ from latentlab.contracts import CodePart
 from latentlab.samplers.fixed import Prior, device_of
 from latentlab.samplers.training import check_settings, minimize, training_mode
 
-RADIUS = 2  # of the masked convolution
+RADIUS = 4  # of the masked convolution
 WINDOW = 2 * RADIUS * (RADIUS + 1)  # the positions that it sees
 EMBEDDING_DIM = 8  # of an index
 
@@ -59,10 +59,10 @@ class IndependentCategorical(Prior):
 class AutoregressivePrior(Prior):
     """A network predicts each index from its neighbours among the indices before it, row by row.
 
-    The network is a PixelCNN (van den Oord et al. 2016, arXiv:1601.06759): one masked 5 × 5
-    convolution, which sees two rows above and two positions to the left, then 1 × 1 convolutions.
+    The network is a PixelCNN (van den Oord et al. 2016, arXiv:1601.06759): one masked 9 × 9
+    convolution, which sees four rows above and four positions to the left, then 1 × 1 convolutions.
     Each position has a bias of its own. Indices that form no square are a sequence: each is
-    predicted from the 12 before it.
+    predicted from the 40 before it.
 
     `hidden`: channels. `steps` batches of `batch_size` codes, sampled by `seed`. `lr`: Adam's
     learning rate, decays linearly to 0.

@@ -18,6 +18,7 @@ from latentlab.data.problems import format_files
 from latentlab.data.sources import load_source
 from latentlab.data.summary import require_allowed, sentences, summarize
 from latentlab.utils.files import fresh_folder, write_json
+from latentlab.utils.names import counted
 from latentlab.visualization.grids import save_grid
 
 
@@ -38,7 +39,11 @@ def main(argv: list[str] | None = None) -> None:
     _say(f"note: {text}" for text in sentences(summary))
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     shape = " × ".join(map(str, meta.image_shape))
-    print(f"prepared {meta.name}: {counts} images of {shape}, {meta.num_classes} classes")
+    images, classes = sum(meta.counts.values()), meta.num_classes
+    print(
+        f"prepared {meta.name}: {counted(images, 'image')} of {shape} ({counts}),"
+        f" {counted(classes, 'class')}"
+    )
     report = check_project(project.root)
     _say(f"note: {text}" for text in report.notes)
     report.require_none()

@@ -61,11 +61,12 @@ def find_resume_point(work: Path) -> ResumePoint | None:
     Prints one line for a damaged checkpoint, and one line if other work folders of this model have
     checkpoints: these belong to another configuration, data or code.
     """
-    for path in reversed(list_checkpoints(work)):
+    for older, path in reversed([*enumerate(list_checkpoints(work))]):
         try:
             state = read_checkpoint(path)["latentlab"]
         except DamagedCheckpointError as error:
-            print(f"{error}. The checkpoint before it is used, if there is one", file=sys.stderr)
+            then = "The checkpoint before it is tried" if older else "No older checkpoint is left"
+            print(f"{error}. {then}", file=sys.stderr)
             continue
         rows = [tuple(row) for row in state["rows"]]
         return ResumePoint(path, state["run_id"], rows, state["seconds"])

@@ -109,6 +109,15 @@ def test_archives_that_expand_too_far_are_refused(tmp_path, monkeypatch, name, w
         open_archive(tmp_path / name, tmp_path)
 
 
+def test_two_files_of_one_name_in_a_zip_are_not_read(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in ("./a/1.png", "a//1.png", "./a/2.png"):
+            file.writestr(name, png(1))
+    found = open_archive(tmp_path / "a.zip", tmp_path)
+    assert found.names == ["a/2.png"]
+    assert found.refused == {"a/1.png": "two files of this name are in the archive"}
+
+
 def test_a_member_is_never_longer_than_its_entry_says(tmp_path) -> None:
     write_zip(tmp_path / "a.zip", {"a.bmp": bytes(10**6)})
     content = bytearray((tmp_path / "a.zip").read_bytes())

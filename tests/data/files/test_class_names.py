@@ -36,6 +36,20 @@ def test_classes_whose_names_differ_in_little() -> None:
         class_notes(["cat", "dog", "Cat", "dog"], ["train", "train", "test", "test"], "images")
 
 
+def test_a_class_of_images_without_labels_is_said() -> None:
+    (note,) = class_notes(["cat", "dog", "Unlabeled"], None, "images")
+    assert note.startswith("'Unlabeled' is a class like the others. If its images have no label")
+
+
+def test_groups_that_mean_a_missing_value_are_said() -> None:
+    assert group_notes(["", "p1", "NA", "none", "NA", "Nadia"]) == [
+        "'NA' is a group of 2 images. If it means that the group is not known, leave the cell"
+        " empty",
+        "'none' is a group of 1 image. If it means that the group is not known, leave the cell"
+        " empty",
+    ]
+
+
 def test_groups_whose_names_differ_in_little() -> None:
     assert group_notes(None) == group_notes(["", "", "p1", "p1", "p2"]) == []
     assert group_notes(["P1", "p1", "7", "007", ""]) == [

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from latentlab.data.files.folder_names import resembles, split_of
+from latentlab.data.files.folder_names import mask_files, resembles, split_of
 from latentlab.data.files.layout import read_layout
 from latentlab.utils.errors import LatentlabError
 
@@ -66,6 +66,12 @@ def test_splits_without_classes() -> None:
     assert found(names("train/images", "test/images")) == [("train", None), ("test", None)]
 
 
+@pytest.mark.parametrize("inner", ["", "cat", "train"])
+def test_the_only_folder_inside_of_each_split_is_named(inner) -> None:
+    folders = [f"{split}/{inner}".rstrip("/") for split in ("train", "test")]
+    assert read_layout(names(*folders), "images").shared == ("cat" if inner == "cat" else "")
+
+
 def test_one_folder_with_the_name_of_a_split_is_a_class() -> None:
     assert found(names("car", "train", "bus")) == [(None, "car"), (None, "train"), (None, "bus")]
 
@@ -123,3 +129,9 @@ def test_words_that_resemble_splits() -> None:
 def test_the_words_of_splits() -> None:
     assert split_of(" Validation ") == "val"
     assert split_of("holdout") is None
+
+
+def test_masks_beside_their_images_are_found_by_their_names() -> None:
+    masks = ["b (1)_mask.png", "b (1)_mask_1.png", "x/1-seg.PNG", "y.gt.tif"]
+    others = ["b (1).png", "x/1.jpg", "y.png", "_mask.png", "face_mask.png", "1_mask.png", "a.b/c"]
+    assert mask_files(sorted([*masks, *others])) == sorted(masks)

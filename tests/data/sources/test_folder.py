@@ -216,7 +216,7 @@ def test_an_archive_is_like_the_folder_inside(tmp_path, images) -> None:
         assert source.classes == plain.classes
         np.testing.assert_array_equal(source.train.pixels[:], plain.train.pixels[:])
     assert source.notes == (
-        "1 folders inside of class folders are no classes: cat/deep",
+        "not classes: 1 folder inside of class folders (cat/deep)",
         "all images are in images/, which is not a class",
     )
 
@@ -275,6 +275,53 @@ def test_a_split_file_gives_splits_labels_and_groups(tmp_path, images) -> None:
     (images / "split.csv").write_text("file\ncat/a.png\n")
     with pytest.raises(LatentlabError, match=r"split.csv has no line for 3 images: cat/deep/b"):
         load(tmp_path, split_file="split.csv")
+
+
+def write_table(images: Path, text: str) -> None:
+    (images / "split.csv").write_text(text)
+
+
+def test_labels_of_one_value_are_said_to_be_no_classes(tmp_path, images) -> None:
+    """The column replaces the class folders, so the data set has no labels."""
+    lines = [f'"{name.replace(chr(34), chr(34) * 2)}",cat' for name in load(tmp_path).train.names]
+    write_table(images, "\n".join(["file,label", *lines]))
+    source = load(tmp_path, split_file="split.csv")
+    assert source.classes is None
+    assert source.train.labels is None
+    assert source.notes == ("split.csv: all labels are 'cat', so there are no classes",)
+    two = [line.replace(",cat", f",{'cat' if row else 'dog'}") for row, line in enumerate(lines)]
+    write_table(images, "\n".join(["file,label", *two]))
+    assert load(tmp_path, split_file="split.csv").notes == ()
+
+
+def test_a_class_folder_that_is_the_only_one_in_each_split_is_said(tmp_path) -> None:
+    for name in ("train/cat/a.png", "train/cat/b.png", "test/cat/c.png"):
+        write_grey(tmp_path / "images" / name, 9)
+    source = load(tmp_path)
+    assert source.classes is None
+    assert source.notes[0] == "all images of each split are in cat/, which is not a class"
+
+
+def test_folders_are_not_called_the_splits_if_the_split_file_has_others(tmp_path) -> None:
+    for name in ("train/a.png", "train/b.png", "test/c.png"):
+        write_grey(tmp_path / "images" / name, 9)
+    lines = ["file,split", "train/a.png,test", "train/b.png,val", "test/c.png,train"]
+    write_table(tmp_path / "images", "\n".join(lines))
+    source = load(tmp_path, split_file="split.csv")
+    assert dict(zip(source.train.names, source.train.splits or (), strict=True)) == {
+        "test/c.png": "train",
+        "train/a.png": "test",
+        "train/b.png": "val",
+    }
+    assert source.notes == ()
+
+
+def test_masks_beside_images_are_said(tmp_path) -> None:
+    for name in ("a.png", "a_mask.png", "b.png"):
+        write_grey(tmp_path / "images" / name, 9)
+    assert load(tmp_path).notes == (
+        "1 file has the name of a mask of another: a_mask.png. Move masks away",
+    )
 
 
 def test_a_split_file_elsewhere_is_an_error(tmp_path, images) -> None:

@@ -205,10 +205,18 @@ def test_images_that_are_no_samples_are_named(tmp_path) -> None:
     members = {"a.png": png(1), "b.left.png": png(2), "c.heic": b"x", "d.json": b"{}"}
     write_tar(tmp_path / "shards" / "a.tar", members)
     (note,) = load(tmp_path).notes
-    assert note.startswith("2 image files in the shards are not used: b.left.png, c.heic. The name")
+    assert note.startswith("not used: 2 image files in the shards: b.left.png, c.heic. The name")
     write_tar(tmp_path / "shards" / "a.tar", {"b.left.png": png(2)})
     with pytest.raises(LatentlabError, match=r"no images in .tar files. These are not read: b.le"):
         load(tmp_path)
+
+
+def test_a_class_that_is_the_only_one_is_said(tmp_path) -> None:
+    members = {"a.png": png(1), "a.cls": b"cat", "b.png": png(2), "b.cls": b"cat"}
+    write_tar(tmp_path / "shards" / "a.tar", members)
+    source = load(tmp_path)
+    assert source.classes is None
+    assert source.notes == ("all .cls files have the same class, so there are no classes",)
 
 
 def test_folders_of_samples_without_classes_are_named(tmp_path) -> None:

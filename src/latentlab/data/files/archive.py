@@ -67,13 +67,16 @@ def _open_zip(path: Path) -> ImageFiles:
     refused: dict[str, str] = {}
     _refuse_bomb(path, sum(info.file_size for info in archive.infolist()))
     for info in archive.infolist():
-        name = info.filename.replace("\\", "/")
+        name = str(PurePosixPath(info.filename.replace("\\", "/")))
         if info.is_dir() or _is_junk(name):
             continue
         if reason := _problem(name, info.file_size) or _zip_problem(info):
             refused[name] = reason
+        elif name in members:
+            refused[name] = "two files of this name are in the archive"
         else:
             members[name] = info
+    members = {name: info for name, info in members.items() if name not in refused}
     return ImageFiles(path, sorted(members), refused, lambda name: _content(archive, members[name]))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from latentlab.data.files.folder_names import resembles
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.names import some
+from latentlab.utils.names import counted, some
 
+MISSING = {"na", "n/a", "#n/a", "<na>", "null", "none", "unknown", "-", "?"}
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,9})?")
 
 
@@ -35,13 +38,17 @@ def labels_of(
 def class_notes(
     classes: Sequence[str] | None, splits: Sequence[str] | None, place: object
 ) -> list[str]:
-    """Sentences about classes whose names differ in little.
+    """Sentences about classes whose names differ in little, and about one of images without labels.
 
     Raises:
         LatentlabError: names that look the same, and names that differ in case, where each is in
             splits of its own.
     """
-    notes = []
+    notes = [
+        f"'{name}' is a class like the others. If its images have no label, move them away"
+        for name in sorted(set(classes or ()))
+        if resembles(name) == "unlabelled"
+    ]
     for same in _grouped(classes or (), _looks):
         raise LatentlabError(
             f"{place} has classes whose names look the same: {_quoted(same)}. They differ in spaces"
@@ -62,8 +69,14 @@ def class_notes(
 
 
 def group_notes(groups: Sequence[str] | None) -> list[str]:
-    """Sentences about groups, which may be one, such as `P7` and `p7`."""
-    return [
+    """Sentences about groups, which may be one, such as `P7` and `p7`, or none, such as `NA`."""
+    images = Counter(group for group in groups or () if group.casefold() in MISSING)
+    notes = [
+        f"'{name}' is a group of {counted(count, 'image')}. If it means that the group is not"
+        " known, leave the cell empty"
+        for name, count in sorted(images.items())
+    ]
+    return notes + [
         f"{_quoted(same)} are {len(same)} groups, though their names differ in little"
         for same in _grouped(groups or (), _means)
     ]

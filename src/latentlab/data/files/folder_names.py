@@ -1,9 +1,9 @@
-"""What the name of a folder or of a shard means: a split, images, or their masks."""
+"""What the name of a folder, a shard or a file means: a split, images, or their masks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 SPLIT_WORDS = {
     "train": "train",
@@ -29,6 +29,9 @@ MASK_WORDS = {
     *("annotation", "annotations", "gt", "groundtruth", "label", "labels", "mask", "masks"),
     *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
 }
+MASK_ENDING = re.compile(
+    r"[ _.-](mask|seg|segmentation|gt|groundtruth|annotation)([_-]?\d+)?$", re.IGNORECASE
+)
 
 
 def split_of(word: str) -> str | None:
@@ -54,3 +57,10 @@ def are_images_and_masks(names: Iterable[str]) -> bool:
     words = {re.sub(r"[^a-z]", "", name.lower()) for name in names}
     both = words & IMAGE_WORDS and words & MASK_WORDS
     return bool(both) and words <= IMAGE_WORDS | MASK_WORDS
+
+
+def mask_files(names: Sequence[str]) -> list[str]:
+    """The files that look like masks of others: `a_mask.png` beside `a.png` or `a.jpg`."""
+    stems = {name.rpartition(".")[0] for name in names}
+    found = ((name, MASK_ENDING.search(name.rpartition(".")[0])) for name in names)
+    return [name for name, ending in found if ending and name[: ending.start()] in stems]

@@ -29,12 +29,14 @@ class Layout:
         splits: "train", "val" or "test" of each file; None without folders of splits.
         classes: the class of each file; None for fewer than two classes.
         wrapper: the folders that hold all files and mean nothing, such as "pets"; "" without.
+        shared: the same inside of each split, such as "cat" in `train/cat` and `test/cat`.
         inner: folders inside of class folders, such as "cat/deep", which mean nothing.
     """
 
     splits: list[str] | None
     classes: list[str] | None
     wrapper: str = ""
+    shared: str = ""
     inner: tuple[str, ...] = ()
 
     @property
@@ -57,12 +59,12 @@ def read_layout(names: Sequence[str], folder: object) -> Layout:
     place = "/".join([str(folder), *wrapper])
     if tops:
         _refuse_loose(rest, place)
-    found = {top: split_of(top) for top in tops}
+    found, shared = {top: split_of(top) for top in tops}, ""
     below: Sequence[Sequence[str]]  # paths that start with the class
     if _are_splits(found.values()):
         _check_splits(found, place)
         splits = [str(found[path[0]]) for path in rest]
-        classes, below = _classes_of_splits([path[1:] for path in rest], splits, place)
+        classes, below, shared = _classes_of_splits([path[1:] for path in rest], splits, place)
     elif tops and all(_are_splits(map(split_of, inner)) for inner in _below(rest).values()):
         for top, inner in _below(rest).items():
             _check_splits({name: split_of(name) for name in inner}, f"{place}/{top}")
@@ -72,10 +74,10 @@ def read_layout(names: Sequence[str], folder: object) -> Layout:
         _refuse_likely_splits(rest, place)
         splits, classes, below = None, [path[0] if tops else "" for path in rest], rest
     if len(set(classes)) < 2:
-        return Layout(splits, None, "/".join(wrapper))
+        return Layout(splits, None, "/".join(wrapper), shared)
     _refuse_masks(classes, place)
     folders = sorted({"/".join(path[:2]) for path in below if len(path) > 2})
-    return Layout(splits, classes, "/".join(wrapper), tuple(folders))
+    return Layout(splits, classes, "/".join(wrapper), shared, tuple(folders))
 
 
 def _wrapper(paths: Sequence[Sequence[str]]) -> list[str]:
@@ -136,13 +138,15 @@ def _check_splits(found: dict[str, str | None], place: str) -> None:
 
 def _classes_of_splits(
     paths: Sequence[Sequence[str]], splits: Sequence[str], place: str
-) -> tuple[list[str], list[Sequence[str]]]:
-    """The class of each file inside of its split, and its path from there.
+) -> tuple[list[str], list[Sequence[str]], str]:
+    """The class of each file inside of its split, its path from there, and the shared folders.
 
     `paths` start below the folder of the split.
     """
+    shared: list[str] = []
     while inner := _shared_folder(paths, splits):
         paths = [path[1:] for path in paths]
+        shared += [inner] if split_of(inner) is None else []
         place = f"{place}/…/{inner}"
     loose = [len(path) == 1 for path in paths]
     if any(loose) and not all(loose):
@@ -157,7 +161,7 @@ def _classes_of_splits(
             f" away. {WANTED}"
         )
     classes = ["" if is_loose else path[0] for path, is_loose in zip(paths, loose, strict=True)]
-    return classes, list(paths)
+    return classes, list(paths), "/".join(shared)
 
 
 def _shared_folder(paths: Sequence[Sequence[str]], splits: Sequence[str]) -> str:

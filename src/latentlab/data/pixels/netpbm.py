@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 
 from latentlab.data.pixels.values import RawImage
+from latentlab.utils.names import counted
 
 SPACE = rb"(?:[ \t\r\n\v\f]|#[^\r\n]*[\r\n])+"  # a comment reaches to the end of its line
 HEADER = re.compile(rb"P([2356])" + 3 * (SPACE + rb"(\d+)") + rb"[ \t\r\n\v\f]")
@@ -40,7 +41,9 @@ def read_netpbm(file: IO[bytes]) -> RawImage | None:
         dtype = np.dtype(">u2" if white > 255 else "u1")
         values = np.frombuffer(file.read(dtype.itemsize * count), dtype)
     if len(values) != count or values.max(initial=0) > white:
-        raise ValueError(f"{count} values of at most {white} are expected in this file")
+        raise ValueError(
+            f"{counted(count, 'value', 'is')} expected in this file, each at most {white}"
+        )
     shape = (height, width, 3) if channels == 3 else (height, width)
     return RawImage(
         values.astype(np.uint16).reshape(shape), white.bit_length(), white, stated=white != 65535

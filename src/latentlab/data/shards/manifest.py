@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.names import counted
 
 MANIFEST = "manifest.json"
 FORMAT = "latentlab-shards-1"
@@ -98,6 +99,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         raise ValueError("names are not text")
     if not manifest.shards or manifest.num_images != content["images"]:
         raise ValueError(
-            f"{manifest.num_images} images in the shards, but {content['images']} in total"
+            f"{counted(manifest.num_images, 'image')} in the shards, but"
+            f" {content['images']} in total"
         )
     return manifest

@@ -33,6 +33,7 @@ from latentlab.data.shards.tar import IMAGES, MAX_FILE_BYTES
 from latentlab.data.sources.folder import image_names
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import fresh_folder
+from latentlab.utils.names import counted
 
 PER_SHARD = 10_000
 AHEAD = 4 * THREADS  # files in memory
@@ -82,7 +83,7 @@ def pack_folder(
             if problems and (on_unreadable == "error" or not shards):
                 count = len(problems.keys() | set(found.names))
                 raise LatentlabError(
-                    f"{len(problems)} of {count} files in {folder} cannot be packed: "
+                    f"{len(problems)} of {counted(count, 'file')} in {folder} cannot be packed: "
                     f"{format_files(problems)}. Repair or remove these files"
                     + (", or use --on-unreadable skip." if shards else ".")
                 )

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from latentlab.data.decoding import Decoded, common_size, decode_files, without
-from latentlab.data.files.archive import open_archive
 from latentlab.data.files.class_names import class_notes, group_notes, labels_of
+from latentlab.data.files.find import find_files
+from latentlab.data.files.folder_names import mask_files
 from latentlab.data.files.layout import Layout, read_layout
-from latentlab.data.files.listing import ImageFiles, evenly_spaced, list_folder
+from latentlab.data.files.listing import ImageFiles, evenly_spaced
 from latentlab.data.files.split_file import (
     UNUSED,
     SplitLine,
@@ -129,22 +130,6 @@ def _listed(
     return found, table, lines, unused_files(lines, known)
 
 
-def find_files(place: Path, scratch: Path) -> ImageFiles:
-    """List the files of a folder, or of an archive. `scratch`: for an archive that is expanded.
-
-    Raises:
-        LatentlabError: there is nothing, or a file that is no archive or a damaged one.
-    """
-    if place.is_dir():
-        return list_folder(place)
-    if place.is_file():
-        return open_archive(place, scratch)
-    raise LatentlabError(
-        f"{place} is not a folder. Put your images there, with one sub-folder per class if "
-        "there are classes, or set data.folder to your folder, or to a zip or tar of it."
-    )
-
-
 def image_names(names: Sequence[str]) -> list[str]:
     """The names with the extension of an image format."""
     from PIL import Image
@@ -178,7 +163,7 @@ def _refuse_unreadable(
     count = len(problems.keys() | set(names))
     if problems and settings.on_unreadable == "error":
         raise LatentlabError(
-            f"{len(problems)} of {count} files in {place} cannot be read:"
+            f"{len(problems)} of {counted(count, 'file')} in {place} cannot be read:"
             f" {format_files(dict(problems))}. Repair or remove these files, or set"
             " data.on_unreadable to skip."
         )
@@ -208,8 +193,13 @@ def _source(
     labels, class_names = labels_of(classes)
     splits = [line.split for line in matched] if has_splits else layout.splits
     groups = [line.group for line in matched] if any(line.group for line in matched) else None
-    notes += _layout_notes(layout, has_labels)
+    notes += _layout_notes(layout, has_labels=has_labels, has_splits=has_splits)
+    if has_labels and class_names is None:
+        notes.append(f"{table}: all labels are {matched[0].label!r}, so there are no classes")
     notes += class_notes(classes, splits, place) + group_notes(groups)
+    if masks := mask_files(sorted(set(files))):
+        named = f"{counted(len(masks), 'file', 'has')} the name of a mask of another"
+        notes.append(f"{named}: {some(masks)}. Move masks away")
     images = Images(
         decoded.pixels,
         labels,
@@ -230,16 +220,17 @@ def _source(
     )
 
 
-def _layout_notes(layout: Layout, has_labels: bool) -> list[str]:
+def _layout_notes(layout: Layout, *, has_labels: bool, has_splits: bool) -> list[str]:
+    """What the folders mean. The columns `label` and `split` of a split file come first."""
     notes = []
     if layout.inner and not has_labels:
-        notes.append(
-            f"{len(layout.inner)} folders inside of class folders are no classes:"
-            f" {some(layout.inner)}"
-        )
+        folders = counted(len(layout.inner), "folder")
+        notes.append(f"not classes: {folders} inside of class folders ({some(layout.inner)})")
     if layout.wrapper:
         notes.append(f"all images are in {layout.wrapper}/, which is not a class")
-    if layout.splits:
+    if layout.shared and not has_labels and not has_splits:
+        notes.append(f"all images of each split are in {layout.shared}/, which is not a class")
+    if layout.splits and not has_splits:
         given = sorted(set(layout.splits), key=("train", "val", "test").index)
         notes.append(f"the folders of {', '.join(given)} are the splits")
     return notes

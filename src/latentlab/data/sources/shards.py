@@ -27,7 +27,7 @@ from latentlab.data.shards.manifest import MANIFEST, Manifest, Shard, file_sha25
 from latentlab.data.shards.tar import IMAGES, DamagedTarError, read_samples
 from latentlab.data.sources import Images, Source, own_place
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.names import some
+from latentlab.utils.names import counted, some
 
 ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 
@@ -61,7 +61,7 @@ class _Index:
                 self.texts.append(texts.setdefault(sample.label, sample.label))
         found = len(self.names) - before
         if known and found != known.images:
-            raise DamagedTarError(f"{found} images, {MANIFEST} says {known.images}")
+            raise DamagedTarError(f"{counted(found, 'image')}, {MANIFEST} says {known.images}")
 
     def read(self, row: int) -> io.BytesIO:
         """The image file of one row, in memory."""
@@ -87,9 +87,9 @@ def load(settings: DataSettings, root: Path) -> Source:
     problems = decoded.problems
     if (problems and settings.on_unreadable == "error") or not decoded.names:
         raise LatentlabError(
-            f"{len(problems)} of {len(index.names)} images in the shards of {folder} cannot be "
-            f"read: {format_files(problems)}. Pack the shards without these images, or set "
-            "data.on_unreadable to skip."
+            f"{len(problems)} of {counted(len(index.names), 'image')} in the shards of {folder}"
+            f" cannot be read: {format_files(problems)}. Pack the shards without these images, or"
+            " set data.on_unreadable to skip."
         )
     texts = [index.texts[row] for row in decoded.rows]
     labels, classes = _labels(texts, manifest, folder)
@@ -152,7 +152,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     if count := len(index.ignored):
-        notes.append(f"{count:,} image files in the shards are not used: {_ignored(index)}")
+        notes.append(f"not used: {counted(count, 'image file')} in the shards: {_ignored(index)}")
     if splits:
         given = sorted(set(splits), key=("train", "val", "test").index)
         notes.append(f"the names of {', '.join(given)} are the splits")
@@ -161,6 +161,8 @@ def _notes(
         notes.append(
             f"samples are in the folders {some(folders)}, which are no classes: only .cls files are"
         )
+    if classes is None and None not in index.texts:
+        notes.append("all .cls files have the same class, so there are no classes")
     return notes
 
 
@@ -187,7 +189,7 @@ def _index(folder: Path, manifest: Manifest | None) -> _Index:
             problems[path.name] = error.strerror or str(error)
     if problems:
         raise LatentlabError(
-            f"{len(problems)} of {len(shards)} shards in {folder} cannot be used: "
+            f"{len(problems)} of {counted(len(shards), 'shard')} in {folder} cannot be used: "
             f"{format_files(problems)}. Copy these shards again from their source, or pack the "
             "images again with `latentlab shard`."
         )

@@ -44,14 +44,14 @@ const lineChart = ({title, lines, missing = 0, width = 380, height = 210}) => {
   const head = h("figcaption", {}, h("b", {}, title + note));
   if (!ys.length) return h("figure", {class: "chart"}, head, h("p", {class: "hint"}, "no finite values"));
   const log = Math.min(...ys) > 0 && Math.max(...ys) / Math.min(...ys) > 50;
-  const box = {left: 46, right: width - 8, top: 10, bottom: height - 40};
+  const box = {left: 46, right: width - 8, top: log ? 26 : 10, bottom: height - 40};  // space for the name of the y axis
   const x = axisOf(Math.min(0, ...xs), Math.max(...xs), box.left, box.right, false);
   const y = axisOf(Math.min(...ys), Math.max(...ys), box.bottom, box.top, log, .05);
   const reading = s("g", {class: "reading", visibility: "hidden"});
   const svg = s("svg", {
     viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0,
     "aria-label": `${title}. ${lines.map(line => `${line.name}: ends at ${short(line.y.at(-1))}`).join("; ")}. Arrow keys read values.`,
-  }, frame(x, y, box, `training images${log ? ", log scale" : ""}`),
+  }, frame(x, y, box, "training images", log && "log scale"),
   lines.map(line => s("path", {
     class: "line", stroke: line.color, "stroke-dasharray": line.dash, d: "M" + line.x.map((v, i) => `${x(v).toFixed(1)} ${y(line.y[i]).toFixed(1)}`).join("L"),
   })), reading);
