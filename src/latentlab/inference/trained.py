@@ -167,8 +167,8 @@ class TrainedModel:
         return as_images(x, self.image_shape, name=self.name, settings=self.pixel_settings)
 
     def require_generative(self) -> None:
-        """Raise LatentlabError for the classifier, which has neither codes nor a sampler."""
-        if self.sampler is None or not isinstance(self.module, Model):
+        """Raise LatentlabError for the classifier, which has no codes."""
+        if not isinstance(self.module, Model):
             from latentlab.inference.catalogue import not_generative
 
             raise not_generative(self.name, self.folder.resolve().parents[1])
