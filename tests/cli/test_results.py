@@ -129,8 +129,11 @@ def test_csv_is_readable(run):
 
 def test_models_without_results_are_named(fork, capsys):
     (fork.root / "results" / "vae" / "cost.json").unlink()
+    (fork.root / "reports" / "index.html").unlink()
     main(["results", "--project", str(fork.root)])
-    assert "not measured yet: vae" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "not measured yet: vae" in out
+    assert out.endswith("no page yet: `latentlab repro report`\n")
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,15 @@ def test_points_of_the_scatter_plot_show_samples_and_open_the_card(visit, large)
     assert page.locator("#peek").is_hidden()
 
 
+def test_one_model_has_no_scatter_plot_and_no_caption_of_it(visit, large):
+    page = visit(large)
+    caption = page.locator("#scatter figcaption")
+    assert caption.is_visible()
+    page.fill("#search", "dcgan")
+    assert page.locator("#scatter .hint").is_visible()
+    assert not caption.is_visible()
+
+
 def test_a_card_opens_alone_and_has_its_pictures(visit, large):
     page = visit(large, f"#model={SECOND}")
     article = page.locator("article.model:visible")

@@ -50,7 +50,8 @@ def results(args: argparse.Namespace) -> None:
         print_table(few, metrics)
         for note in _notes(few, metrics, left_out=len(comparison.rows) - len(few.rows)):
             print(f"\n{note}")
-        print(f"\npage: {project.root / 'reports' / 'index.html'}")
+        page = project.root / "reports" / "index.html"
+        print(f"\npage: {page}" if page.exists() else "\nno page yet: `latentlab repro report`")
 
 
 def _notes(comparison: Comparison, metrics: Sequence[Metric], *, left_out: int) -> list[str]:

@@ -6,6 +6,7 @@ const drawScatter = () => {
   $("svg", scatterBox)?.remove();
   $(".hint", scatterBox)?.remove();
   scatterBox.prepend(chart || h("p", {class: "hint"}, "A scatter plot needs two models with both metrics."));
+  $("figcaption", scatterBox).hidden = !chart;
 };
 let scatterWidth = 0;
 new ResizeObserver(() => {
