@@ -103,6 +103,11 @@ def test_a_class_that_one_split_lacks_is_kept() -> None:
         (["cat/train", "cat/eval", "dog/train", "dog/eval"], "or these names only resemble splits"),
         (["images", "masks"], "images, masks: these look like images and their masks"),
         (["train/JPEGImages", "train/Annotations", "test/JPEGImages"], "images and their masks"),
+        (
+            ["train/img/a", "train/img/b", "test/a", "test/b"],
+            r"split train are in img/.* up, out of",
+        ),
+        (["train/a", "train/b", "test/img/b"], r"split test are in img/, and in it are b, which"),
     ],
 )
 def test_layouts_that_are_not_clear_are_refused(folders, message) -> None:

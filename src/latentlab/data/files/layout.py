@@ -160,8 +160,25 @@ def _classes_of_splits(
             " of all splits need a class folder or none. Sort them into class folders or move them"
             f" away. {WANTED}"
         )
+    _refuse_deeper_classes(paths, splits, place)
     classes = ["" if is_loose else path[0] for path, is_loose in zip(paths, loose, strict=True)]
     return classes, list(paths), "/".join(shared)
+
+
+def _refuse_deeper_classes(
+    paths: Sequence[Sequence[str]], splits: Sequence[str], place: str
+) -> None:
+    """Raise LatentlabError for `train/images/cat` beside `test/cat`."""
+    for split in dict.fromkeys(splits):
+        own = [path for path, s in zip(paths, splits, strict=True) if s == split]
+        others = {p[0] for p, s in zip(paths, splits, strict=True) if s != split and len(p) > 1}
+        tops, inner = _tops(own), {path[1] for path in own if len(path) > 2}
+        if len(tops) == 1 and tops[0] not in others and inner and inner <= others:
+            raise LatentlabError(
+                f"{place}: all images of the split {split} are in {tops[0]}/, and in it are"
+                f" {some(sorted(inner))}, which are classes of the other splits. Move these folders"
+                f" up, out of {tops[0]}/."
+            )
 
 
 def _shared_folder(paths: Sequence[Sequence[str]], splits: Sequence[str]) -> str:
