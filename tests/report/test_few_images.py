@@ -22,7 +22,7 @@ def few(root, read, edit_json):
 
 
 def test_the_lead_says_which_images_reconstructions_are_of(few, evaluated, read):
-    assert "on the same 360 test images (GANs' reconstructions: the first 72), beside" in lead_of(
+    assert "on the same 360 test images (GANs' reconstructions: the first 72), and" in lead_of(
         few
     )
     assert "on the same 360 test images, beside" in lead_of(read(evaluated))
