@@ -63,7 +63,7 @@ def _discard_output() -> None:
 
 
 def _run(argv: list[str]) -> None:
-    full = parser(next((each for each in argv if not each.startswith("-")), ""))
+    full = parser(*argv[:1])
     unknown_command(full, argv)
     args = full.parse_args(argv)
     from latentlab.utils.errors import LatentlabError

@@ -26,6 +26,7 @@ from latentlab.config.seeds import Training, stage_of
 from latentlab.config.selection import CLASSIFIER, model_names, task_names
 from latentlab.config.yaml_files import read_yaml
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.files import damage
 
 FILES = ("weights.pt", "sampler.pt")
 SKIPPED = "skipped.json"  # in place of all of this: the reason, for `on_unsuitable: skip`
@@ -142,18 +143,6 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
             f"{path} does not hold this model's weights: {damage(path, error)}."
             f" {_how_to_restore(path.resolve().parent)}"
         ) from None
-
-
-def damage(path: Path, error: Exception) -> str:
-    """What is wrong with a file of tensors, if `error` stopped reading it, without a full stop."""
-    if path.stat().st_size == 0:
-        return "the file is empty"
-    lines = [line.strip() for line in str(error).splitlines()]
-    if lines and isinstance(error, ValueError):
-        return lines[0]
-    if len(lines) > 1 and lines[0].startswith("Error(s) in loading"):  # of load_state_dict
-        return lines[1][:300].rstrip(". ")
-    return "the file is truncated, damaged or no file of tensors"
 
 
 def _how_to_restore(folder: Path) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from latentlab.config.run_folder import damage
 from latentlab.metrics.pca import PCA
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.files import damage
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ import numpy as np
 from latentlab.data.decoding import preprocess_frame
 from latentlab.data.files.find import find_files
 from latentlab.data.files.layout import read_layout
-from latentlab.data.files.listing import ImageFiles, evenly_spaced
+from latentlab.data.files.listing import ImageFiles, evenly_spaced, image_names
 from latentlab.data.pixels.frames import Frame, open_frames
 from latentlab.data.pixels.info import DecodedInfo, describe, require_white
 from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.pixels.values import RawImage
 from latentlab.data.problems import format_files, reason, strict_pillow
-from latentlab.data.sources.folder import image_names
 from latentlab.planning.request import Request
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.names import counted

@@ -1,4 +1,4 @@
-"""Write files and folders that appear complete or not at all, also after a crash."""
+"""Write files and folders that appear complete or not at all; say how a file is damaged."""
 
 from __future__ import annotations
 
@@ -166,3 +166,15 @@ def flush(handle: int) -> None:
     except OSError as error:
         if error.errno not in NO_FSYNC:
             raise
+
+
+def damage(path: Path, error: Exception) -> str:
+    """What is wrong with a file of tensors, if `error` stopped reading it, without a full stop."""
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    lines = [line.strip() for line in str(error).splitlines()]
+    if lines and isinstance(error, ValueError):
+        return lines[0]
+    if len(lines) > 1 and lines[0].startswith("Error(s) in loading"):  # of load_state_dict
+        return lines[1][:300].rstrip(". ")
+    return "the file is truncated, damaged or no file of tensors"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -41,6 +41,14 @@ class ImageFiles:
     refused: dict[str, str]
     open: Callable[[str], Path | IO[bytes]]
     linked: tuple[str, ...] = ()
+
+
+def image_names(names: Sequence[str]) -> list[str]:
+    """The names with the extension of an image format."""
+    from PIL import Image
+
+    known = {*Image.registered_extensions(), ".fits", ".tiff", ".tif"}
+    return [name for name in names if os.path.splitext(name)[1].lower() in known]
 
 
 def evenly_spaced(names: list[str], most: int) -> list[str]:

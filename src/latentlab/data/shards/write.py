@@ -23,14 +23,13 @@ from urllib.parse import quote
 from latentlab.data.decoding import THREADS, preprocess_frame
 from latentlab.data.files.class_names import labels_of
 from latentlab.data.files.layout import read_layout
-from latentlab.data.files.listing import list_folder
+from latentlab.data.files.listing import image_names, list_folder
 from latentlab.data.pixels.frames import Frames, open_frames
 from latentlab.data.pixels.settings import PixelSettings
 from latentlab.data.pixels.values import RawImage
 from latentlab.data.problems import format_files, reason, strict_pillow
 from latentlab.data.shards.manifest import Manifest, Shard
 from latentlab.data.shards.tar import IMAGES, MAX_FILE_BYTES
-from latentlab.data.sources.folder import image_names
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.files import fresh_folder
 from latentlab.utils.names import counted

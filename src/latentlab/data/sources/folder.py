@@ -17,7 +17,7 @@ from latentlab.data.files.class_names import class_notes, group_notes, labels_of
 from latentlab.data.files.find import find_files
 from latentlab.data.files.folder_names import mask_files
 from latentlab.data.files.layout import Layout, read_layout
-from latentlab.data.files.listing import ImageFiles, evenly_spaced
+from latentlab.data.files.listing import ImageFiles, evenly_spaced, image_names
 from latentlab.data.files.split_file import (
     UNUSED,
     SplitLine,
@@ -128,14 +128,6 @@ def _listed(
     known = {*found.names, *found.refused}
     lines = match_names(lines, known, f"{place}/{table}")
     return found, table, lines, unused_files(lines, known)
-
-
-def image_names(names: Sequence[str]) -> list[str]:
-    """The names with the extension of an image format."""
-    from PIL import Image
-
-    known = {*Image.registered_extensions(), ".fits", ".tiff", ".tif"}
-    return [name for name in names if os.path.splitext(name)[1].lower() in known]
 
 
 def _split_lines(
