@@ -87,7 +87,7 @@ metrics-elsewhere: $(READY) ## compare the metrics with those of other packages:
 evidence: $(READY) ## check the metrics: noise, spread over sample seeds, ranks on full MNIST
 	python bench/evidence.py
 
-crossings: $(READY) ## every model with every option: an hour on two cores
+crossings: $(READY) ## every model with every option: 18 minutes on two cores
 	python -m pytest -n auto --maxprocesses 4 tests/test_crossings.py
 
 findings: ## run the scripts of findings/: each installs public packages into a temporary folder

@@ -37,7 +37,6 @@ REPO = Path(__file__).resolve().parents[1]
 NAMES = model_names(REPO)
 SHORT = ("memorizer_ae", "conditional_vae", "hinge_gan")
 BATCH, EPOCHS = 24, 2
-ONE_STEP = {"total_images": BATCH, "max_epochs": 1}
 
 cases = [pytest.param(name, marks=() if name in SHORT else pytest.mark.crossings) for name in NAMES]
 every_model = pytest.mark.parametrize("name", cases)
@@ -223,13 +222,14 @@ def test_an_average_changes_parameters_and_running_statistics_only(base, prepare
 
 @every_model
 def test_the_layout_of_memory_changes_rounding_only(base, prepared, tmp_path, name):
-    """One step, since rounding grows from step to step."""
+    """In float64: Adam turns the rounding of a gradient near 0 into a whole step."""
+    settings = {"precision": "64-true", "max_epochs": 1}
     pair = [
-        train(name, prepared["plain"], tmp_path / str(last), channels_last=last, **ONE_STEP)
+        train(name, prepared["plain"], tmp_path / str(last), channels_last=last, **settings)
         for last in (False, True)
     ]
     for key, value in pair[0].weights.items():
-        torch.testing.assert_close(value, pair[1].weights[key], rtol=2e-2, atol=2e-3, msg=key)
+        torch.testing.assert_close(value, pair[1].weights[key], rtol=1e-6, atol=1e-9, msg=key)
 
 
 # --- uses of a trained model ---

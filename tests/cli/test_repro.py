@@ -16,16 +16,29 @@ def opened(monkeypatch):
     return addresses
 
 
-def test_the_page_is_opened_once_after_the_first_evaluation(fork, opened) -> None:
+def test_the_page_is_opened_once(fork, opened) -> None:
     path = fork.root / "reports" / "index.html"
     path.unlink()
     page = Page(load_project(fork.root), to_open=True)
     page.update("train@linear_ae", set())
     assert not path.exists()
     page.update("evaluate@linear_ae", {"evaluate@vae", "evaluate@dcgan", "report"})
-    assert "linear_ae" in path.read_text()
+    assert "No model yet" not in path.read_text()
     page.update("evaluate@vae", {"evaluate@dcgan", "report"})
     assert opened == [path.as_uri()]
+
+
+def test_the_first_page_comes_with_the_prepared_images(fork, opened) -> None:
+    path = fork.root / "reports" / "index.html"
+    path.unlink()
+    project = load_project(fork.root)
+    stages = {f"evaluate@{name}" for name in project.models}
+    Page(project, to_open=True).update("prepare", {*stages, "reference", "report"})
+    assert "No model yet" in path.read_text()
+    assert "Uniform noise" not in path.read_text(), "the baselines are of other images"
+    assert opened == [path.as_uri()]
+    Page(project, to_open=False).update("reference", {*stages, "report"})
+    assert "Uniform noise" in path.read_text()
 
 
 def test_the_page_is_not_opened_unless_wanted(fork, opened) -> None:

@@ -34,7 +34,7 @@ def source() -> Source:
 
 
 def test_the_counts_are_those_of_the_images(source) -> None:
-    found = summarize(source, partition(source, OWN, 0), 4)
+    found = summarize(source, partition(source, OWN, 0), OWN)
     assert found.counts == {"train": 45, "val": 5, "test": 10}
     assert found.classes is not None
     assert sum(sum(counts.values()) for counts in found.classes.values()) == 60
@@ -49,7 +49,7 @@ def test_the_counts_are_those_of_the_images(source) -> None:
 
 
 def test_the_sentences_say_what_is_unusual(source) -> None:
-    said = sentences(summarize(source, partition(source, OWN, 0), 4))
+    said = sentences(summarize(source, partition(source, OWN, 0), OWN))
     for text in (
         "1 test image equals a training or validation image (",
         "2 images equal an image of another class",
@@ -75,7 +75,7 @@ def test_the_sentences_say_what_is_unusual(source) -> None:
 )
 def test_settings_decide_what_stops(source, setting, message) -> None:
     settings = DataSettings(name="image_folder", size=4, **{setting: "error"})
-    found = summarize(source, partition(source, settings, 0), 4)
+    found = summarize(source, partition(source, settings, 0), settings)
     require_allowed(found, OWN)
     with pytest.raises(LatentlabError, match=message):
         require_allowed(found, settings)
@@ -86,15 +86,36 @@ def test_a_public_data_set_has_a_summary(source) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (30, 1, 4, 4), dtype=np.uint8)
     train = Images(pixels, None, range(30))
     test = Images(pixels[:5], None, range(5))
-    digits = Source("mnist", train, test, None)
-    found = summarize(digits, partition(digits, DataSettings(name="mnist"), 0), None)
+    digits, settings = Source("mnist", train, test, None), DataSettings(name="mnist")
+    found = summarize(digits, partition(digits, settings, 0), settings)
     assert (found.classes, found.widths, found.duplicates.test) == (None, None, 5)
+    assert found.other_size == {}
+
+
+@pytest.mark.parametrize(
+    ("groups", "splits", "wanted"),
+    [
+        (["a"] * 51 + ["b"] * 47 + ["c", "d"], None, {"val": 10, "test": 20}),
+        ([str(row // 2) for row in range(100)], None, {}),
+        (["a"] * 78 + ["b"] * 2 + ["c"] * 20, ["train"] * 80 + ["test"] * 20, {"val": 8}),
+    ],
+)
+def test_a_drawn_split_far_from_its_fraction_is_named(groups, splits, wanted) -> None:
+    pixels = np.random.default_rng(2).integers(20, 200, (100, 1, 4, 4), dtype=np.uint8)
+    images = Images(pixels, None, [str(row) for row in range(100)], splits, groups)
+    own = Source("image_folder", images, None, None)
+    parts = partition(own, OWN, 0)
+    found = summarize(own, parts, OWN)
+    assert found.other_size == wanted
+    for split, size in wanted.items():
+        said = f"the {split} split has {len(parts[split].rows)} image"
+        assert any(said in text and f"means {size}:" in text for text in sentences(found))
 
 
 def test_the_content_is_json_also_with_names_that_are_not_utf8(source) -> None:
     part = Part(source.train, np.arange(60), np.zeros(60, int))
     odd = Source("image_folder", source.train, None, ("a\udcff", "b", "c"))
-    content = summarize(odd, {"train": part}, 4).content()
+    content = summarize(odd, {"train": part}, OWN).content()
     assert list(content["classes"]) == ["a?", "b", "c"]
     assert json.loads(json.dumps(content)) == content
     assert content["sentences"]

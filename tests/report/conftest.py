@@ -209,10 +209,11 @@ def project_of():
     def make(root, models=MODELS, tasks=()):
         return SimpleNamespace(
             root=root,
+            prepared=root / "data" / "prepared",
             seed=7,
             goal=None,
             more_seeds=(),
-            data=SimpleNamespace(name="digits"),
+            data=SimpleNamespace(name="digits", folder="images"),
             models=dict.fromkeys(models, "x"),
             tasks={name: {} for name in tasks},
         )

@@ -19,7 +19,7 @@ def repro(args: argparse.Namespace) -> None:
     """Run the stages of dvc.yaml that changed, several at a time, each on one CPU thread or GPU.
 
     The results are those of `dvc repro` on one thread, for any number of jobs. The report page is
-    written anew after each evaluation.
+    written when the images are prepared, and anew after each evaluation.
     """
     from latentlab import __version__
     from latentlab.config import load_project
@@ -103,15 +103,15 @@ class Page:
         self.project, self.to_open = project, to_open
 
     def update(self, stage: str, waiting: Iterable[str]) -> None:
-        """Write the page if `stage` has added results. Those of `waiting` stages are left out."""
-        if not stage.startswith(("evaluate@", "evaluate_seed@", "tasks@")):
+        """Write the page if `stage` has added to it. Results of `waiting` stages are left out."""
+        if not stage.startswith(("prepare", "reference", "evaluate@", "evaluate_seed@", "tasks@")):
             return
         from latentlab.config.seeds import Training
         from latentlab.report.comparison import read_comparison
         from latentlab.report.files import write_reports
         from latentlab.utils.errors import LatentlabError
 
-        outdated = {Training.of_stage(each).name for each in waiting}
+        outdated = {Training.of_stage(each).name for each in waiting} | ({"reference"} & {*waiting})
         # a file that another stage writes now, or a full disk: stage report writes the page again
         with contextlib.suppress(LatentlabError, OSError):
             write_reports(read_comparison(self.project, outdated=outdated), self.project.root)

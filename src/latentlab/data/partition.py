@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,20 @@ def partition(source: Source, settings: DataSettings, seed: int) -> dict[str, Pa
         rows = torch.randperm(len(test.pixels), generator=generator).numpy()
         parts["test"] = Part(test, rows, prints[count + rows])
     return {name: parts[name] for name in SPLITS}
+
+
+def wanted_sizes(
+    source: Source, settings: DataSettings, parts: Mapping[str, Part]
+) -> dict[str, int]:
+    """{split: the number of images that its fraction means}, for the splits that are drawn."""
+    given = {*(source.train.splits or ()), *(["test"] if source.test else [])} - {"train"}
+    count = sum(len(part.rows) for name, part in parts.items() if name not in given)
+    fractions = {"val": settings.val_fraction, "test": settings.test_fraction}
+    return {
+        name: max(1, round(fraction * count))
+        for name, fraction in fractions.items()
+        if name in parts and name not in given
+    }
 
 
 def _units(source: Source, settings: DataSettings, prints: np.ndarray) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from latentlab.data.duplicates import Duplicates, count_duplicates, groups_cut
-from latentlab.data.partition import Part
+from latentlab.data.partition import Part, wanted_sizes
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Source
 from latentlab.data.splits import SPLITS
@@ -19,6 +19,7 @@ from latentlab.utils.errors import LatentlabError
 from latentlab.utils.names import MAX_NAMES, counted, some
 
 DARK, LIGHT = 8, 247  # of 255
+FEWEST, MOST = 0.8, 1.25  # times what its fraction means: sizes of a drawn split as usual
 NEARLY_ALL = 0.99  # fraction of the values of a near-black or near-white image
 
 
@@ -41,6 +42,7 @@ class DataSummary:
         groups, groups_cut: number of groups, and of those that are in several splits.
         without_training: classes without a training image.
         missing: split → number of classes that it lacks.
+        other_size: drawn split whose size is far from its fraction → the size that this means.
         notes: sentences on how the files were read.
     """
 
@@ -62,6 +64,7 @@ class DataSummary:
     groups_cut: tuple[str, ...] = ()
     without_training: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
+    other_size: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def content(self) -> dict[str, Any]:
@@ -70,8 +73,8 @@ class DataSummary:
         return json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def summarize(source: Source, parts: Mapping[str, Part], size: int | None) -> DataSummary:
-    """Return the summary of a split data set. `size`: pixels of the prepared images, or None."""
+def summarize(source: Source, parts: Mapping[str, Part], settings: DataSettings) -> DataSummary:
+    """Return the summary of a split data set."""
     infos = source.train.infos
     sides = [(info.width, info.height) for info in infos.values()]
     several = sorted(name for name, info in infos.items() if info.dropped)
@@ -92,7 +95,7 @@ def summarize(source: Source, parts: Mapping[str, Part], size: int | None) -> Da
         classes=classes,
         widths=_range([width for width, _ in sides]),
         heights=_range([height for _, height in sides]),
-        upscaled=sum(min(side) < (size or 0) for side in sides),
+        upscaled=sum(min(side) < (settings.size or 0) for side in sides),
         multi_frame=len(several),
         frames_dropped=sum(infos[name].dropped for name in several),
         multi_frame_examples=tuple(several[:MAX_NAMES]),
@@ -114,6 +117,11 @@ def summarize(source: Source, parts: Mapping[str, Part], size: int | None) -> Da
             for split in parts
             if (lacking := sum(not counts[split] for counts in (classes or {}).values()))
         },
+        other_size={
+            name: wanted
+            for name, wanted in wanted_sizes(source, settings, parts).items()
+            if not FEWEST * wanted <= len(parts[name].rows) <= MOST * wanted
+        },
         notes=source.notes,
     )
 
@@ -123,6 +131,12 @@ def sentences(summary: DataSummary) -> list[str]:
     said = [*_about_duplicates(summary.duplicates), *_about_splits(summary)]
     if copies := summary.duplicates.copies:
         said.append(f"{counted(copies, 'image', 'is')} equal to others, pixel by pixel")
+    for split, wanted in summary.other_size.items():
+        said.append(
+            f"the {split} split has {counted(summary.counts[split], 'image')}, where"
+            f" data.{split}_fraction means {wanted:,}: images that belong together (equal pixels,"
+            " one group, one file) stay in one split, and each class keeps an image for training"
+        )
     if summary.frames_dropped:
         frames = counted(summary.frames_dropped, "frame")
         files = counted(summary.multi_frame, "file")

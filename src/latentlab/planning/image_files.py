@@ -77,7 +77,7 @@ def _notes_of_all(project: Project) -> list[str]:
     """Do what stage prepare does before it writes."""
     source = load_source(project.data, project.root)
     parts = partition(source, project.data, project.seed)
-    summary = summarize(source, parts, project.data.size)
+    summary = summarize(source, parts, project.data)
     require_allowed(summary, project.data)
     _, channels, height, width = source.train.pixels.shape
     facts = DataFacts((channels, height, width), len(source.classes or ()), summary.counts)

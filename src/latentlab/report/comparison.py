@@ -90,8 +90,9 @@ class Comparison:
 def read_comparison(project: Any, *, outdated: Collection[str] | None = None) -> Comparison:
     """Read the results of all models of `project`, of the baselines and of the tasks.
 
-    `outdated`: names of models and tasks whose results are from before a change. With it (also an
-    empty one), they and those without results are left out, and listed as `pending`.
+    `outdated`: names of models and tasks, and "reference", whose results are from before a change.
+    With it (also an empty one), they and those without results are left out; models and tasks are
+    listed as `pending`.
 
     Raises LatentlabError for a missing or unreadable file, and if two models were measured with
     different features: their FIDs cannot be compared.
@@ -104,9 +105,7 @@ def read_comparison(project: Any, *, outdated: Collection[str] | None = None) ->
         for name in project.models
         if name not in pending and name not in skipped
     ]
-    hint = "the baselines are not measured yet; run `dvc repro reference`"
-    dataset = _read_json(folder / "reference" / "card.json", hint)
-    measured = _read_json(folder / "reference" / "metrics.json", hint)
+    dataset, measured, evidence = _read_reference(project, outdated)
     models = _of_these_data(models, dataset, pending, strict=outdated is None)
     return Comparison(
         _with_titles(models),
@@ -120,7 +119,7 @@ def read_comparison(project: Any, *, outdated: Collection[str] | None = None) ->
         ),
         pending=pending,
         goal=project.goal,
-        evidence=_read_evidence(folder / "reference" / "evidence.json"),
+        evidence=evidence,
         skipped=skipped,
     )
 
@@ -211,8 +210,25 @@ def _with_seeds(
     return replace(model, row=averaged(first, others) if seeds else first, trainings=rows)
 
 
-def _read_evidence(path: Path) -> dict[str, Any]:
-    return _read_json(path, "run `dvc repro reference`") if path.exists() else {}
+def _read_reference(
+    project: Any, outdated: Collection[str] | None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The dataset card, the metrics of the baselines, and the evidence for the metrics.
+
+    With `outdated`, what stage prepare wrote is enough.
+    """
+    folder = project.root / "results" / "reference"
+    if outdated is not None and ("reference" in outdated or not (folder / "card.json").exists()):
+        hint = "the images are not prepared yet; run `dvc repro prepare`"
+        meta = _read_json(project.prepared / "meta.json", hint)
+        card = {"data": meta.get("name"), "data_sha256": meta.get("sha256", "–")}
+        return meta | card | {"split_seed": project.seed, "folder": project.data.folder}, {}, {}
+    hint = "the baselines are not measured yet; run `dvc repro reference`"
+    names = ["card.json", "metrics.json"]
+    if (folder / "evidence.json").exists():
+        names.append("evidence.json")
+    dataset, measured, *evidence = [_read_json(folder / name, hint) for name in names]
+    return dataset, measured, evidence[0] if evidence else {}
 
 
 def _without_results(project: Any, outdated: Collection[str]) -> list[str]:

@@ -18,13 +18,15 @@ FEATURES = {"classifier": "classifier, second block", "random": "untrained netwo
 
 def heading_of(comparison: Comparison) -> str:
     count = len(comparison.models)
-    return f"{count} model{'s' * (count != 1)} on {data_name(comparison)}"
+    number = f"{count} model{'s' * (count != 1)}" if count else "No model yet"
+    return f"{number} on {data_name(comparison)}"
 
 
 def data_name(comparison: Comparison) -> str:
     """The name of the data set; of own images, the name of their folder or archive."""
     configs = [model.card.get("config") or {} for model in comparison.models]
-    folder = next((c["data"].get("folder") for c in configs if c.get("data")), None)
+    known = comparison.dataset.get("folder")
+    folder = next((c["data"].get("folder") for c in configs if c.get("data")), known)
     if comparison.data not in OWN_IMAGES or not folder:
         return comparison.data
     name = str(folder).rstrip("/").rpartition("/")[2]

@@ -38,7 +38,7 @@ View = dict[str, Any]
 def view_of(comparison: Comparison, pictures: Pictures) -> View:
     """The numbers of the page for its script. Pictures are added to `pictures`."""
     reference = comparison.folder / "reference"
-    arrays = read_arrays(reference)
+    arrays = read_arrays(reference) if comparison.baselines else {}  # else they are of old images
     shape = comparison.dataset.get("image_shape") or ()
     return {
         "name": data_name(comparison),

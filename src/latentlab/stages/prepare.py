@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     project = load_project()
     source = load_source(project.data, project.root)
     parts = partition(source, project.data, project.seed)
-    summary = summarize(source, parts, project.data.size)
+    summary = summarize(source, parts, project.data)
     require_allowed(summary, project.data)
     meta = write_prepared(source, project.data, project.seed, project.prepared, parts)
     with fresh_folder(project.root / "results" / "data") as fresh:
