@@ -87,8 +87,8 @@ metrics-elsewhere: $(READY) ## compare the metrics with those of other packages:
 evidence: $(READY) ## check the metrics: noise, spread over sample seeds, ranks on full MNIST
 	python bench/evidence.py
 
-crossings: $(READY) ## every model with every option: 18 minutes on two cores
-	python -m pytest -n auto --maxprocesses 4 tests/test_crossings.py
+crossings: $(READY) ## every model with every option and use
+	python -m pytest -n auto --maxprocesses 4 tests/test_crossings.py tests/test_crossed_use.py
 
 findings: ## run the scripts of findings/: each installs public packages into a temporary folder
 	@failed=; for script in findings/*.sh; do \

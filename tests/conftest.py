@@ -33,6 +33,7 @@ REPO = Path(__file__).resolve().parents[1]
 LONGEST = (
     *("test_distributed", "test_reproduction", "test_fork_server", "test_configs", "test_pipeline"),
     *("test_scheduler", "test_browser", "test_resume", "test_trainer", "test_crossings"),
+    "test_crossed_use",
 )
 
 

@@ -190,6 +190,7 @@ TOP = {
         "bench",
         "configs",
         "contracts",
+        "crossed_use",
         "crossings",
         "docs",
         "examples",

@@ -1,132 +1,41 @@
-"""Every model × every option and use: what must not change does not change.
+"""Every model × every option of a training: what must not change does not change.
 
-The table OPTIONS is walked for each config: a new config or option is crossed by itself. Trainings
-have a few steps on small images. `make crossings` runs all of it; `make test` runs SHORT.
+The table OPTIONS is walked for each config: a new config or option is crossed by itself.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from crossed import (
+    NAMES,
+    QUIET,
+    Trained,
+    assert_equal_weights,
+    base,
+    digits,
+    every_model,
+    prepared,
+    train,
+)
 from interrupted import Interrupted
-from latentlab.config import load_experiment
-from latentlab.config.selection import model_names
-from latentlab.contracts import DiscreteCodes, Encoder, to_float
-from latentlab.data.datamodule import ImageDataModule
-from latentlab.data.prepared import read_meta, read_split, write_prepared
-from latentlab.data.settings import DataSettings
-from latentlab.data.sources import Images, Source
-from latentlab.inference.blocks import sample_blocks
 from latentlab.inference.labels import labels_in_training
-from latentlab.training import fit
 from latentlab.training.distributed import running_statistics
-from latentlab.training.fit_sampler import fit_classes, fit_sampler
-from latentlab.training.resume import find_resume_point
 
-REPO = Path(__file__).resolve().parents[1]
-NAMES = model_names(REPO)
-SHORT = ("memorizer_ae", "conditional_vae", "hinge_gan")
-BATCH, EPOCHS = 24, 2
-
-cases = [pytest.param(name, marks=() if name in SHORT else pytest.mark.crossings) for name in NAMES]
-every_model = pytest.mark.parametrize("name", cases)
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"),
-    pytest.mark.filterwarnings("ignore:.*num_workers.*"),
-]
-
-
-@cache
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    images = (found.images * 255 / 16).round().astype(np.uint8)[:, None]
-    return images[:240], found.target[:240].astype(np.int64)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> dict[str, Path]:
-    """Prepared folders: "plain"; with "permuted" labels; with other images in split "test"."""
-    images, labels = digits()
-    source = Source(
-        "digits", Images(images, labels, range(len(images))), None, tuple(map(str, range(10)))
-    )
-    settings = DataSettings(name="digits", val_fraction=0.2, test_fraction=0.2)
-    top = tmp_path_factory.mktemp("crossings")
-    folders = {kind: top / kind for kind in ("plain", "permuted", "test")}
-    for folder in folders.values():
-        write_prepared(source, settings, 0, folder)
-    for split in ("train", "val"):
-        path = folders["permuted"] / f"{split}_labels.npy"
-        np.save(path, np.random.default_rng(0).permutation(np.load(path)))
-    path = folders["test"] / "test_images.npy"
-    np.save(path, 255 - np.load(path))
-    return folders
-
-
-class Trained:
-    """A model after a short training, with its sampler and curves."""
-
-    def __init__(self, experiment: Any, result: Any) -> None:
-        self.model, self.sampler = experiment.model.eval().cpu(), experiment.sampler
-        self.rows = result.history.rows
-        self.weights = {k: v.clone() for k, v in self.model.state_dict().items()}
-
-
-def train(
-    name: str,
-    folder: Path,
-    work: Path,
-    *,
-    loader: dict[str, Any] | None = None,
-    resume: bool = False,
-    score: Callable[[Any], float] | None = None,
-    **trainer: Any,
-) -> Trained:
-    """Train the config `name` for EPOCHS epochs; `trainer` and `loader` replace settings."""
-    experiment = load_experiment(name, read_meta(folder).data_spec, REPO)
-    settings = {"batch_size": BATCH, "max_epochs": EPOCHS, "num_validations": 1, **trainer}
-    settings = {"checkpoint": "last", "total_images": 10**6, "ema_decay": None, **settings}
-    experiment = replace(experiment, trainer=replace(experiment.trainer, **settings))
-    data = ImageDataModule(folder, batch_size=BATCH, seed=0, **(loader or {}))
-    fit_classes(experiment, data.split("train"))
-    point = find_resume_point(work) if resume else None
-    result = fit(experiment, data, work=work, resume=point, score=score)
-    fit_sampler(experiment, data.split("train"))
-    return Trained(experiment, result)
-
-
-@pytest.fixture(scope="module")
-def base(prepared, tmp_path_factory) -> Callable[[str], Trained]:
-    """The training of a config without any option, once for each."""
-
-    @cache
-    def trained(name: str) -> Trained:
-        return train(name, prepared["plain"], tmp_path_factory.mktemp("work") / name)
-
-    return trained
-
-
-def assert_equal_weights(a: Trained, b: Trained) -> None:
-    assert a.weights.keys() == b.weights.keys()
-    different = [key for key, value in a.weights.items() if not torch.equal(value, b.weights[key])]
-    assert not different, f"{different[:5]} of {len(different)} differ"
+__all__ = ["base", "prepared"]  # fixtures
+pytestmark = QUIET
 
 
 # --- options that may not change a weight ---
 
+DOUBLE: dict[str, Any] = {"precision": "64-true", "max_epochs": 1}
 OPTIONS: dict[str, dict[str, Any]] = {
+    "once more": {},
     "validations": {"num_validations": 2},
     "logging": {"log_every_n_steps": 1},
     "stream": {"loader": {"loader": "stream", "num_workers": 2}},
@@ -220,93 +129,60 @@ def test_an_average_changes_parameters_and_running_statistics_only(base, prepare
                 assert float(torch.linalg.matrix_norm(matrix, 2)) == pytest.approx(1, abs=0.05)
 
 
+ROUNDING: dict[str, dict[str, Any]] = {
+    "layout of memory": {"channels_last": False},
+    "one kernel for each operation": {"fused_optimizer": False},
+    "two threads": {},
+}
+
+
+@pytest.fixture(scope="session")
+def double(prepared, tmp_path_factory) -> Callable[[str], Trained]:
+    """One epoch in float64: Adam turns the rounding of a gradient near 0 into a whole step."""
+
+    @cache
+    def trained(name: str) -> Trained:
+        return train(name, prepared["plain"], tmp_path_factory.mktemp("work") / name, **DOUBLE)
+
+    return trained
+
+
 @every_model
-def test_the_layout_of_memory_changes_rounding_only(base, prepared, tmp_path, name):
-    """In float64: Adam turns the rounding of a gradient near 0 into a whole step."""
-    settings = {"precision": "64-true", "max_epochs": 1}
-    pair = [
-        train(name, prepared["plain"], tmp_path / str(last), channels_last=last, **settings)
-        for last in (False, True)
-    ]
-    for key, value in pair[0].weights.items():
-        torch.testing.assert_close(value, pair[1].weights[key], rtol=1e-6, atol=1e-9, msg=key)
+@pytest.mark.parametrize("option", list(ROUNDING))
+def test_an_option_of_speed_changes_rounding_only(double, prepared, tmp_path, name, option):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 if option == "two threads" else threads)
+    try:
+        other = train(name, prepared["plain"], tmp_path, **DOUBLE, **ROUNDING[option])
+    finally:
+        torch.set_num_threads(threads)
+    for key, value in double(name).weights.items():
+        torch.testing.assert_close(value, other.weights[key], rtol=1e-6, atol=1e-9, msg=key)
 
 
-# --- uses of a trained model ---
+# --- data at the edge ---
 
 
-@pytest.fixture(scope="module")
-def images(prepared) -> Tensor:
-    return to_float(read_split(prepared["plain"], "test").images)
+@every_model
+@pytest.mark.parametrize("size", [13, 144])
+def test_a_batch_of_one_image_and_one_of_all_train(prepared, tmp_path, name, size):
+    """144 images: the last batch has one image, or the only one has all."""
+    trained = train(name, prepared["plain"], tmp_path, batch_size=size)
+    assert_finite(trained)
 
 
-def codes_of(trained: Trained, images: Tensor) -> Tensor:
+@every_model
+@pytest.mark.parametrize("level", ["black", "white"])
+def test_images_without_any_variance_train(prepared, tmp_path, name, level):
+    trained = train(name, prepared[level], tmp_path)
+    assert_finite(trained)
     with torch.inference_mode():
-        if isinstance(trained.model, Encoder):
-            return trained.model.encode(images)
-        generator = torch.Generator().manual_seed(0)
-        return trained.sampler.sample((len(images), trained.model.latent_dim), generator)
+        z = trained.sampler.sample((5, trained.model.latent_dim), torch.Generator().manual_seed(0))
+        decoded = trained.model.decode(z)
+    assert decoded.isfinite().all()
+    assert 0 <= float(decoded.min()) <= float(decoded.max()) <= 1
 
 
-@every_model
-def test_one_image_gives_what_it_gives_among_many(base, images, name):
-    trained = base(name)
-    z = codes_of(trained, images)
-    with torch.inference_mode():
-        for function, values in ((trained.model.features, images), (trained.model.decode, z)):
-            many = function(values)
-            one = torch.cat([function(value[None]) for value in values[:5]])
-            torch.testing.assert_close(many[:5], one, rtol=1e-3, atol=1e-4)
-
-
-@every_model
-def test_images_are_finite_and_in_range_for_any_code(base, images, name):
-    trained = base(name)
-    z = codes_of(trained, images)
-    scales = (1.0,) if isinstance(trained.model, DiscreteCodes) else (0.0, 1.0, 30.0)
-    with torch.inference_mode():
-        for scale in scales:
-            decoded = trained.model.decode(z * scale)
-            assert decoded.isfinite().all(), scale
-            assert 0 <= float(decoded.min()) <= float(decoded.max()) <= 1, scale
-
-
-@every_model
-def test_use_changes_no_state_and_no_global_generator(base, images, name):
-    trained = base(name)
-    state = torch.get_rng_state()
-    with torch.inference_mode():
-        z = codes_of(trained, images)
-        trained.model.decode(z)
-        trained.model.features(images)
-    if trained.sampler is not None:
-        trained.sampler.sample((7, trained.model.latent_dim), torch.Generator().manual_seed(1))
-    for key, value in trained.model.state_dict().items():
-        assert torch.equal(value, trained.weights[key]), key
-    assert torch.equal(state, torch.get_rng_state())
-
-
-@every_model
-def test_fewer_codes_are_the_first_of_more(base, name):
-    sampler, dim = base(name).sampler, base(name).model.latent_dim
-    if sampler is None:
-        pytest.skip("no sampler")
-    many = sample_blocks(sampler, 120, dim, torch.Generator().manual_seed(3))
-    for count in (1, 3, 15, 16, 17, 100):
-        few = sample_blocks(sampler, count, dim, torch.Generator().manual_seed(3))
-        assert torch.equal(few, many[:count]), count
-
-
-@every_model
-def test_a_copy_gives_the_same(base, images, name):
-    trained = base(name)
-    copied = copy.deepcopy(trained.model)
-    with torch.inference_mode():
-        assert torch.equal(copied.features(images), trained.model.features(images))
-
-
-@every_model
-def test_the_smallest_batch_of_validation_is_one_image(base, images, name):
-    trained = base(name)
-    values = trained.model.validation_step((images[:1], torch.zeros(1, dtype=torch.int64)), 0)
-    assert all(value.isfinite() for value in values.values())
+def assert_finite(trained: Trained) -> None:
+    wrong = [k for k, v in trained.weights.items() if not v.isfinite().all()]
+    assert not wrong

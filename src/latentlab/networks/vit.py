@@ -48,7 +48,7 @@ def patchify(x: Tensor, patch_size: int) -> Tensor:
     batch, channels, height, width = x.shape
     side = patch_size
     tiles = x.reshape(batch, channels, height // side, side, width // side, side)
-    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * side * side)
+    return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 def unpatchify(patches: Tensor, image_shape: ImageShape, patch_size: int) -> Tensor:
