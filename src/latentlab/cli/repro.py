@@ -111,7 +111,7 @@ class Page:
         from latentlab.report.files import write_reports
         from latentlab.utils.errors import LatentlabError
 
-        outdated = {Training.of_stage(each).name for each in waiting} | ({"reference"} & {*waiting})
+        outdated = {Training.of_stage(each).name or each for each in waiting}
         # a file that another stage writes now, or a full disk: stage report writes the page again
         with contextlib.suppress(LatentlabError, OSError):
             write_reports(read_comparison(self.project, outdated=outdated), self.project.root)

@@ -11,7 +11,7 @@ import torch
 from latentlab.data.duplicates import connected, fingerprints
 from latentlab.data.settings import DataSettings
 from latentlab.data.sources import Images, Source
-from latentlab.data.splits import SPLITS, split_indices
+from latentlab.data.splits import SPLITS, split_indices, split_size
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def wanted_sizes(
     count = sum(len(part.rows) for name, part in parts.items() if name not in given)
     fractions = {"val": settings.val_fraction, "test": settings.test_fraction}
     return {
-        name: max(1, round(fraction * count))
+        name: split_size(fraction, count)
         for name, fraction in fractions.items()
         if name in parts and name not in given
     }

@@ -45,7 +45,7 @@ def split_indices(
     wanted = {"test": test_fraction, "val": val_fraction}
     drawn = {name: fraction for name, fraction in wanted.items() if fraction and name not in parts}
     for number, (name, fraction) in enumerate(drawn.items()):
-        size = max(1, round(fraction * count))
+        size = split_size(fraction, count)
         if size >= len(order):
             needed = len(drawn) + 1
             raise LatentlabError(
@@ -57,6 +57,11 @@ def split_indices(
         parts[name], order = order[chosen], order[~chosen]
     parts["train"] = order
     return parts
+
+
+def split_size(fraction: float, count: int) -> int:
+    """How many of `count` images a split has: round(fraction · count), at least one."""
+    return max(1, round(fraction * count))
 
 
 def _stratified(

@@ -41,7 +41,7 @@ class Scheduler:
     jobs than devices, jobs share a device.
     `variables`: of the environment of each job, in addition to those of this process.
     `make_job` starts a stage: a process here, or a job of a cluster.
-    `on_end(stage)` is called when a stage has ended well.
+    `on_end(stage)` is called when a stage has ended well and the next ones have started.
     """
 
     def __init__(
@@ -75,19 +75,23 @@ class Scheduler:
         sorter = TopologicalSorter(self.graph.needs)
         sorter.prepare()
         ready: list[str] = []
+        ended: list[str] = []
         with self._signals(), self.progress:
             try:
                 while self.outcome.stopped_by is None:
                     self._admit(sorter, ready)
                     self._start(ready)
+                    while ended:  # the next stages run while the page is written
+                        self.on_end(ended.pop(0))
                     if not self.running:
                         break
                     self.progress.show(list(self.running), self._seconds_left)
                     time.sleep(POLL_SECONDS)
-                    for stage in self._collect():
-                        sorter.done(stage)
+                    ended = self._collect()
+                    sorter.done(*ended)
             finally:
-                self._stop_all()
+                for stage in [*ended, *self._stop_all()]:
+                    self.on_end(stage)
         ran = {*self.outcome.ended, *self.outcome.failed}
         self.outcome.skipped = [s for s in self.graph.needs if s in self.pending - ran]
         return self.outcome
@@ -150,7 +154,6 @@ class Scheduler:
             self.outcome.ended.append(job.stage)
             if job.has_run():
                 self.durations.note(job.stage, job.seconds)
-            self.on_end(job.stage)
         return ended
 
     def _seconds_left(self) -> float:
@@ -162,13 +165,18 @@ class Scheduler:
         chain = max((rest[s] - known.get(s, 0.0) for s in waiting), default=0.0)
         return max(sum(left.values()) / self.jobs, chain, 0.0)
 
-    def _stop_all(self) -> None:
-        """Pass the signal on to the running stages and wait for them. `Job.poll` kills them."""
+    def _stop_all(self) -> list[str]:
+        """Pass the signal on to the running stages and wait for them. `Job.poll` kills them.
+
+        Return the stages that ended well all the same.
+        """
+        ended: list[str] = []
         for job in self.running:
             job.stop(self.outcome.stopped_by or signal.SIGTERM)
         while self.running:
-            self._collect()
+            ended += self._collect()
             time.sleep(POLL_SECONDS)
+        return ended
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
