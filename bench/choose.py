@@ -2,10 +2,12 @@
 
     python bench/choose.py sparse_l1_ae model.init_args.penalty_weight 0.03 0.1 0.3
     python bench/choose.py vae trainer.max_epochs 25 50 100
+    python bench/choose.py conv_ae . '{trainer.batch_size: 64, model.init_args.lr: 1.0e-3}'
     LATENTLAB_DATA=… python bench/choose.py … --data mnist --diagnostics sparsity
 
 The settings of configs/ were chosen with this script. It computes all metrics of the evaluation
-on the validation images and does not read the test images. The config file need not have the key.
+on the validation images and does not read the test images. The config file need not have the key. A
+value that is a mapping sets several keys below the key; "." is the whole config.
 It works in .bench/DATA-choose and uses the prepared data and the classifier of bench/results.py.
 It creates them if they are missing.
 """
@@ -32,7 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("key", help="a key of the config, such as model.init_args.lr")
+    parser.add_argument("key", help='a key of the config, as model.init_args.lr; "." for all')
     parser.add_argument("values", nargs="+", type=yaml.safe_load)
     parser.add_argument("--diagnostics", nargs="*", default=[], help="metrics that are printed too")
     results.add_data_option(parser)
@@ -64,9 +66,17 @@ def variant(first: Path, model: str, key: str, value: Any) -> Path:
             (folder / name).symlink_to(first / name)
     path = folder / "configs" / f"{model}.yaml"
     config = yaml.safe_load(path.read_text())
-    set_key(config, key, value)
+    for changed, new in changes(key, value).items():
+        set_key(config, changed, new)
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return folder
+
+
+def changes(key: str, value: Any) -> dict[str, Any]:
+    """Return dotted key → value: of one value, or of a mapping of values below `key`."""
+    if not isinstance(value, dict):
+        return {key: value}
+    return {f"{key}.{below}".lstrip("."): new for below, new in value.items()}
 
 
 def set_key(config: dict[str, Any], key: str, value: Any) -> None:

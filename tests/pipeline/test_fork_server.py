@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import selectors
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from latentlab.pipeline.fork_server import PRELOADED, Server
+from latentlab.pipeline.fork_server import DVC_MODULES, PRELOADED, WAKE, Server
 from latentlab.pipeline.forking import job_variables
 from latentlab.utils import fork_client
 from latentlab.utils.fork_client import ADDRESS
@@ -195,8 +196,9 @@ def test_a_killed_server_takes_its_children_with_it(long_training) -> None:
     wait_until(lambda: not is_alive(child))
 
 
-def test_a_server_that_stops_does_not_wake_up_for_clients(tmp_path, monkeypatch) -> None:
-    """A client that waits would end each select() at once, and use a core until the last child."""
+def test_a_server_that_stops_turns_clients_away(tmp_path, monkeypatch) -> None:
+    """A client that waits for an answer would wait for ever: DVC, a child of the server, for it."""
+    read, write = os.pipe()
     with (
         socket.socket(socket.AF_UNIX) as listener,
         socket.socket(socket.AF_UNIX) as client,
@@ -208,8 +210,14 @@ def test_a_server_that_stops_does_not_wake_up_for_clients(tmp_path, monkeypatch)
         server.stopping, server.children = True, {1: client}
         monkeypatch.setattr(server, "_handle_signals", lambda: None)
         monkeypatch.setattr(server, "_collect", server.children.clear)  # the last child exits
+        server.selector.register(read, selectors.EVENT_READ, data=WAKE)
+        os.write(write, b"x")
         assert server.serve() is None
-        assert not server.selector.get_map()
+        assert [key.fd for key in server.selector.get_map().values()] == [read]
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+    os.close(read)
+    os.close(write)
 
 
 # the client leaves its socket to the end of the process
@@ -232,7 +240,7 @@ def test_without_a_fitting_server_a_command_is_left_to_its_own_process(
 
 
 def test_nothing_that_dvc_watches_is_preloaded() -> None:
-    assert not any(name.startswith("latentlab") for name in PRELOADED)
+    assert not any(name.startswith("latentlab") for name in (*DVC_MODULES, *PRELOADED))
     code = "import sys, latentlab.pipeline.fork_server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = {name for name in done.stdout.split() if name.startswith("latentlab.")}

@@ -12,7 +12,7 @@ from lightning import LightningModule
 from torch import nn
 
 from latentlab.stages.__main__ import run as run_stage
-from latentlab.training import fit
+from latentlab.training import fit, trainer
 from latentlab.training.checkpoints import list_checkpoints, read_checkpoint
 from latentlab.utils.errors import LatentlabError
 
@@ -24,6 +24,17 @@ def test_missing_hardware_is_reported_with_the_setting(prepared, setting):
     message = rf"params.yaml asks for hardware .*{key}: {value}.* Set the value .* to auto"
     with pytest.raises(LatentlabError, match=message):
         prepared.fit("vae", "a")
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_bfloat16_that_the_processor_emulates_is_named(prepared, monkeypatch, capfd, emulated):
+    monkeypatch.setattr(trainer, "computes_in_bfloat16", lambda device: not emulated)
+    prepared.edit("params.yaml", trainer__precision="bf16-mixed", hardware__accelerator="cpu")
+    prepared.fit("linear_ae", "a")
+    said = (
+        "this processor has no instructions for bfloat16 and emulates it" in capfd.readouterr().err
+    )
+    assert said == emulated
 
 
 def test_best_checkpoint_with_a_sampler_fitted_after_training_raises(prepared):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from latentlab.contracts import ImageShape
 from latentlab.losses.reconstruction import squared_error
 from latentlab.networks.mlp import mlp
+from latentlab.networks.precision import bfloat16_autocast
 from latentlab.networks.unet import UNet
 from latentlab.optim.adam import adam_linear_decay
 from latentlab.transforms.corruption import CorruptionName, corruption_at
@@ -36,8 +37,8 @@ class ConvDenoisingAE(LightningModule):
 
     `corruption` and `corruption_level`: a function of transforms/corruption.py with its sigma or
     fraction. `code_weight`: w ≥ 0. `clean_fraction`: probability, in [0, 1), that an image of a
-    training batch is not corrupted. `bf16`: the U-Net in bfloat16, twice as fast on CPUs that
-    support it. `lr`: Adam's rate, falls linearly to 0.
+    training batch is not corrupted. `bf16`: the U-Net in bfloat16, on a GPU and on a processor that
+    computes in it: it is twice as fast there. `lr`: Adam's rate, falls linearly to 0.
     """
 
     family = "AE"
@@ -73,7 +74,7 @@ class ConvDenoisingAE(LightningModule):
 
     def encode_with_skips(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the feature maps of all levels, finest first, and the code (B, D)."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+        with bfloat16_autocast(x.device, enabled=self.bf16):
             maps = self.unet.down(x)
         return maps, self.to_code(maps[-1].to(x.dtype).movedim(1, 3).flatten(1))
 
@@ -93,7 +94,7 @@ class ConvDenoisingAE(LightningModule):
         """The denoised image as in the loss: values may leave [0, 1]."""
         channels, height, width = self.unet.bottom
         from_code = self.from_code(z).unflatten(1, (height, width, channels)).movedim(3, 1)
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=self.bf16):
+        with bfloat16_autocast(z.device, enabled=self.bf16):
             return self.unet.up([*maps[:-1], maps[-1] + from_code]).to(z.dtype)  # (B, C, H, W)
 
     def denoise(self, x_tilde: Tensor) -> Tensor:

@@ -19,13 +19,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.reconstruction import squared_error
+from latentlab.networks.precision import bfloat16_autocast
 from latentlab.networks.unet import UNet
 from latentlab.optim.adam import adam_linear_decay
 from latentlab.transforms.corruption import box_downsample, check_scale
@@ -34,8 +34,10 @@ from latentlab.transforms.corruption import box_downsample, check_scale
 class SuperResolutionAE(LightningModule):
     """`scale`: s, the ratio of the sides. `channels`: of each level of a U-Net on z, finest first.
 
-    `bf16`: the U-Net in bfloat16, twice as fast on CPUs that support it. `lr`: Adam's rate, falls
-    linearly to 0. Raises ValueError for a scale below 2 or one that does not divide the image.
+    `bf16`: the U-Net in bfloat16, on a GPU and on a processor that computes in it: it is twice as
+    fast there. `lr`: Adam's rate, falls linearly to 0.
+
+    Raises ValueError for a scale below 2 or one that does not divide the image.
     """
 
     family = "AE"
@@ -65,7 +67,7 @@ class SuperResolutionAE(LightningModule):
 
     def upsample_unclipped(self, x_small: Tensor) -> Tensor:
         """x̂ as in the loss: it downsamples to `x_small`, and values may leave [0, 1]."""
-        with torch.autocast(x_small.device.type, torch.bfloat16, enabled=self.bf16):
+        with bfloat16_autocast(x_small.device, enabled=self.bf16):
             detail = self.unet(x_small)
         detail = F.pixel_shuffle(detail.to(x_small.dtype), self.scale)  # (B, C, H, W)
         return detail + repeat(x_small - self.downsample(detail), self.scale)

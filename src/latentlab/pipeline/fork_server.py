@@ -1,14 +1,15 @@
-"""A process that has imported what stages need, and forks a child for each of them.
+"""A process that has imported what DVC and the stages need, and forks a child for each of them.
 
-The server imports torch, Lightning, MLflow and other packages once, but nothing that DVC watches.
-It starts no thread and does not touch a GPU, so a forked child is in the state of a process that
-has imported the same modules. A child gets the arguments, the working directory, the environment
-and the standard streams of the process that asked for it (utils.fork_client), and a session of its
-own.
+The server imports DVC, torch, Lightning, MLflow and other packages once, but nothing that DVC
+watches. It starts no thread and does not touch a GPU, so a forked child is in the state of a
+process that has imported the same modules. A child gets the arguments, the working directory, the
+environment and the standard streams of the process that asked for it (utils.fork_client), and a
+session of its own.
 
-If a client is killed, the server kills its child. If the server is killed, the clients kill their
-children. After SIGTERM, or when the process that started it exits, the server forks no more, and
-exits when all children have exited.
+If the client of a stage is killed, the server kills its child. A DVC command ends as if its client
+lived: the stage that it runs is not lost. If the server is killed, the clients kill their children.
+After SIGTERM, or when the process that started it exits, the server forks no more, and exits when
+all children have exited.
 """
 
 from __future__ import annotations
@@ -31,8 +32,18 @@ from importlib import import_module
 from types import FrameType
 
 from latentlab.utils.fork_client import PACKAGE, SIGNALS, THREADS
+from latentlab.utils.imports import import_lightning_lean
 
-COMMANDS = {"stages": "latentlab.stages.__main__", "tracking": "latentlab.tracking.__main__"}
+COMMANDS = {
+    "dvc": "dvc.cli",
+    "stages": "latentlab.stages.__main__",
+    "tracking": "latentlab.tracking.__main__",
+}
+DVC_MODULES = (
+    *("dvc.cli.parser", "dvc.analytics", "dvc.repo.open_repo", "dvc.repo.reproduce", "dvc.scm"),
+    *("dvc.cachemgr", "dvc.data_cloud", "dvc.lock", "dvc.rwlock", "dvc.utils.strictyaml"),
+    *("dvc_render", "networkx.algorithms"),
+)
 PRELOADED = (  # not latentlab's own files: each stage has to read them anew
     *("PIL.Image", "PIL.PngImagePlugin", "jsonargparse", "omegaconf", "attrs", "ruamel.yaml"),
     *("mlflow", "mlflow.pyfunc", "mlflow.models", "mlflow.types", "mlflow.tracking.client"),
@@ -66,12 +77,14 @@ class Request:
 
 def main() -> None:
     """Serve on the socket whose number is the only argument."""
-    from latentlab.utils.imports import import_lightning_lean
-
     listener = socket.socket(fileno=int(sys.argv[1]))
-    import_lightning_lean()
-    imports = [partial(import_module, name) for name in PRELOADED]
-    request = Server(listener, [*imports, _configure_store]).serve()
+    to_do: list[Callable[[], object]] = [
+        *(partial(import_module, name) for name in DVC_MODULES),
+        import_lightning_lean,
+        *(partial(import_module, name) for name in PRELOADED),
+        _configure_store,
+    ]
+    request = Server(listener, to_do).serve()
     if request is not None:  # this is a forked child
         _run(request)
     os._exit(0)
@@ -97,15 +110,15 @@ class Server:
         """
         self._handle_signals()
         while self.children or not self.stopping:
+            if self.stopping:
+                self._close_listener()
             events = self.selector.select(0 if self.to_do and not self.stopping else None)
             if not events and self.to_do:
                 with contextlib.suppress(Exception):  # only to save time: a stage reports it
                     self.to_do.pop(0)()
             for key, _ in events:
                 if key.data is None:
-                    if self.stopping:  # else a client that waits would wake select() again at once
-                        self.selector.unregister(self.listener)
-                    elif request := self._accept():
+                    if not self.stopping and (request := self._accept()):
                         return request
                 elif key.data == WAKE:
                     os.read(key.fd, 1000)
@@ -130,6 +143,12 @@ class Server:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
 
+    def _close_listener(self) -> None:
+        """Turn clients away, also those that wait: they run their commands themselves."""
+        with contextlib.suppress(KeyError, ValueError):  # it is closed already
+            self.selector.unregister(self.listener)
+            self.listener.close()
+
     def _accept(self) -> Request | None:
         """Fork a child for a request. Return the request in the child, None in the server."""
         connection, _ = self.listener.accept()
@@ -137,20 +156,26 @@ class Server:
         if request is None:
             connection.close()
             return None
-        fits = request.fits()
-        gc.collect()
-        gc.freeze()  # the garbage collection of a child does not copy the server's memory
-        pid = os.fork() if fits else -1
-        if pid == 0:
-            for other in [self.listener, connection, *self.children.values()]:
-                other.close()
-            return request
+        if request.fits():
+            if request.command != "dvc":
+                with contextlib.suppress(Exception):  # the stage reports it
+                    import_lightning_lean()
+            gc.collect()
+            gc.freeze()  # the garbage collection of a child does not copy the server's memory
+            pid = os.fork()
+            if pid == 0:
+                _start_session()  # before the client knows the number: a signal to it is not lost
+                _message(connection, {"pid": os.getpid()})
+                for other in [self.listener, connection, *self.children.values()]:
+                    other.close()
+                return request
+            self.children[pid] = connection
+            if request.command != "dvc":
+                self.selector.register(connection, selectors.EVENT_READ, data=pid)
+        else:
+            _message(connection, {"pid": 0})
         for stream in request.streams:
             os.close(stream)
-        if fits:
-            self.children[pid] = connection
-            self.selector.register(connection, selectors.EVENT_READ, data=pid)
-        _message(connection, {"pid": max(pid, 0)})
         return None
 
     def _client_exited(self, pid: int) -> None:
@@ -213,13 +238,17 @@ def _run(request: Request) -> None:
     os._exit(code)  # unloading torch would take a tenth of a second
 
 
-def _become_client(request: Request) -> None:
-    """Take over the streams, the environment, the folder and the arguments of the client."""
+def _start_session() -> None:
+    """In a forked child: a session of its own, and the signals of a process that starts."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     for name in (*SIGNALS, "SIGCHLD"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _become_client(request: Request) -> None:
+    """Take over the streams, the environment, the folder and the arguments of the client."""
     for number, stream in enumerate(request.streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -232,9 +261,10 @@ def _become_client(request: Request) -> None:
     sys.argv, sys.path = request.argv, request.path
 
 
-def _exit_code(command: Callable[[], None]) -> int:
+def _exit_code(command: Callable[[], int | None]) -> int:
+    """`command` returns its exit code, as DVC does, or raises SystemExit as the stages do."""
     try:
-        command()
+        return command() or 0
     except SystemExit as exit_:
         if isinstance(exit_.code, str):
             print(exit_.code, file=sys.stderr)
@@ -243,7 +273,6 @@ def _exit_code(command: Callable[[], None]) -> int:
     except BaseException:
         traceback.print_exc()
         return 1
-    return 0
 
 
 if __name__ == "__main__":

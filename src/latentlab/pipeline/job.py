@@ -1,4 +1,7 @@
-"""One running stage: a process `dvc repro --single-item STAGE` in a process group of its own."""
+"""One running stage: a process `dvc repro --single-item STAGE` in a process group of its own.
+
+It is a child of the fork server, if there is one, which has imported DVC already.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from latentlab.utils.fork_client import ADDRESS, LOST, Child, start
 from latentlab.utils.user import user_name
 
 PERCENT = re.compile(rb"(\d+)%\|")
@@ -47,7 +51,8 @@ class Job:
 
     def __init__(self, stage: str, root: Path, log: Path, variables: dict[str, str]) -> None:
         self.stage, self.root, self.log, self.variables = stage, root, log, variables
-        self.began, self.tries = time.monotonic(), 0
+        self.began, self.tries, self.is_lost = time.monotonic(), 0, False
+        self.process: Child | subprocess.Popen[bytes]
         self.kill_at: float | None = None
         log.parent.mkdir(parents=True, exist_ok=True)
         self._start(["repro", "--single-item", stage], "wb")
@@ -65,16 +70,31 @@ class Job:
 
     def _start(self, arguments: list[str], mode: str) -> None:
         self.tries += 1
-        with self.log.open(mode) as file:
-            self.process = subprocess.Popen(
+        with self.log.open(mode) as file, open(os.devnull) as nothing:
+            self.process = self._forked(
+                arguments, (nothing.fileno(), file.fileno(), file.fileno())
+            ) or subprocess.Popen(
                 dvc_command(*arguments),
                 cwd=self.root,
                 env=environment(self.variables),
-                stdin=subprocess.DEVNULL,
+                stdin=nothing,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches this process only; stop() passes it on
             )
+
+    def _forked(self, arguments: list[str], streams: tuple[int, int, int]) -> Child | None:
+        """The command in a child of the fork server; None if it has to be a process of its own."""
+        if ADDRESS not in self.variables:
+            return None
+        return start(
+            self.variables[ADDRESS],
+            "dvc",
+            ["dvc", *arguments],
+            folder=self.root,
+            environment=environment(self.variables),
+            streams=streams,
+        )
 
     @property
     def seconds(self) -> float:
@@ -88,6 +108,10 @@ class Job:
         code = self.process.poll()
         if code is None:
             return None
+        if isinstance(self.process, Child) and self.process.lost and not self.is_lost:
+            self.is_lost = True
+            with self.log.open("a") as file:
+                file.write(f"{LOST}\n")
         if code and self._has_processes() and self._end_processes():
             return None
         return 128 - code if code < 0 else code

@@ -17,6 +17,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from latentlab.config import Experiment, HardwareSettings, TrainerSettings
+from latentlab.networks.precision import computes_in_bfloat16
 from latentlab.training.distributed import device_arguments, is_peer_failure
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.memory import is_out_of_memory
@@ -37,7 +38,7 @@ def make_trainer(
         for network in model.children():
             network.compile()
     try:
-        return Trainer(
+        trainer = Trainer(
             **devices,
             precision=settings.precision,
             max_epochs=schedule.epochs,
@@ -54,6 +55,15 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError) as error:
         raise _hardware_error(hardware, error) from error
+    if settings.precision == "bf16-mixed" and not computes_in_bfloat16(
+        trainer.strategy.root_device
+    ):
+        print(
+            "trainer.precision is bf16-mixed, but this processor has no instructions for bfloat16"
+            " and emulates it: 32-true is faster here",
+            file=sys.stderr,
+        )
+    return trainer
 
 
 def _hardware_error(hardware: HardwareSettings, error: Exception) -> LatentlabError:

@@ -1,9 +1,10 @@
-"""Run a command of this process in a child of the fork server, if there is one.
+"""Run a command in a child of the fork server, if there is one.
 
-`import torch` and `import mlflow` take seconds, and every stage needs them. `latentlab repro` keeps
-one process that has imported both (pipeline.fork_server). It forks a child for each command. The
-process that was started, such as `python -m latentlab.stages train vae`, sends its arguments, its
-environment and its standard streams, passes signals on, and exits with the child's exit code.
+`import dvc`, `import torch` and `import mlflow` take seconds, and every stage needs them.
+`latentlab repro` keeps one process that has imported them (pipeline.fork_server). It forks a child
+for each command. A process that was started for a command, such as `python -m latentlab.stages
+train vae`, sends its arguments, its environment and its standard streams, passes signals on, and
+exits with the child's exit code.
 
 Only the standard library is used, and nothing of latentlab, so that this process starts fast.
 """
@@ -17,80 +18,129 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
-from typing import Any
 
 ADDRESS = "LATENTLAB_FORK_SERVER"  # path of the server's socket
 THREADS = "OMP_NUM_THREADS"  # OpenMP reads it when torch is loaded
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 STREAMS = (0, 1, 2)
+LOST = "error: the fork server has exited: run the command again"
+
+
+class Child:
+    """A command in a forked child. `pid` is also the number of its process group.
+
+    `lost`: the server has exited before the child, which may still run.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.received = connection, b""
+        self.code: int | None = None
+        self.lost = False
+        self.pid = (self._message(wait=True) or {}).get("pid", 0)
+
+    def poll(self) -> int | None:
+        """Return the exit code, −n if signal n killed the child; None while it runs."""
+        return self._code(wait=False)
+
+    def wait(self) -> int:
+        """Wait for the exit code."""
+        return self._code(wait=True) or 0
+
+    def _code(self, *, wait: bool) -> int | None:
+        if self.code is None and (message := self._message(wait=wait)) is not None:
+            self.lost = "status" not in message
+            self.code = message.get("status", 1)
+            self.connection.close()
+        return self.code
+
+    def _message(self, *, wait: bool) -> dict[str, int] | None:
+        """Return the server's next message; {} at the end of the stream, None without a message."""
+        while b"\n" not in self.received:
+            try:
+                more = self.connection.recv(4096, 0 if wait else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
+            except OSError:
+                return {}
+            if not more:
+                return {}
+            self.received += more
+        line, _, self.received = self.received.partition(b"\n")
+        return dict(json.loads(line))
+
+
+def start(
+    address: str,
+    command: str,
+    argv: Sequence[str],
+    *,
+    folder: Path,
+    environment: dict[str, str],
+    streams: Sequence[int] = STREAMS,
+) -> Child | None:
+    """Run "dvc", "stages" or "tracking" with `argv` in a child of the server at `address`.
+
+    `streams`: the open files that become its standard streams. Return None if no server answers, or
+    if it was started for another number of threads or another copy of latentlab.
+    """
+    request = {
+        "command": command,
+        "argv": list(argv),
+        "folder": str(folder),
+        "path": sys.path,
+        "package": PACKAGE,
+        "environment": environment,
+    }
+    content = json.dumps(request).encode() + b"\n"
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))]
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+        sent = connection.sendmsg([content], rights)
+        connection.sendall(content[sent:])
+    except OSError:
+        connection.close()
+        return None
+    child = Child(connection)
+    if not child.pid:
+        connection.close()
+        return None
+    return child
 
 
 def run_in_fork(command: str) -> None:
-    """Run `command` ("stages", "tracking") with sys.argv in a forked child, and exit with its code.
+    """Run `command` with sys.argv in a forked child, and exit with its code.
 
-    Return if there is no server, if it does not answer, or if it was started for another number
-    of threads or another copy of latentlab: the caller then runs the command itself.
+    Return where `start` returns None: the caller then runs the command itself.
     """
     address = os.environ.get(ADDRESS)
     if not address:
         return
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(address)
-        _send(connection, command)
-        lines = connection.makefile("r", encoding="utf-8")
-        child = _read(lines)
-    except OSError:
-        return
-    if not child.get("pid"):
-        return
-    _exit_like(_wait(lines, child["pid"]))
+    child = start(address, command, sys.argv, folder=Path.cwd(), environment=dict(os.environ))
+    if child is not None:
+        _exit_like(_wait(child))
 
 
-def _send(connection: socket.socket, command: str) -> None:
-    """Send the request: one line of JSON, and the standard streams."""
-    request = {
-        "command": command,
-        "argv": sys.argv,
-        "folder": os.getcwd(),
-        "path": sys.path,
-        "package": PACKAGE,
-        "environment": dict(os.environ),
-    }
-    content = json.dumps(request).encode() + b"\n"
-    streams = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", STREAMS))]
-    sent = connection.sendmsg([content], streams)
-    connection.sendall(content[sent:])
-
-
-def _read(lines: Any) -> dict[str, int]:
-    """Return the next message of the server; {} at the end of the stream."""
-    try:
-        line = lines.readline()
-        return json.loads(line) if line else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def _wait(lines: Any, pid: int) -> int:
+def _wait(child: Child) -> int:
     """Wait for the child and return its exit code; −n if signal n killed it."""
 
     def forward(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+            os.kill(child.pid, number)
 
     for name in SIGNALS:
         if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             signal.signal(getattr(signal, name), forward)
-    status = _read(lines)
-    if "status" in status:
-        return status["status"]
-    print("error: the fork server has exited: run the command again", file=sys.stderr)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    return 1
+    code = child.wait()
+    if child.lost:
+        print(LOST, file=sys.stderr)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    return code
 
 
 def _exit_like(code: int) -> None:
