@@ -102,6 +102,17 @@ def test_without_a_change_of_any_file_dvc_is_not_asked(project, monkeypatch) -> 
     assert not is_known()
 
 
+def test_a_cut_list_of_the_files_in_use_stops_nothing(project) -> None:
+    """A kill of DVC while it writes the list leaves an empty file."""
+    (project / "code" / "one.py").write_text("2")
+    place = project / ".dvc" / "tmp" / "rwlock"
+    for content in ("", '{"write": {'):
+        place.write_text(content)
+        with pytest.raises(LatentlabError, match=r"`dvc status --json` failed: .*RWLock"):
+            changed_stages(project)
+        assert read_pipeline(project)[1] == {"a", "b", "c"} == changed_stages(project)
+
+
 def accept(project) -> None:
     """Store the present times of all files, as if DVC had looked at them."""
     place = project / PLACE

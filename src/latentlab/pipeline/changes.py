@@ -30,12 +30,31 @@ def main() -> None:
 
     look_once()
     with Repo() as repo, lock_repo(repo):
+        mend_rwlock(repo)
         graph, different = needs(repo), changed(repo)
         if not different and is_local(repo):
             store_unchanged(Path(repo.root_dir), graph, sorted(set(looked_at(repo))))
     print(json.dumps({"needs": graph, "changed": different}))
     sys.stdout.flush()
     os._exit(0)  # freeing all stages would take a tenth of a second
+
+
+def mend_rwlock(repo: Any) -> None:
+    """Remove DVC's list of the files in use if a command was killed while it wrote the list.
+
+    DVC (3.67) writes it in place. If it is cut, DVC refuses every later command.
+    """
+    from dvc.lock import make_lock
+
+    path = Path(repo.tmp_dir) / "rwlock"
+    hardlink = repo.config["core"].get("hardlink_lock", False)
+    with make_lock(f"{path}.lock", tmp_dir=repo.tmp_dir, hardlink_lock=hardlink):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            path.unlink()
 
 
 def needs(repo: Any) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ STARTED = "Running stage"  # DVC prints it when it starts the command of a stage
 LOCKED = "Unable to acquire lock"  # another DVC command held the lock for some seconds
 LOCK_TRIES = 10
 STOP_SECONDS = 30.0  # a stage may use this time to write its checkpoint
+LOST_SECONDS = 10.0
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
 KILL_SECONDS = 5.0  # killed processes may stay in the table of processes for ever, as zombies
 TAIL_BYTES = 4000
@@ -51,11 +52,13 @@ class Job:
 
     def __init__(self, stage: str, root: Path, log: Path, variables: dict[str, str]) -> None:
         self.stage, self.root, self.log, self.variables = stage, root, log, variables
-        self.began, self.tries, self.is_lost = time.monotonic(), 0, False
+        self.began, self.tries = time.monotonic(), 0
+        self.lost_at: float | None = None
         self.process: Child | subprocess.Popen[bytes]
         self.kill_at: float | None = None
         log.parent.mkdir(parents=True, exist_ok=True)
-        self._start(["repro", "--single-item", stage], "wb")
+        log.write_bytes(b"")
+        self._start(["repro", "--single-item", stage])
 
     def try_again(self) -> bool:
         """After a failure: if only the lock of DVC was missing, start again and return True.
@@ -65,12 +68,12 @@ class Job:
         if LOCKED not in self.tail() or self.tries >= LOCK_TRIES:
             return False
         repro = ["repro", "--single-item", self.stage]
-        self._start(["commit", "--force", self.stage] if self.has_run() else repro, "ab")
+        self._start(["commit", "--force", self.stage] if self.has_run() else repro)
         return True
 
-    def _start(self, arguments: list[str], mode: str) -> None:
+    def _start(self, arguments: list[str]) -> None:
         self.tries += 1
-        with self.log.open(mode) as file, open(os.devnull) as nothing:
+        with self.log.open("ab") as file, open(os.devnull) as nothing:
             self.process = self._forked(
                 arguments, (nothing.fileno(), file.fileno(), file.fileno())
             ) or subprocess.Popen(
@@ -108,13 +111,22 @@ class Job:
         code = self.process.poll()
         if code is None:
             return None
-        if isinstance(self.process, Child) and self.process.lost and not self.is_lost:
-            self.is_lost = True
-            with self.log.open("a") as file:
-                file.write(f"{LOST}\n")
+        if isinstance(self.process, Child) and self.process.lost and self._ends_by_itself():
+            return None
         if code and self._has_processes() and self._end_processes():
             return None
         return 128 - code if code < 0 else code
+
+    def _ends_by_itself(self) -> bool:
+        """After the end of the fork server: the stage fails, so DVC ends soon. Wait for it.
+
+        A signal could reach DVC while it rewrites its list of the files in use.
+        """
+        if self.lost_at is None:
+            self.lost_at = time.monotonic()
+            with self.log.open("a") as file:
+                file.write(f"{LOST}\n")
+        return time.monotonic() - self.lost_at < LOST_SECONDS and self._has_processes()
 
     def has_run(self) -> bool:
         """True if DVC started the command of the stage; it can also restore cached outputs."""
