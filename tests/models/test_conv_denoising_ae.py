@@ -7,7 +7,7 @@ import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from latentlab.models.conv_denoising_ae import ConvDenoisingAE
-from latentlab.networks import precision
+from latentlab.utils import bfloat16
 
 
 def build(**options):
@@ -89,7 +89,7 @@ def test_a_batch_without_a_corrupted_image_trains_the_codes_only():
 
 
 def test_bf16_is_close_to_float32(monkeypatch):
-    monkeypatch.setattr(precision, "computes_in_bfloat16", lambda device: True)
+    monkeypatch.setattr(bfloat16, "computes_in_bfloat16", lambda device: True)
     exact, rounded = build(), build(bf16=True)
     x = torch.rand(4, 1, 16, 16)
     for ours, theirs in (

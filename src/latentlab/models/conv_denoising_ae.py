@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from latentlab.contracts import ImageShape
 from latentlab.losses.reconstruction import squared_error
 from latentlab.networks.mlp import mlp
-from latentlab.networks.precision import bfloat16_autocast
 from latentlab.networks.unet import UNet
 from latentlab.optim.adam import adam_linear_decay
 from latentlab.transforms.corruption import CorruptionName, corruption_at
+from latentlab.utils.bfloat16 import bfloat16_autocast
 
 
 class ConvDenoisingAE(LightningModule):

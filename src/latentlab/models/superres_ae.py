@@ -25,10 +25,10 @@ from torch import Tensor
 
 from latentlab.contracts import ImageShape
 from latentlab.losses.reconstruction import squared_error
-from latentlab.networks.precision import bfloat16_autocast
 from latentlab.networks.unet import UNet
 from latentlab.optim.adam import adam_linear_decay
 from latentlab.transforms.corruption import box_downsample, check_scale
+from latentlab.utils.bfloat16 import bfloat16_autocast
 
 
 class SuperResolutionAE(LightningModule):

@@ -17,8 +17,8 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from latentlab.config import Experiment, HardwareSettings, TrainerSettings
-from latentlab.networks.precision import computes_in_bfloat16
 from latentlab.training.distributed import device_arguments, is_peer_failure
+from latentlab.utils.bfloat16 import computes_in_bfloat16
 from latentlab.utils.errors import LatentlabError
 from latentlab.utils.memory import is_out_of_memory
 

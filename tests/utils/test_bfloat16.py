@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from latentlab.networks.precision import bfloat16_autocast, computes_in_bfloat16
+from latentlab.utils.bfloat16 import bfloat16_autocast, computes_in_bfloat16
 
 CPU = torch.device("cpu")
 
