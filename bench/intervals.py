@@ -52,9 +52,7 @@ def main() -> None:
     models = [name for name, row in found.items() if row["type"] == "model"]
     models.sort(key=lambda name: float(found[name]["metrics"]["fid"]))
     labels = {name: f"`{name}`" for name in models} | BASELINES
-    rows = {
-        label: cells(found[name]["metrics"]) for name, label in labels.items() if name in found
-    }
+    rows = {label: cells(found[name]["metrics"]) for name, label in labels.items() if name in found}
     print("\n".join(table_lines(list(COLUMNS), rows)))
     if args.write:
         update_table(PAGE, TABLE, rows, keep=False)
