@@ -113,7 +113,10 @@ class ProjectFolder:
             self.edit(f"configs/{name}.yaml", trainer__total_images=images)
         self.edit("configs/classifier.yaml", model__init_args__width=8)
         self.edit("configs/vae.yaml", model__init_args__network__init_args__hidden=[64])
-        self.edit("configs/dcgan.yaml", model__init_args__width=8, model__init_args__latent_dim=16)
+        rates = {"generator_lr": 2e-4, "discriminator_lr": 2e-4, "betas": [0.5, 0.999]}
+        gan = {"width": 8, "latent_dim": 16, "optim": rates}
+        self.edit("configs/dcgan.yaml", **{f"model__init_args__{k}": v for k, v in gan.items()})
+        self.edit("configs/dcgan.yaml", trainer__batch_size=128)
 
     def add_pipeline(self) -> None:
         """Add dvc.yaml, the sources, and a `.dvc` folder that needs no git."""

@@ -211,8 +211,10 @@ def test_gradients_of_both_networks_of_a_gan_are_averaged(pair):
     model, steps = pair.start("dcgan")
     copies = [model, copy.deepcopy(model)]
     networks = {k: [getattr(c, k) for c in copies] for k in ("generator", "discriminator")}
+    rate = model.optim.generator_lr
+    assert rate == model.optim.discriminator_lr
     optimizers = {
-        key: [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in nets]
+        key: [torch.optim.Adam(n.parameters(), lr=rate, betas=(0.5, 0.999)) for n in nets]
         for key, nets in networks.items()
     }
 
