@@ -16,19 +16,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from results import PAGE, ROOT
+import results
 from tables import table_lines, update_table
 
 TABLE = "mnist_5k, one training"
 COLUMNS = {  # header → (metric, digits, factor)
-    "FID": ("fid", 1, 1),
+    "FID": results.COLUMNS["FID"],
     "FID∞": ("fid_infinity", 1, 1),
-    "class FID": ("class_fid", 1, 1),
-    "KID": ("kid", 1, 1),
-    "precision": ("precision", 2, 1),
-    "recall": ("recall", 2, 1),
+    **{name: results.COLUMNS[name] for name in ("class FID", "KID", "precision", "recall")},
     "authenticity": ("novelty/authenticity", 2, 1),
-    "SSE": ("reconstruction_sse", 2, 1),
+    "SSE": results.COLUMNS["SSE"],
     "probe %": ("probe_accuracy", 1, 100),
 }
 BASELINES = {
@@ -43,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, default=ROOT, help="a project (this one)")
+    parser.add_argument("--folder", type=Path, default=results.ROOT, help="a project (this one)")
     parser.add_argument("--write", action="store_true", help="into docs/results.md too")
     args = parser.parse_args()
     command = [sys.executable, "-m", "latentlab", "results", "--json", "--baselines"]
@@ -55,7 +52,7 @@ def main() -> None:
     rows = {label: cells(found[name]["metrics"]) for name, label in labels.items() if name in found}
     print("\n".join(table_lines(list(COLUMNS), rows)))
     if args.write:
-        update_table(PAGE, TABLE, rows, keep=False)
+        update_table(results.PAGE, TABLE, rows, keep=False)
 
 
 def cells(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -15,7 +15,10 @@ from latentlab.config.selection import model_names
 from latentlab.data.prepared import read_meta, read_split
 
 PAGE = "# T\n\n<!-- a -->\n| model | x | y |\n|---|---:|---:|\n| `p` | 1 | 2 |\n\nend\n"
-SCRIPTS = ("tables", "results", "choose", "costs", "evidence", "headers", "metrics_elsewhere")
+SCRIPTS = (
+    *("tables", "results", "choose", "costs", "evidence", "headers", "intervals"),
+    "metrics_elsewhere",
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,7 @@ def test_a_printed_table_is_read_back(bench, page):
         ),
         *(("results", f"mnist_5k, {name}") for name in ("baselines", "sample seeds", "summary")),
         ("results", "mnist_5k, costs"),
+        ("results", "mnist_5k, one training"),
         ("speed", "speed"),
     ],
 )
@@ -87,6 +91,7 @@ def test_the_documentation_has_the_tables_that_the_commands_write(
         ("baselines", lambda bench: bench.evidence.BASELINE_COLUMNS),
         ("sample seeds", lambda bench: bench.evidence.MODEL_COLUMNS),
         ("costs", lambda bench: bench.costs.COLUMNS),
+        ("one training", lambda bench: bench.intervals.COLUMNS),
     ],
 )
 def test_the_tables_have_the_columns_that_the_commands_write(repo, bench, name, columns, tmp_path):
@@ -95,6 +100,23 @@ def test_the_tables_have_the_columns_that_the_commands_write(repo, bench, name, 
     row = dict.fromkeys(columns(bench), "1")
     bench.tables.update_table(copy, f"mnist_5k, {name}", {"`new`": row})
     assert bench.tables.read_table(copy, f"mnist_5k, {name}")["`new`"] == row
+
+
+def test_a_cell_has_half_of_the_interval_in_the_unit_of_its_column(bench):
+    metrics = {"fid": 1234.56, "fid_low": 1230.0, "fid_high": 1240.0, "probe_accuracy": 0.9}
+    metrics |= {"probe_accuracy_low": 0.88, "probe_accuracy_high": 0.91, "fid_infinity": 3.0}
+    expected = {"FID": "1,234.6 ± 5.0", "FID∞": "3.0", "probe %": "90.0 ± 1.5"}
+    assert bench.intervals.cells(metrics) == expected
+
+
+def test_a_mapping_sets_several_keys_below_a_key_or_of_the_whole_config(bench):
+    changes = bench.choose.changes
+    assert changes("model.init_args.lr", 1e-3) == {"model.init_args.lr": 1e-3}
+    assert changes("trainer", {"batch_size": 64, "max_epochs": 20}) == {
+        "trainer.batch_size": 64,
+        "trainer.max_epochs": 20,
+    }
+    assert changes(".", {"trainer.batch_size": 64}) == {"trainer.batch_size": 64}
 
 
 def test_spread_is_mean_and_sample_standard_deviation_and_of_seconds_the_median(bench):

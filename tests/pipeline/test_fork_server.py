@@ -214,6 +214,7 @@ def test_a_server_that_stops_turns_clients_away(tmp_path, monkeypatch) -> None:
         os.write(write, b"x")
         assert server.serve() is None
         assert [key.fd for key in server.selector.get_map().values()] == [read]
+        client.settimeout(10)
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""
     os.close(read)

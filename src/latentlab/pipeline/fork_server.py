@@ -78,8 +78,10 @@ class Request:
 def main() -> None:
     """Serve on the socket whose number is the only argument."""
     listener = socket.socket(fileno=int(sys.argv[1]))
+    for name in DVC_MODULES:  # the first client is DVC
+        with contextlib.suppress(ImportError):  # only to save time: the command reports it
+            import_module(name)
     to_do: list[Callable[[], object]] = [
-        *(partial(import_module, name) for name in DVC_MODULES),
         import_lightning_lean,
         *(partial(import_module, name) for name in PRELOADED),
         _configure_store,

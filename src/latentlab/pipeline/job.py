@@ -94,7 +94,7 @@ class Job:
             self.variables[ADDRESS],
             "dvc",
             ["dvc", *arguments],
-            folder=self.root,
+            folder=str(self.root),
             environment=environment(self.variables),
             streams=streams,
         )

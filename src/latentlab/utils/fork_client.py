@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
 ADDRESS = "LATENTLAB_FORK_SERVER"  # path of the server's socket
@@ -78,7 +77,7 @@ def start(
     command: str,
     argv: Sequence[str],
     *,
-    folder: Path,
+    folder: str,
     environment: dict[str, str],
     streams: Sequence[int] = STREAMS,
 ) -> Child | None:
@@ -90,7 +89,7 @@ def start(
     request = {
         "command": command,
         "argv": list(argv),
-        "folder": str(folder),
+        "folder": folder,
         "path": sys.path,
         "package": PACKAGE,
         "environment": environment,
@@ -120,7 +119,7 @@ def run_in_fork(command: str) -> None:
     address = os.environ.get(ADDRESS)
     if not address:
         return
-    child = start(address, command, sys.argv, folder=Path.cwd(), environment=dict(os.environ))
+    child = start(address, command, sys.argv, folder=os.getcwd(), environment=dict(os.environ))
     if child is not None:
         _exit_like(_wait(child))
 
