@@ -35,10 +35,12 @@ class _Identity(nn.Module):
         return x.flatten(1)
 
 
-@pytest.mark.parametrize("block", [7, 2000])  # several blocks of rows; one block
-def test_it_equals_a_double_loop(block, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", block)
-    x, y = _normal(25, 4, 0), _normal(18, 4, 1, shift=0.4)
+@pytest.mark.parametrize("tile", [7, 1000])  # several tiles, the last ones short; one tile
+@pytest.mark.parametrize("chunk", [10, 1000])
+def test_it_equals_a_double_loop(tile, chunk, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", tile)
+    monkeypatch.setattr(module, "_CHUNK", chunk)
+    x, y = _normal(25, 4, 0).double(), _normal(18, 4, 1, shift=0.4).double()
     assert kernel_distance(x, y) == pytest.approx(_mmd2_by_loops(x, y), rel=1e-10)
 
 
@@ -94,10 +96,9 @@ def test_errors():
         kernel_distance(x[:, :2], x)
 
 
-def test_long_vectors_are_multiplied_in_float32_with_a_small_error(monkeypatch):
+def test_products_are_float32_with_a_small_error():
     x, y = torch.rand(300, 600) * 2, torch.rand(200, 600) * 2.1
-    short = kernel_distance(x, y)
-    monkeypatch.setattr(module, "_EXACT_WIDTH", 600)
-    exact = kernel_distance(x, y)
-    assert short != exact
-    assert short == pytest.approx(exact, abs=1e-7)
+    exact = kernel_distance(x.double(), y.double())
+    assert kernel_distance(x, y) != exact
+    assert kernel_distance(x, y) == pytest.approx(exact, abs=1e-7)
+    assert kernel_distance(x, y.double()) == exact == kernel_distance(x.double(), y)

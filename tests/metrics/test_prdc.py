@@ -1,5 +1,7 @@
 """Precision, recall, density and coverage, compared with their definitions in numpy."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -39,19 +41,19 @@ def _by_definition(real, fake, k):
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-@pytest.mark.parametrize("block", [7, 1000])  # several blocks, the last one short; one block
-def test_the_metrics_equal_their_definitions(k, block, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", block)
+@pytest.mark.parametrize("tile", [7, 1000])  # several tiles, the last ones short; one tile
+def test_the_metrics_equal_their_definitions(k, tile, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", tile)
     real, fake = _points(60, 4, 0), _points(45, 4, 1, scale=0.7, shift=0.4)
     expected = _by_definition(real, fake, k)
     assert prdc(real, fake, k=k) == pytest.approx(expected, abs=1e-12)
     assert len({round(value, 3) for value in expected.values()}) == 4  # four different values
 
 
-@pytest.mark.parametrize("block", [7, 1000])
+@pytest.mark.parametrize("tile", [7, 1000])
 @pytest.mark.parametrize("k", [{}, {"k": 2}], ids=["default", "2"])
-def test_which_fakes_lie_in_a_real_ball(k, block, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", block)
+def test_which_fakes_lie_in_a_real_ball(k, tile, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", tile)
     real, fake = _points(60, 4, 9), _points(45, 4, 10, scale=1.5)
     order = torch.cdist(real.double(), real.double()).sort(dim=1).values
     radius = order[:, k.get("k", 5)]  # the first is the point itself
@@ -80,7 +82,19 @@ def test_equal_sets_have_perfect_metrics():
     x = _points(50, 3, 4)
     found = prdc(x, x.clone())
     assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
-    assert found["density"] > 1  # every point lies in its own ball and in k others on average
+    # each ball has its point and k = 5 others, one of them on the border, where rounding decides
+    assert found["density"] == pytest.approx(1.2, abs=0.02)
+
+
+@pytest.mark.parametrize("tile", [7, 32, 1000])
+def test_each_tile_of_distances_is_at_its_place(tile, monkeypatch):
+    monkeypatch.setattr(module, "_TILE", tile)
+    x, y = _points(50, 37, 6), _points(33, 37, 7)
+    distances = torch.full((50, 33), torch.nan)
+    for rows, columns, squared in module._tiles(x, y, product):
+        distances[rows, columns] = squared
+    expected = torch.cdist(x.double(), y.double()).square().float()
+    torch.testing.assert_close(distances, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_distant_sets_have_metrics_of_zero():
@@ -114,8 +128,8 @@ def test_errors():
         prdc(x, x * torch.nan)
 
 
-@pytest.mark.parametrize("width", [3, 16, 17, 100])
-def test_the_kth_smallest_value_is_that_of_a_sorted_row(width):
+@pytest.mark.parametrize("width", [1, 3, 16, 17, 100])
+def test_the_smallest_values_are_those_of_a_sorted_row(width):
     x = torch.randint(0, 30, (50, width)).float()  # with equal values
     for k in (1, 2, 3):
-        assert torch.equal(_smallest(x, k), x.sort(1).values[:, k - 1])
+        assert torch.equal(_smallest(x, k), x.sort(1).values[:, :k])

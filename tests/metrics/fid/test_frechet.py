@@ -157,8 +157,8 @@ def test_errors():
 def test_blocks_of_the_covariance_are_at_their_places(monkeypatch):
     x = torch.randn(40, 10, dtype=torch.float64)
     expected = x.T.cov()
-    for columns in (3, 5, 10, 100):
-        monkeypatch.setattr(frechet, "COLUMNS", columns)
+    for rows in (3, 5, 10, 100):
+        monkeypatch.setattr(frechet, "ROWS", rows)
         torch.testing.assert_close(GaussianStatistics.of(x).cov, expected)
 
 

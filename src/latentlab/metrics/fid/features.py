@@ -49,7 +49,8 @@ def check_features(features: Tensor, *, name: str, at_least: int = 1) -> Tensor:
             f"{name} have shape {tuple(features.shape)}. At least {at_least} rows and 1 column "
             "are needed. Evaluate on more images."
         )
-    if not features.isfinite().all():
+    least, greatest = features.aminmax()  # takes a tenth of the time of features.isfinite()
+    if not (least.isfinite() and greatest.isfinite()):
         bad = int((~features.isfinite()).any(dim=1).sum())
         raise LatentlabError(
             f"{name} are not finite in {bad} of {len(features)} rows. All values must be finite. "

@@ -22,7 +22,7 @@ from latentlab.metrics.fid.features import check_features
 from latentlab.utils.errors import LatentlabError
 
 WELL_CONDITIONED = 1e-4  # least ratio of two elements on the diagonal of a Cholesky factor
-COLUMNS = 256  # of a block of XᵀX
+ROWS = 256  # of a block of XᵀX
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class GaussianStatistics:
         Raises:
             LatentlabError: `features` is not 2-D, is not finite, or has fewer than 2 rows.
         """
-        x = check_features(features, name="The features for FID", at_least=2).to(torch.float64)
-        mean = x.mean(dim=0)
+        x = check_features(features, name="The features for FID", at_least=2)
+        mean = x.mean(dim=0, dtype=torch.float64)
         return cls(mean, _gram(x - mean) / (len(x) - 1), len(x))
 
 
@@ -103,16 +103,13 @@ def _trace_of_root(a: GaussianStatistics, b: GaussianStatistics) -> Tensor:
 
 
 def _gram(x: Tensor) -> Tensor:
-    """XᵀX (F, F) of X (N, F). It is symmetric, so half of the blocks suffice."""
-    parts = x.split(COLUMNS, dim=1)
-    product = x.new_empty(x.shape[1], x.shape[1])
-    for i, left in enumerate(parts):
-        rows = slice(i * COLUMNS, i * COLUMNS + left.shape[1])
-        for j, right in enumerate(parts[: i + 1]):
-            columns = slice(j * COLUMNS, j * COLUMNS + right.shape[1])
-            block = left.T @ right
-            product[rows, columns], product[columns, rows] = block, block.T
-    return product
+    """XᵀX (F, F) of X (N, F). It is symmetric, so the lower half suffices."""
+    product = x.new_zeros(x.shape[1], x.shape[1])
+    for start in range(0, x.shape[1], ROWS):
+        end = min(start + ROWS, x.shape[1])
+        torch.mm(x[:, start:end].T, x[:, :end], out=product[start:end, :end])
+    lower = product.tril_()
+    return lower + lower.tril(-1).T
 
 
 def _factor(cov: Tensor) -> Tensor:
