@@ -1,6 +1,7 @@
 """A stage in a child of the fork server does what a process of its own does."""
 
 import contextlib
+import json
 import os
 import selectors
 import shutil
@@ -16,7 +17,7 @@ import pytest
 from latentlab.pipeline.fork_server import DVC_MODULES, PRELOADED, WAKE, Server
 from latentlab.pipeline.forking import job_variables
 from latentlab.utils import fork_client
-from latentlab.utils.fork_client import ADDRESS
+from latentlab.utils.fork_client import ADDRESS, PACKAGE
 
 REPO_SOURCES = Path(__file__).resolve().parents[2] / "src"
 STARTED: list[subprocess.Popen[str]] = []
@@ -219,6 +220,28 @@ def test_a_server_that_stops_turns_clients_away(tmp_path, monkeypatch) -> None:
             assert client.recv(1) == b""
     os.close(read)
     os.close(write)
+
+
+@pytest.mark.parametrize("command", ["stages", "dvc"])
+def test_a_failed_fork_leaves_the_command_to_its_client(tmp_path, monkeypatch, command) -> None:
+    def fails() -> int:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fails)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        client.connect(str(tmp_path / "socket"))
+        request = {"command": command, "argv": [], "folder": ".", "path": [], "package": PACKAGE}
+        line = json.dumps({**request, "environment": dict(os.environ)}).encode() + b"\n"
+        socket.send_fds(client, [line], [0, 1, 2])
+        server = Server(listener, [])
+        assert server._accept() is None
+        server.selector.close()
+        assert server.children == {}
+        client.settimeout(10)
+        assert json.loads(client.recv(100)) == {"pid": 0}
+        assert client.recv(100) == b""
 
 
 # the client leaves its socket to the end of the process

@@ -158,24 +158,28 @@ class Server:
         if request is None:
             connection.close()
             return None
+        pid = None
         if request.fits():
             if request.command != "dvc":
                 with contextlib.suppress(Exception):  # the stage reports it
                     import_lightning_lean()
             gc.collect()
             gc.freeze()  # the garbage collection of a child does not copy the server's memory
-            pid = os.fork()
+            with contextlib.suppress(OSError):  # too many processes, or too little memory
+                pid = os.fork()
             if pid == 0:
                 _start_session()  # before the client knows the number: a signal to it is not lost
                 _message(connection, {"pid": os.getpid()})
                 for other in [self.listener, connection, *self.children.values()]:
                     other.close()
                 return request
+        if pid is None:
+            _message(connection, {"pid": 0})  # the client runs the command itself
+            connection.close()
+        else:
             self.children[pid] = connection
             if request.command != "dvc":
                 self.selector.register(connection, selectors.EVENT_READ, data=pid)
-        else:
-            _message(connection, {"pid": 0})
         for stream in request.streams:
             os.close(stream)
         return None
