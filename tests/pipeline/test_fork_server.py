@@ -7,6 +7,7 @@ import selectors
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -164,10 +165,14 @@ def check_children(process) -> None:
 def test_a_killed_client_kills_its_child(long_training, server) -> None:
     process = stage(long_training, server, "train", "vae")
     started(process, long_training)
-    child = children_of(process)[0]
+    child, worker = children_of(process)
     process.kill()
     process.wait()
     wait_until(lambda: not is_alive(child))
+    wait_until(lambda: not is_alive(worker))  # it has closed the run
+    with contextlib.closing(sqlite3.connect(long_training.root / "mlruns/mlflow.db")) as store:
+        statuses = store.execute("SELECT status FROM runs ORDER BY start_time").fetchall()
+    assert statuses[-1] == ("KILLED",)
 
 
 def test_a_killed_child_is_a_killed_process_and_harms_no_other(long_training, server) -> None:

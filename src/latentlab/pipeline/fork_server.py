@@ -7,9 +7,9 @@ environment and the standard streams of the process that asked for it (utils.for
 session of its own.
 
 If the client of a stage is killed, the server kills its child. A DVC command ends as if its client
-lived: the stage that it runs is not lost. If the server is killed, the clients kill their children.
-After SIGTERM, or when the process that started it exits, the server forks no more, and exits when
-all children have exited.
+lived: the stage that it runs is not lost. A tracking worker ends after its stage. If the server is
+killed, the clients of stages kill their children. After SIGTERM, or when the process that started
+it exits, the server forks no more, and exits when all children have exited.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ DVC_MODULES = (
 )
 PRELOADED = (  # not latentlab's own files: each stage has to read them anew
     *("PIL.Image", "PIL.PngImagePlugin", "jsonargparse", "omegaconf", "attrs", "ruamel.yaml"),
+    *("torch.nested._internal.nested_tensor", "torch.utils.serialization", "email.policy"),
     *("mlflow", "mlflow.pyfunc", "mlflow.models", "mlflow.types", "mlflow.tracking.client"),
     *("mlflow.store.tracking.sqlalchemy_store", "sqlalchemy.dialects.sqlite", "alembic.command"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg"),
@@ -160,7 +161,7 @@ class Server:
             return None
         pid = None
         if request.fits():
-            if request.command != "dvc":
+            if request.command == "stages":
                 with contextlib.suppress(Exception):  # the stage reports it
                     import_lightning_lean()
             gc.collect()
@@ -178,7 +179,7 @@ class Server:
             connection.close()
         else:
             self.children[pid] = connection
-            if request.command != "dvc":
+            if request.command == "stages":
                 self.selector.register(connection, selectors.EVENT_READ, data=pid)
         for stream in request.streams:
             os.close(stream)

@@ -3,7 +3,6 @@
 import sys
 
 from latentlab.utils.errors import LatentlabError
-from latentlab.utils.fork_client import run_in_fork
 
 
 def main() -> None:
@@ -20,6 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["worker"]:
-        run_in_fork("tracking")
     main()

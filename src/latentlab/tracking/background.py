@@ -20,13 +20,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from latentlab.tracking import run as in_process
 from latentlab.tracking.metadata import check_name
 from latentlab.tracking.run import Run, Status
 from latentlab.tracking.store import store_errors
 from latentlab.utils.errors import LatentlabError
+from latentlab.utils.fork_client import ADDRESS, Child, start
 
 PATH_ARGUMENTS = ("root", "path", "run_folder", "image_folder")
 NO_REPLY = ("log", "flush", "log_missing", "log_images")
@@ -64,28 +65,21 @@ class WorkerProcess:
     """The stage's side: start the worker process, and write to and read from its pipes."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "latentlab.tracking", "worker"]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C in the terminal reaches the stage only
-        )
+        requests, self._requests = _pipe()
+        self._replies, replies = _pipe()
+        with requests, replies:  # the ends of the worker
+            self._process = _start(requests.fileno(), replies.fileno())
         atexit.register(self.close)
 
     def send(self, request: str, **arguments: Any) -> None:
         """Send a request. If the worker has died, the next `receive` raises."""
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError, ValueError):  # ValueError: the pipe was closed
-            self._process.stdin.write(json.dumps([request, arguments]) + "\n")
-            self._process.stdin.flush()
+            self._requests.write(json.dumps([request, arguments]) + "\n")
+            self._requests.flush()
 
     def receive(self) -> Any:
         """Wait for the next reply. Raises WorkerDiedError, or the worker's LatentlabError."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._replies.readline()
         if not line:
             raise WorkerDiedError
         reply, value = json.loads(line)
@@ -97,17 +91,43 @@ class WorkerProcess:
         """Return True if `receive` would not wait. On Windows this is not known: False."""
         if sys.platform == "win32":  # select takes sockets only
             return False
-        assert self._process.stdout is not None
-        return bool(select.select([self._process.stdout], [], [], 0)[0])
+        return bool(select.select([self._replies], [], [], 0)[0])
 
     def close(self) -> None:
         """Close the pipe and wait until the worker has sent everything and exited."""
         global _worker
         _worker = None
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._requests.close()
         self._process.wait()
+        self._replies.close()
+
+
+def _pipe() -> tuple[TextIO, TextIO]:
+    """The end to read from and the end to write to."""
+    read, write = os.pipe()
+    return os.fdopen(read, encoding="utf-8"), os.fdopen(write, "w", encoding="utf-8")
+
+
+def _start(requests: int, replies: int) -> Child | subprocess.Popen[bytes]:
+    """Start the worker with two open files: a child of the fork server, or a process of its own.
+
+    Ctrl-C in the terminal reaches the stage only: the worker has a session of its own.
+    """
+    address = os.environ.get(ADDRESS)
+    if address:
+        child = start(
+            address,
+            "tracking",
+            ["tracking", "worker"],
+            folder=os.getcwd(),
+            environment=dict(os.environ),
+            streams=(requests, replies, 2),
+        )
+        if child is not None:
+            return child
+    command = [sys.executable, "-m", "latentlab.tracking", "worker"]
+    return subprocess.Popen(command, stdin=requests, stdout=replies, start_new_session=True)
 
 
 class BackgroundRun:
