@@ -36,7 +36,12 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("key", help='a key of the config, as model.init_args.lr; "." for all')
     parser.add_argument("values", nargs="+", type=yaml.safe_load)
-    parser.add_argument("--diagnostics", nargs="*", default=[], help="metrics that are printed too")
+    parser.add_argument(
+        "--diagnostics",
+        nargs="*",
+        default=[],
+        help="of these, or of the model's own test step: printed too",
+    )
     results.add_data_option(parser)
     args = parser.parse_args()
     first = results.run_shared(results.work_folder(args.data), args.data)
@@ -105,6 +110,7 @@ def validate(folder: Path, name: str, diagnostics: list[str]) -> dict[str, float
     trained = load_trained(name, project=folder)
     metrics, _ = evaluate(trained, evaluator, evaluator.reference(pca))
     values = {label: metrics[key] for label, key in COLUMNS.items() if key in metrics}
+    values |= {key: value for key, value in metrics["test"].items() if key in diagnostics}
     for name, result in run_diagnostics(trained, evaluator):
         if name in diagnostics:
             values |= {f"{name} {key}": value for key, value in result.metrics.items()}

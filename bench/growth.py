@@ -54,9 +54,13 @@ class Cost:
     pss: float = 0.0
 
 
-def make_base(root: Path) -> None:
-    """Write a project with images, classifier and reference."""
+def make_base(root: Path, data: str | None = None) -> None:
+    """Write a project with images, classifier and reference. `data`: other than the default's."""
     copy_project(root)
+    if data is not None:
+        params = yaml.safe_load((root / "params.yaml").read_text())
+        params["data"]["name"] = data
+        (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     run([BIN / "latentlab", "repro", "reference"], root)
 
 

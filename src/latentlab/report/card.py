@@ -43,7 +43,7 @@ def card_of(model: ModelResults, comparison: Comparison, pictures: Pictures) -> 
         "family": row.family,
         "summary": _sentence(summary),
         "warnings": model.warnings,
-        "note": _note(class_path, row.name),
+        "note": _note(class_path, row.name, settings),
         "objective": textwrap.dedent(str(card.get("objective") or "")).strip("\n"),
         "papers": [{"text": str(t), "link": link_of(str(t))} for t in card.get("papers") or []],
         "differs": [_sentence(str(t)) for t in card.get("differs_from_the_paper") or []],
@@ -62,8 +62,9 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _note(class_path: str, config: str) -> View | None:
-    note = note_of(class_path, config)
+def _note(class_path: str, config: str, settings: Any) -> View | None:
+    arguments = settings.get("init_args") if isinstance(settings, dict) else None
+    note = note_of(class_path, config, arguments if isinstance(arguments, dict) else None)
     if note is None:
         return None
     return {"objective": [Markup(m) for m in note.objective], "see": note.see, "why": note.why}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,11 +26,13 @@ class Note:
     why: str
 
 
-@cache  # the page is written anew after each evaluation
-def note_of(class_path: str, config: str = "") -> Note | None:
+def note_of(
+    class_path: str, config: str = "", arguments: Mapping[str, Any] | None = None
+) -> Note | None:
     """The note of the file in models/ that has the class; None for a class of a user.
 
-    A config of this class, such as deep_ae_2d, can have sentences of its own.
+    `arguments`: those of the class; the objective is that of their loss. A config of this class,
+    such as deep_ae_2d, can have sentences of its own.
     """
     if not class_path.startswith(MODELS):
         return None
@@ -37,9 +40,35 @@ def note_of(class_path: str, config: str = "") -> Note | None:
     if found is None:
         return None
     words = found | (found.get("configs") or {}).get(config, {})
-    return Note(tuple(mathml(line) for line in found["objective"]), words["see"], words["why"])
+    lines = _objective(found, arguments or {})
+    return Note(tuple(map(mathml, lines)), words["see"], words["why"])
 
 
+def _objective(note: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
+    """The formulas for these arguments of the class; a dotted name is in a nested mapping."""
+    lines = note["objective"]
+    for name, values in (note.get("settings") or {}).items():
+        lines = values.get(_key(arguments, name), lines)
+    terms = [
+        values[key]
+        for name, values in (note.get("terms") or {}).items()
+        if (key := _key(arguments, name)) in values
+    ]
+    return [*lines, *terms]
+
+
+def _key(arguments: Mapping[str, Any], name: str) -> Any:
+    """The value of an argument; "number" for a number but 0; None if it is not given."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        inner = arguments.get(parent)
+        arguments = inner if isinstance(inner, Mapping) else {}
+    value = arguments.get(last)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return "number" if is_number and value else value
+
+
+@cache  # the page is written anew after each evaluation
 def mathml(latex: str) -> str:
     """One formula as a MathML element. Raises ValueError for a command that is not known."""
     from latex2mathml.converter import convert
