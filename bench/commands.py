@@ -2,7 +2,8 @@
 
     python bench/commands.py --project . --rounds 8
 
-The project must have results. On a terminal, `results` also marks what ties with the best.
+The project must have results. On a terminal, `results` also marks what ties with the best. `import
+torch` stands beside them: a command that imported it would take at least as long.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from latentlab.report.comparison import read_comparison
 LATENTLAB = Path(sys.executable).parent / "latentlab"
 
 
-def cpu_seconds(argv: list[str], folder: Path, *, terminal: bool) -> float:
+def cpu_seconds(argv: list[str | Path], folder: Path, *, terminal: bool) -> float:
     """CPU seconds of one call. Raises SystemExit if it fails."""
     screen, output = pty.openpty() if terminal else os.pipe()
-    process = subprocess.Popen([LATENTLAB, *argv], cwd=folder, stdout=output, stderr=output)
+    process = subprocess.Popen(argv, cwd=folder, stdout=output, stderr=output)
     os.close(output)
     reader = threading.Thread(target=_drain, args=[screen])
     reader.start()
@@ -34,7 +35,7 @@ def cpu_seconds(argv: list[str], folder: Path, *, terminal: bool) -> float:
     reader.join()
     os.close(screen)
     if code := os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"latentlab {' '.join(argv)} ended with {code}")
+        raise SystemExit(f"{' '.join(map(str, argv))} ended with {code}")
     process.returncode = 0
     return usage.ru_utime + usage.ru_stime
 
@@ -57,12 +58,13 @@ def main() -> None:
     models = [model.row.name for model in read_comparison(load_project(args.project)).models]
     if len(models) < 2:
         parser.error(f"{args.project} has results of {len(models)} models; two are needed")
-    calls = {
-        "latentlab --help": (["--help"], False),
-        "latentlab completion bash": (["completion", "bash"], False),
-        "latentlab results, piped": (["results"], False),
-        "latentlab results, on a terminal": (["results"], True),
-        "latentlab compare, two models": (["compare", *models[:2]], False),
+    calls: dict[str, tuple[list[str | Path], bool]] = {
+        "latentlab --help": ([LATENTLAB, "--help"], False),
+        "latentlab completion bash": ([LATENTLAB, "completion", "bash"], False),
+        "latentlab results, piped": ([LATENTLAB, "results"], False),
+        "latentlab results, on a terminal": ([LATENTLAB, "results"], True),
+        "latentlab compare, two models": ([LATENTLAB, "compare", *models[:2]], False),
+        'python -c "import torch"': ([sys.executable, "-c", "import torch"], False),
     }
     rows = {}
     for name, (argv, terminal) in calls.items():

@@ -84,6 +84,9 @@ OWN = {  # what a config is about, besides the common metrics
             100,
         )
     },
+    "semi_supervised_gan": {
+        "test error {} % with 100 labels": ("test_classification_error", 1, 100),
+    },
     "sparse_kl_ae": SPARSITY,
     "sparse_l1_ae": SPARSITY,
     "vae": ELBO,

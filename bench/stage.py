@@ -3,7 +3,7 @@
     python bench/stage.py --rounds 3
 
 `linear_ae` on digits, one epoch of ten batches: DVC, the start, the MLflow run, and a mixture that
-is fitted to 1,258 codes. Now: the slope between 1 and 9 trainings of `latentlab repro -j 1`. Before:
+is fitted to 1,258 codes. Now: the slope of 1 and 9 trainings of `latentlab repro -j 1`. Before:
 `dvc repro --single-item --force train@linear_ae` of the commit BEFORE, where each stage was a
 process of its own. Its files come from this repository, and its packages are those of this
 environment.

@@ -6,8 +6,9 @@
 
 Cosmic Ray makes the mutants (tests/cosmic_ray_mutants.py). Each of its own test runs would import
 PyTorch anew, which takes 8 s, so the runs are forked processes as for the wrong edits. A mutant is
-tested by the test file that mirrors its file, and by the files that tests/mutants.yaml adds. There,
-`equivalent` lists the mutants that no test can notice, with the reason.
+tested by the test file that mirrors its file, and by the files that tests/mutants.yaml adds. If it
+survives, it is tested by the wider tests of its folder. All of these tests have to pass without a
+mutant. `equivalent` in tests/mutants.yaml lists the mutants that no test can notice, and why.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from wrong_edits import PASSED, REPO, Result, Run, preload, run_all
 FOLDERS = ("models", "losses", "optim", "metrics", "samplers", "evaluation", "diagnostics")
 PACKAGE = "latentlab"
 SETTINGS = REPO / "tests" / "mutants.yaml"
+Changes = set[tuple[str, str, str]]  # file, text before, text after
 TOOL = REPO / ".venv" / "mutants" / "bin" / "python"
 
 
@@ -97,10 +99,15 @@ def mirror_tests(file: str, more: dict[str, list[str]], *, root: Path) -> tuple[
     path = Path(file).relative_to(PACKAGE)
     mirror = Path("tests") / path.parent / f"test_{path.name}"
     tests = [mirror.as_posix()] if (root / mirror).is_file() else []
-    for place, added in more.items():
-        if path.is_relative_to(place):
-            tests += added
-    return tuple(tests)
+    return (*tests, *added_tests(file, more))
+
+
+def added_tests(file: str, by_place: dict[str, list[str]]) -> tuple[str, ...]:
+    """The tests of the files and folders that a source file is, or lies in."""
+    path = Path(file).relative_to(PACKAGE)
+    return tuple(
+        test for place, tests in by_place.items() for test in tests if path.is_relative_to(place)
+    )
 
 
 def make_mutants(file: str, *, src: Path) -> Iterator[dict[str, Any]]:
@@ -114,7 +121,9 @@ def make_mutants(file: str, *, src: Path) -> Iterator[dict[str, Any]]:
 def runs(files: Sequence[str], settings: dict[str, Any], *, root: Path) -> Iterator[Run]:
     """One run for each mutant; its name is [file, line, old text, new text] as JSON."""
     for file in files:
-        tests = mirror_tests(file, settings.get("tests", {}), root=root)
+        tests = mirror_tests(file, settings["tests"], root=root)
+        if not tests:
+            tests = added_tests(file, settings["wider"])
         if not tests:
             print(f"{file} has no test file", file=sys.stderr)
             continue
@@ -124,7 +133,31 @@ def runs(files: Sequence[str], settings: dict[str, Any], *, root: Path) -> Itera
             yield Run(name, tests, file, mutant["text"])
 
 
-def count(scores: dict[str, Score], result: Result, equivalent: set[tuple[str, str, str]]) -> None:
+def require_passing_tests(wanted: Iterable[Run]) -> None:
+    """Exit if a test fails without a mutant: each mutant of its file would count as killed."""
+    sets = dict.fromkeys(run.tests for run in wanted)
+    for result in run_all([Run(" ".join(tests), tests) for tests in sets], root=REPO):
+        if result.code != PASSED:
+            sys.exit(f"{result.run.name} fails without a mutant:\n{result.output}")
+
+
+def results(
+    wanted: Sequence[Run], wider: dict[str, list[str]], equivalent: Changes
+) -> Iterator[Result]:
+    """The result of each mutant. Survivors are tested again by the wider tests of their folder."""
+    survivors = []
+    for result in run_all(wanted, root=REPO):
+        file, _, old, new = json.loads(result.run.name)
+        tests = added_tests(file, wider)
+        known = result.code != PASSED or (file, old, new) in equivalent
+        if known or not set(tests) - set(result.run.tests):
+            yield result
+        else:
+            survivors.append(replace(result.run, tests=tests))
+    yield from run_all(survivors, root=REPO)
+
+
+def count(scores: dict[str, Score], result: Result, equivalent: Changes) -> None:
     """Add a result to the scores. A mutant that survives is printed at once.
 
     A test that fails has killed the mutant, and so has an import that fails or a loop without end.
@@ -166,16 +199,17 @@ def main() -> None:
         (f"{PACKAGE}/{entry['file']}", entry["old"], entry["new"])
         for entry in settings.get("equivalent", [])
     }
-    wanted: Iterable[Run] = runs(files, settings, root=REPO)
+    wanted = list(runs(files, settings, root=REPO))
     if args.sample is not None:
-        everything = list(wanted)
-        print(f"{args.sample} of {len(everything)} mutants, seed {args.seed}")
-        chosen = random.Random(args.seed).sample(everything, min(args.sample, len(everything)))
+        print(f"{args.sample} of {len(wanted)} mutants, seed {args.seed}", flush=True)
+        chosen = random.Random(args.seed).sample(wanted, min(args.sample, len(wanted)))
         wanted = sorted(chosen, key=lambda run: run.name)
     preload(settings["preload"])
+    wider = [replace(run, tests=added_tests(run.file or "", settings["wider"])) for run in wanted]
+    require_passing_tests([*wanted, *(run for run in wider if run.tests)])
     scores: dict[str, Score] = defaultdict(Score)
     started = time.monotonic()
-    for number, result in enumerate(run_all(wanted, root=REPO), 1):
+    for number, result in enumerate(results(wanted, settings["wider"], equivalent), 1):
         count(scores, result, equivalent)
         if number % 50 == 0:
             print(f"{number} mutants, {time.monotonic() - started:.0f} s", file=sys.stderr)

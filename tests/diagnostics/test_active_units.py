@@ -55,3 +55,14 @@ def test_a_unit_is_active_if_it_varies_over_images_and_not_if_it_differs_from_ot
     x = images.float() / 255
     kl = (torch.arange(4.0)[:3].square().sum() + (3 + x.flatten(1).mean(1)).square().mean()) / 2
     assert found["kl_nats"] == pytest.approx(float(kl), rel=1e-5)
+
+
+def test_the_traversals_are_of_the_units_that_vary_most(monkeypatch):
+    """Unit 2 varies twice as much as unit 0, and the others do not vary."""
+    gains = torch.tensor([1.0, 0.0, 2.0, 0.0])
+    module = SimpleNamespace(posterior=lambda x: (x.flatten(1) * gains, torch.zeros(len(x), 4)))
+    shown = []
+    monkeypatch.setattr(active_units, "traversals", lambda trained, mu, units: shown.append(units))
+    images = torch.rand(200, 1, 1, 1).mul(255).to(torch.uint8).expand(200, 1, 2, 2).contiguous()
+    active_units.diagnose(on_2x2(module), evaluator_of(images))
+    assert shown[0][:2].tolist() == [2, 0]

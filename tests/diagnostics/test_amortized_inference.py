@@ -32,6 +32,7 @@ def test_optimal_codes_have_no_excess_and_poor_codes_have(tmp_path):
 def test_steps_to_reach_is_the_first_count_with_a_low_excess():
     excess = {1: 0.5, 2: 0.1, 5: 0.001}
     assert amortized_inference.steps_to_reach(0.1, excess) == 2
+    assert amortized_inference.steps_to_reach(0.3, excess) == 2
     assert amortized_inference.steps_to_reach(0.0, excess) == amortized_inference.OPTIMAL_STEPS
 
 

@@ -212,3 +212,12 @@ def test_figures_of_the_whole_diagnostic(classes, tmp_path):
     result = gan_training.diagnose(generating(lambda i: i % 3), evaluator(classes))
     assert result.warnings == []
     assert list(save_figures(result, tmp_path)) == (["classes"] if classes else []) + ["logits"]
+
+
+def test_the_gradient_norm_is_that_of_all_weights_of_tensors_of_different_shapes():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    x = torch.rand(5, 3)
+    found = gan_training._gradient_norm(network(x).square().sum(), network)
+    network(x).square().sum().backward()
+    expected = torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
+    assert found == pytest.approx(float(expected), rel=1e-5)

@@ -11,6 +11,7 @@ from latentlab.evaluation import evidence as module
 from latentlab.evaluation.evaluator import Evaluator
 from latentlab.evaluation.evidence import (
     CLASS_ORDERS,
+    NOISE,
     _damage,
     blurred,
     damaged_sets,
@@ -111,6 +112,12 @@ def test_the_damages_are_what_they_are_called():
     assert all(0 <= float(images.min()) <= float(images.max()) <= 1 + 1e-6 for *_, images in sets)
     by_name = {(name, level): images for name, level, images in sets}
     assert len(by_name["few images repeated", 0.75].flatten(1).unique(dim=0)) == 25
+    least, most = (by_name["noise", level] for level in (min(NOISE), max(NOISE)))
+    x = train.some(100, seed=0).images.float() / 255
+    inside = (x > 0.2) & (x < 0.8)  # noise of the least level is not clipped there
+    if inside.any():
+        assert float((least - x)[inside].std()) == pytest.approx(min(NOISE), rel=0.2)
+    assert (most - x).abs().mean() > 2 * (least - x).abs().mean() > 0
     half = by_name["noise images mixed in", 0.5]
     assert torch.equal(half[50:], by_name["noise images mixed in", 0.1][50:])
     left = by_name["classes dropped", 0.5].flatten(2).amax(1).unflatten(1, (8, 8))

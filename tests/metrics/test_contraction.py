@@ -26,3 +26,9 @@ def test_the_ratio_of_a_linear_encoder_is_the_mean_norm_over_directions():
     assert ratios[0.5] == pytest.approx(float(norms.mean()), rel=0.02)
     expected = float(matrix.square().sum()) / 16
     assert float(norms.square().mean()) == pytest.approx(expected, rel=0.02)
+
+
+def test_the_ratio_of_pairs_does_not_depend_on_their_distance():
+    x = 1e-3 * torch.rand(6, 1, 4, 4)
+    _, pairs = contraction_ratios(lambda x: 3 * x.flatten(1), x, seed=0)
+    assert pairs == pytest.approx(3, rel=1e-3)

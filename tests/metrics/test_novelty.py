@@ -56,6 +56,18 @@ def test_copies_are_flagged_and_held_out_points_are_not():
     assert not is_copying(noise, **sizes)
 
 
+@pytest.mark.parametrize(
+    ("authenticity", "nearer_train", "copies"),
+    [(0.3, 0.9, True), (0.3, 0.86, False), (0.3, 0.5, False), (0.4, 0.9, False)],
+)
+def test_copies_have_a_low_authenticity_and_half_of_the_possible_excess(
+    authenticity, nearer_train, copies
+):
+    """Without copies, three of four samples would be nearer to one of the 300 training points."""
+    found = {"authenticity": authenticity, "nearer_train_fraction": nearer_train}
+    assert is_copying(found, num_train=300, num_held_out=100) is copies
+
+
 def test_ct_is_the_mean_over_cells_weighted_by_held_out_points(monkeypatch):
     """Two distant cells, in one of which the samples are copies."""
     train = torch.cat([points(50, 0), points(50, 1) + 100])

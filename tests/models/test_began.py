@@ -69,3 +69,16 @@ def test_the_error_is_a_mean_over_pixels_of_absolute_differences():
 def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match=r"gamma must be in \(0, 1\], and lambda_k must be > 0"):
         BEGAN(SHAPE, prior=Uniform(), **settings)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])  # the balance is negative, or positive
+def test_the_validation_measures_convergence_as_the_training_does(scale):
+    torch.manual_seed(0)
+    model = BEGAN(SHAPE, prior=Uniform(), latent_dim=3, width=4).eval()
+    x = scale * torch.randint(0, 2, (50, *SHAPE)).float() + (1 - scale) / 2
+    torch.manual_seed(1)
+    with torch.no_grad():
+        terms = {name: float(value) for name, value in model.validation_step((x, None), 0).items()}
+    real, fake = terms["real_recon_l1"], terms["fake_recon_l1"]
+    assert (0.75 * real > fake) is bool(scale)
+    assert terms["began_convergence"] == pytest.approx(real + abs(0.75 * real - fake), rel=1e-5)

@@ -179,3 +179,25 @@ def test_one_category_and_a_sampler_without_categories_are_refused():
         infogan(num_categories=1)
     with pytest.raises(ValueError, match=r"class_path to latentlab\.samplers\.InfoGANPrior"):
         InfoGAN(SHAPE, prior=ClassConditional())
+
+
+def test_logits_are_those_of_images_from_minus_1_to_1():
+    model, x = infogan(), torch.rand(16, *SHAPE)
+    z = model.prior.sample((16, model.latent_dim), torch.Generator().manual_seed(0))
+    real, fake = model.real_logits(x, None), model.fake_logits(z)
+    assert real.shape == fake.shape == (16,)
+    torch.testing.assert_close(real, model.batch_heads(2 * x - 1)[0])
+    torch.testing.assert_close(fake, model.batch_heads(2 * model.decode(z) - 1)[0])
+
+
+def test_both_losses_have_the_information_subtracted():
+    model, x = infogan(), torch.rand(16, *SHAPE)
+    z = model.prior.sample((16, model.latent_dim), torch.Generator().manual_seed(0))
+    d_loss, g_loss = model.adversarial_losses(x, None, z)
+    _, q = model.batch_heads(model.generate(z))
+    weights = model.recognition.mi_weights
+    information = sum(w * mi for w, mi in zip(weights, model.mutual_information(q, z), strict=True))
+    d, g = prob(model.real_logits(x, None)), prob(model.fake_logits(z))
+    expected = -(d.log().mean() + (1 - g).log().mean()) - information
+    torch.testing.assert_close(d_loss, expected)
+    torch.testing.assert_close(g_loss, -g.log().mean() - information)

@@ -70,3 +70,25 @@ def test_sse_is_the_error_of_decode_and_each_latent_changes_its_own_patch():
 def test_a_mask_that_hides_no_or_all_patches_raises_an_error(ratio):
     with pytest.raises(ValueError, match=r"mask_ratio .* of 16 patches visible: choose it between"):
         MaskedAE(SHAPE, mask_ratio=ratio)
+
+
+def test_features_are_the_tokens_at_their_places_averaged_to_4x4():
+    torch.manual_seed(0)
+    model = MaskedAE((1, 16, 16), patch_size=2, width=16, depth=1)  # 8×8 tokens
+    x = torch.rand(3, 1, 16, 16)
+    tokens = model.encoder(model.patchify(x)).view(3, 4, 2, 4, 2, 16)  # row, column, width
+    expected = tokens.mean((2, 4)).permute(0, 3, 1, 2).flatten(1)
+    torch.testing.assert_close(model.features(x), expected)
+
+
+def test_sizes_follow_the_patch():
+    model = MaskedAE((3, 16, 16), patch_size=4)
+    assert model.patchify(torch.rand(2, 3, 16, 16)).shape == (2, 16, 48)
+    assert (model.latents_per_patch, model.latent_dim) == (3, 48)
+    assert model.decode(model.encode(torch.rand(2, 3, 16, 16))).shape == (2, 3, 16, 16)
+    assert MaskedAE((1, 8, 8), patch_size=2).latents_per_patch == 1  # of 4 values
+
+
+def test_the_error_of_a_mask_names_the_range():
+    with pytest.raises(ValueError, match=r"choose it between 0\.031 and 0\.969, such as 0\.75"):
+        MaskedAE(SHAPE, mask_ratio=1.0)

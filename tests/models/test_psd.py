@@ -36,6 +36,9 @@ def test_loss_is_the_energy_of_its_three_terms():
     error = 0.5 * (x.flatten(1) - z @ columns.T).square().sum(1)
     energy = error + 0.3 * z.abs().sum(1) + 0.3 * (z - f).square().sum(1)
     assert got["loss"].item() == pytest.approx(energy.mean().item(), rel=1e-8)
+    assert got["lasso_energy"].item() == pytest.approx(
+        (error + 0.3 * z.abs().sum(1)).mean().item(), rel=1e-6
+    )
     assert got["inactive_fraction"].item() == pytest.approx(float((z == 0).double().mean()))
     got["loss"].backward()
     assert all(p.grad.abs().sum() > 0 for p in model.parameters())
@@ -71,3 +74,8 @@ def test_a_short_training_improves_the_prediction():
 def test_settings_outside_of_their_range_raise_an_error(settings, message):
     with pytest.raises(ValueError, match=message):
         PSD((1, 4, 4), **settings)
+
+
+def test_units_are_active_where_the_code_is_not_zero():
+    model = PSD((1, 2, 2), latent_dim=3)
+    assert model.active(torch.tensor([[0.5, 0.0, -0.5]])).tolist() == [[True, False, True]]

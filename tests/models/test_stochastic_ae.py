@@ -99,3 +99,7 @@ def test_the_loss_in_bits_is_named_after_what_it_measures(case, name):
 def test_invalid_settings_are_errors(settings, message):
     with pytest.raises(ValueError, match=message):
         StochasticAE(SHAPE, **settings)
+
+
+def test_at_least_one_pixel_is_scored():
+    assert build("bernoulli", pixel_fraction=1e-6).num_scored == 1

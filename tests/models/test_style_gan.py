@@ -112,3 +112,11 @@ def test_invalid_settings_are_refused():
         gan(regularization=DiscriminatorRegularization(r1_gamma=-1))
     with pytest.raises(ValueError, match=r"style_mixing_prob is 2: it must be in \[0, 1\]"):
         gan(style_mixing_prob=2)
+    with pytest.raises(ValueError, match=r"style_mixing_prob is -0.5: it must be in \[0, 1\]"):
+        gan(style_mixing_prob=-0.5)
+
+
+def test_features_are_those_of_images_from_minus_1_to_1():
+    model, x = gan(), torch.rand(4, *SHAPE)
+    expected = model.discriminator.features(2 * x - 1)
+    torch.testing.assert_close(model.features(x), expected)

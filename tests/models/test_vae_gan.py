@@ -77,3 +77,16 @@ def test_validation_measures_the_features_of_reconstructions_and_d_on_both():
     assert terms["feature_loss"].item() == pytest.approx(error.item(), rel=1e-4)
     kl = kl_divergence(Normal(mu, logvar.exp().sqrt()), Normal(0.0, 1.0)).sum(1).mean()
     assert terms["kl_nats"].item() == pytest.approx(kl.item(), rel=1e-4)
+
+
+def test_generator_and_discriminator_start_as_those_of_dcgan():
+    """Radford et al. 2016, section 4: normal weights with standard deviation 0.02."""
+    torch.manual_seed(0)
+    model = VAEGAN((1, 16, 16), latent_dim=20, width=32)
+    for network in (model.generator, model.discriminator):
+        weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+        weights += [m.weight for m in network.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+        assert weights
+        stds = [float(w.detach().std()) for w in weights if w.numel() > 1000]
+        assert stds
+        assert all(std == pytest.approx(0.02, rel=0.1) for std in stds)

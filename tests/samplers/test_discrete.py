@@ -7,7 +7,7 @@ import torch
 from scipy.stats import chisquare
 
 from latentlab.samplers import AutoregressivePrior, IndependentCategorical
-from latentlab.samplers.discrete import positions_before
+from latentlab.samplers.discrete import nearest_indices, positions_before
 
 
 def seeded(seed=0):
@@ -126,3 +126,8 @@ def test_fitting_is_deterministic_and_is_loaded_from_a_state(make):
 def test_settings_must_be_positive():
     with pytest.raises(ValueError, match="must be > 0"):
         AutoregressivePrior(steps=0)
+
+
+def test_projected_codes_are_whole_numbers_of_the_codebook():
+    z = torch.tensor([[-3.0, 0.4, 1.6, 9.0]])
+    assert nearest_indices(z, 5).tolist() == [[0, 0, 2, 4]]

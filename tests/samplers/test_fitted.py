@@ -6,6 +6,8 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
 from latentlab.samplers import FittedGaussian, FittedMixture
+from latentlab.samplers import fitted as fitted_module
+from latentlab.samplers.projection import typical_radius
 
 
 def seeded(seed=0):
@@ -167,3 +169,48 @@ def test_weights_without_axes_are_loaded(blobs):
     old = {k: v for k, v in sampler.state_dict().items() if k in ("weights", "means", "factors")}
     loaded.load_state_dict(old)
     assert torch.equal(loaded.sample((9, 4), seeded()), sampler.sample((9, 4), seeded()))
+
+
+def test_em_goes_on_until_the_likelihood_stays(blobs):
+    """Two wide Gaussians that overlap: k-means, the start, cuts them into two halves."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(2000, 2, generator=generator) * torch.tensor([1.0, 3.0])
+    codes[1000:] = codes[1000:] * 2 + torch.tensor([1.0, 0.0])
+    likelihoods = {}
+    for steps in (1, 60, 1000):
+        mixture = FittedMixture(2, max_iterations=steps)
+        mixture.fit(codes)
+        likelihoods[steps] = float(mixture.log_prob(codes).mean())
+    assert likelihoods[60] > likelihoods[1] + 0.02
+    assert likelihoods[1000] == pytest.approx(likelihoods[60], abs=2e-2)
+
+
+def test_a_mixture_is_fitted_to_at_most_max_codes(blobs, monkeypatch):
+    fitted, kmeans = [], fitted_module._kmeans
+    monkeypatch.setattr(
+        fitted_module,
+        "_kmeans",
+        lambda codes, *rest: fitted.append(len(codes)) or kmeans(codes, *rest),
+    )
+    for max_codes in (50, 200, 10_000):
+        FittedMixture(2, max_codes=max_codes).fit(torch.randn(200, 3))
+    assert fitted == [50, 200, 200]
+
+
+@pytest.mark.parametrize("make", [FittedGaussian, lambda: FittedMixture(1)])
+def test_codes_outside_of_the_99_percent_ellipsoid_move_to_its_border(make):
+    sampler = make()
+    codes = torch.randn(5000, 3) * torch.tensor([1.0, 2.0, 0.5]) + 4
+    sampler.fit(codes)
+    far = torch.tensor([[4.0, 4.0, 40.0], [4.0, 4.5, 4.0]])
+    moved = sampler.project(far)
+    mean, covariance = codes.double().mean(0), codes.double().T.cov()
+
+    def norm(z):
+        gap = z.double() - mean
+        return float((gap @ torch.linalg.solve(covariance, gap)).sqrt())
+
+    assert norm(moved[0]) == pytest.approx(typical_radius(3), rel=1e-2)
+    gap, original = moved[0] - mean, far[0] - mean
+    assert float(torch.cosine_similarity(gap, original, dim=0)) == pytest.approx(1, abs=1e-6)
+    assert torch.equal(moved[1], far[1])

@@ -76,3 +76,14 @@ def test_codes_of_another_length_are_an_error():
     prior.fit(parabola(50))
     with pytest.raises(ValueError, match=r"asked for codes of 3 values from a TwoStageVAE .* of 2"):
         prior.sample((4, 3))
+
+
+def test_projected_codes_are_unchanged_inside_and_moved_outside():
+    codes = 5 + 2 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+    sampler = TwoStageVAE(steps=300)
+    sampler.fit(codes)
+    moved = sampler.project(codes)
+    unchanged = torch.isclose(moved, codes, atol=1e-4).all(1).float().mean()
+    assert 0.9 < float(unchanged) <= 1
+    far = torch.tensor([[5.0, 500.0]])
+    assert float((sampler.project(far) - codes.mean(0)).norm()) < 50
