@@ -151,6 +151,7 @@ def test_discrimination_equals_counts_and_the_auroc_of_scikit_learn():
     truth = [1] * 40 + [0] * 40
     scores = torch.cat([logits["test"], logits["fake"]])
     assert found["d_auroc"] == pytest.approx(roc_auc_score(truth, scores.numpy()))
+    assert found["d_accuracy_test"] == sum(s > 0 for s in logits["test"].tolist()) / 40
     assert found["d_accuracy_train"] == sum(s > 0 for s in logits["train"].tolist()) / 40
     assert found["d_accuracy_fake"] == sum(s <= 0 for s in logits["fake"].tolist()) / 40
 

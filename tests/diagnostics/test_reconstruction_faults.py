@@ -1,5 +1,6 @@
 """Reconstruction faults: dead outputs by hand, and PCA against PCA."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def test_a_code_as_large_as_the_image_is_not_compared_with_pca(evaluator):
     blurred = Scaled(whole, 0.9, 0.5)
     blurred.latent_dim = values
     assert result(blurred, evaluator).warnings == []
+
+
+def test_pca_has_at_most_as_many_components_as_the_training_images_have(evaluator, coder):
+    few = replace(evaluator, train=evaluator.train.first(3))
+    table = result(coder, few).table
+    assert all("SSE of PCA-2" in row for row in table.values())
 
 
 def test_a_model_whose_outputs_are_all_saturated(evaluator, coder):

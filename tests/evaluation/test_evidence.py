@@ -103,6 +103,7 @@ def test_the_effective_dimension_counts_equal_directions():
     assert effective_dimension(x) == pytest.approx(6, rel=0.01)
     scales = torch.tensor([1.0, 1, 1, 0, 0, 0])
     assert effective_dimension(x * scales) == pytest.approx(3, rel=0.01)
+    assert effective_dimension(0 * x) == 1
 
 
 def test_the_damages_are_what_they_are_called():
@@ -118,6 +119,9 @@ def test_the_damages_are_what_they_are_called():
     if inside.any():
         assert float((least - x)[inside].std()) == pytest.approx(min(NOISE), rel=0.2)
     assert (most - x).abs().mean() > 2 * (least - x).abs().mean() > 0
+    moved = [level for name, level, _ in sets if name == "shift"]
+    assert moved == sorted(set(moved))
+    assert moved[0] >= 1 / SHAPE[-1], "an image that is not moved is no damage"
     half = by_name["noise images mixed in", 0.5]
     assert torch.equal(half[50:], by_name["noise images mixed in", 0.1][50:])
     left = by_name["classes dropped", 0.5].flatten(2).amax(1).unflatten(1, (8, 8))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from latentlab.metrics import embedding as module
 from latentlab.metrics.embedding import _affinities, tsne
 
 
@@ -65,3 +66,14 @@ def test_the_same_map_each_time_and_equal_points_are_no_error():
     assert torch.equal(tsne(clusters()), tsne(clusters()))
     many = torch.cat([torch.zeros(50, 8), clusters(50)[:, :8]])  # more than the perplexity
     assert tsne(many).isfinite().all()
+
+
+def test_the_descent_starts_from_small_principal_components(monkeypatch):
+    starts = []
+    monkeypatch.setattr(module, "_descend", lambda p, start: starts.append(start) or start)
+    x = torch.randn(60, 5) * torch.tensor([5.0, 3.0, 1.0, 0.5, 0.1])
+    tsne(x)
+    assert float(starts[0][:, 0].std()) == pytest.approx(1e-4, rel=1e-4)
+    values = torch.linalg.svdvals((x - x.mean(0)).double())
+    ratio = float(starts[0][:, 1].std() / starts[0][:, 0].std())
+    assert ratio == pytest.approx(float(values[1] / values[0]), rel=1e-4)

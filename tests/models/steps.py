@@ -196,7 +196,8 @@ def assert_steps(
         reference.nets.train()
         for number in range(BATCHES):
             model.trainer.fit_loop.total_batch_idx = number
-            model.training_step((x[number], y[number]), number)
+            terms = model.training_step((x[number], y[number]), number)
+            _assert_sum_of_losses(terms)
             reference.run(algorithm, x[number], y[number])
             for name in names:
                 _assert_equal(name, model, reference.nets)
@@ -204,6 +205,13 @@ def assert_steps(
     still = [n for n in names if model.get_parameter(n).equal(before.get_parameter(n))]
     assert [name for name in still if not fnmatch(name, fixed)] == []
     return reference
+
+
+def _assert_sum_of_losses(terms: dict[str, torch.Tensor]) -> None:
+    """The curve "loss" of a GAN is the sum of the losses of its players. A VAE-GAN has its own."""
+    if {"d_loss", "g_loss"} <= terms.keys() and "kl_nats" not in terms:
+        players = [value for name, value in terms.items() if name.endswith("_loss")]
+        torch.testing.assert_close(terms["loss"].detach(), sum(players).detach())
 
 
 def _repeat_codes(model: Any, reference: Step) -> dict[str, int]:

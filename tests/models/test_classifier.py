@@ -64,3 +64,13 @@ def test_a_frozen_copy_computes_what_the_classifier_in_eval_mode_does():
     with torch.no_grad():
         for method in ("forward", "features", "local_features", "both_features"):
             torch.testing.assert_close(getattr(frozen, method)(x), getattr(model, method)(x))
+
+
+def test_the_accuracy_is_the_fraction_of_right_answers():
+    model = Classifier((1, 28, 28), num_classes=7).eval()
+    x = torch.rand(20, 1, 28, 28)
+    y = model(x).argmax(1)
+    y[:5] = (y[:5] + 1) % 7
+    accuracy = model.validation_step((x, y), 0)["accuracy"]
+    assert accuracy.shape == ()
+    assert float(accuracy) == pytest.approx(0.75)

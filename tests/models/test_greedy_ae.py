@@ -105,3 +105,20 @@ def test_training_changes_one_layer_pair_at_a_time_and_then_all():
         assert changed == ([k == phase for k in (1, 2, 3)] if phase < 4 else [True] * 3)
         done = (step % 3) / 3 if phase < 4 else (step - 9) / 9
         assert rate == pytest.approx(1e-3 * (1 - done))
+
+
+@pytest.mark.parametrize("phase", [1, 3, 4])
+def test_the_loss_of_a_step_is_that_of_its_phase_and_all_parameters_have_a_gradient(
+    phase, monkeypatch
+):
+    """Without a gradient of 0, several processes would wait for the frozen parameters."""
+    model, x = build(), torch.rand(5, *SHAPE)
+    monkeypatch.setattr(model, "phase", lambda: phase)
+    terms = model.training_step((x, None), 0)
+    torch.testing.assert_close(terms["loss"], model.phase_loss(phase, x))
+    terms["loss"].backward()
+    frozen = {id(p) for p in model.frozen_parameters(phase)}
+    assert bool(frozen) is (phase < 4)
+    for p in model.parameters():
+        assert p.grad is not None
+        assert bool(p.grad.any()) is (id(p) not in frozen)
