@@ -92,3 +92,9 @@ def test_sizes_follow_the_patch():
 def test_the_error_of_a_mask_names_the_range():
     with pytest.raises(ValueError, match=r"choose it between 0\.031 and 0\.969, such as 0\.75"):
         MaskedAE(SHAPE, mask_ratio=1.0)
+
+
+def test_patches_of_an_image_that_is_not_square():
+    model, x = MaskedAE((1, 8, 16), patch_size=4), torch.rand(2, 1, 8, 16)
+    assert (model.grid, model.num_patches) == ((2, 4), 8)
+    assert model.decode(model.encode(x)).shape == x.shape

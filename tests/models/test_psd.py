@@ -23,6 +23,7 @@ def test_infer_finds_the_lasso_of_the_dictionary():
     assert float(columns.norm(dim=0).max()) <= 1 + 1e-12
     expected = lasso(columns, x.flatten(1), 0.05)
     assert torch.allclose(model.infer(x, steps=3000), expected, atol=1e-4)
+    assert model.dictionary().shape == (UNITS, 1, 5, 6)
     assert torch.allclose(model.dictionary().flatten(1), columns.T)
 
 

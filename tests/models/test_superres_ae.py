@@ -57,3 +57,14 @@ def test_loss_is_the_mean_log_of_the_error():
 def test_scales_outside_of_their_range_raise_an_error(scale, message):
     with pytest.raises(ValueError, match=message):
         build(scale)
+
+
+def test_an_upsampled_image_is_clipped_to_its_range():
+    model, small = build(2), torch.rand(2, 3, 4, 4).double()
+    with torch.no_grad():
+        for parameter in model.unet.parameters():
+            parameter.mul_(20)
+        x = model.upsample_unclipped(small)
+        assert float(x.min()) < 0
+        assert float(x.max()) > 1
+        assert torch.equal(model.upsample(small), x.clamp(0, 1))

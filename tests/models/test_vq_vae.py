@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from latentlab.contracts import DiscreteCodes, LatentInterpolation
-from latentlab.models.vq_vae import VQVAE
+from latentlab.models.vq_vae import VQVAE, doublings
 
 
 def test_indices_are_of_the_nearest_vectors_and_the_decoder_gets_these():
@@ -113,3 +113,10 @@ def test_gradient_of_the_codebook_does_not_depend_on_the_order_of_threads():
     for index, weight in zip(indices.flatten(), positions, strict=True):
         expected[index] += weight
     torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("widths", [[6], [6, 4], [6, 4, 8]])
+def test_each_width_doubles_the_size(widths):
+    maps = torch.rand(2, 5, 3, 3)
+    size = 3 * 2 ** len(widths)
+    assert doublings(5, widths, 1)(maps).shape == (2, 1, size, size)

@@ -136,3 +136,8 @@ def test_a_file_with_invalid_frequencies_is_an_error(p, tmp_path):
     torch.save({"class_frequencies": p}, tmp_path / "sampler.pt")
     with pytest.raises(LatentlabError, match="for 4 classes: there must be one for each"):
         load_weights(with_num_classes(4), tmp_path / "sampler.pt")
+
+
+def test_two_classes_are_enough():
+    codes = sample(50, 5, 2)
+    assert codes[:, -2:].sum(1).tolist() == [1] * 50
