@@ -62,14 +62,25 @@ def test_everything_else_is_a_problem(repo, tmp_path):
         tmp_path,
         ("2 * x", "3 * x", "test_numbers.py::test_double"),
         ("2 * x", "2 *", "test_numbers.py"),
-        ("2 * x", "4 * x", "test_numbers.py::test_absent"),
     )
     found = run(repo, tmp_path)
     assert found.returncode == 1
     assert "3 * x  NOT CAUGHT: no test fails. Add a test" in found.stdout
     assert "2 *  pytest ended with 2. A test must fail (1)." in found.stdout
-    assert "4 * x  pytest ended with 4. A test must fail (1)." in found.stdout
-    assert "3 wrong edits, 3 problems" in found.stdout
+    assert "2 wrong edits, 2 problems" in found.stdout
+
+
+def test_tests_that_do_not_exist_are_named_before_any_test_runs(repo, tmp_path):
+    write(
+        tmp_path,
+        ("2 * x", "3 * x", "test_numbers.py::test_absent[1]"),
+        ("2 * x", "4 * x", "test_absent.py"),
+    )
+    found = run(repo, tmp_path)
+    assert found.returncode == 1
+    assert "3 * x: no test tests/test_numbers.py::test_absent[1]" in found.stderr
+    assert "4 * x: no test tests/test_absent.py" in found.stderr
+    assert not found.stdout
 
 
 def test_the_tests_must_pass_without_an_edit(repo, tmp_path):

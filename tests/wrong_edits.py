@@ -188,9 +188,18 @@ def read_edits(path: Path, *, root: Path, only: str = "") -> list[Run]:
             errors.append(str(error))
         else:
             runs.append(Run(name, tuple(tests), file, text))
+        errors += [f"{name}: no test {test}" for test in tests if not exists(test, root=root)]
     if errors:
         raise EditError("\n".join(errors))
     return runs
+
+
+def exists(test: str, *, root: Path) -> bool:
+    """True if the file of a test id has its function; the parameters are not looked at."""
+    file, _, function = test.partition("::")
+    path = root / file
+    function = function.partition("[")[0]
+    return path.exists() and (not function or f"def {function}(" in path.read_text("utf-8"))
 
 
 def preload(modules: Sequence[str]) -> None:
@@ -215,7 +224,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=REPO, help="folder with src and tests")
     parser.add_argument("--only", default="", help="only edits with this text in file or reason")
     parser.add_argument(
-        "--check", action="store_true", help="only see that each edit fits the code; runs no test"
+        "--check",
+        action="store_true",
+        help="only see that each edit fits the code and names tests that exist; runs no test",
     )
     arguments = parser.parse_args()
     root = arguments.root.resolve()
