@@ -58,10 +58,15 @@ def make_base(root: Path, data: str | None = None) -> None:
     """Write a project with images, classifier and reference. `data`: other than the default's."""
     copy_project(root)
     if data is not None:
-        params = yaml.safe_load((root / "params.yaml").read_text())
-        params["data"]["name"] = data
-        (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        edit(root / "params.yaml", "data", name=data)
     run([BIN / "latentlab", "repro", "reference"], root)
+
+
+def edit(path: Path, section: str, **values: object) -> None:
+    """Change keys of one section of a YAML file."""
+    content = yaml.safe_load(path.read_text())
+    content[section] |= values
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 @contextlib.contextmanager

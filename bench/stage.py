@@ -17,19 +17,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import yaml
-from growth import BIN, make_base, repro, run
+from growth import BIN, edit, make_base, repro, run
 from project import ROOT
 
 BEFORE = "9464c7f"
 IMAGES = 1_258  # the training split of digits
-
-
-def edit(path: Path, section: str, **values: object) -> None:
-    """Change keys of one section of a YAML file."""
-    content = yaml.safe_load(path.read_text())
-    content[section] |= values
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def make_before(root: Path) -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import pytest
 
+import mutants
 from mutants import Score, bare, changed_lines, count, mirror_tests, source_files
 from wrong_edits import Result, Run
 
@@ -61,3 +62,33 @@ def test_the_interval_of_a_sample_holds_the_true_share_of_killed_mutants():
         low, high = Score(killed, 200 - killed, equivalent=3).interval()
         inside += low <= 93 <= high
     assert 930 < inside < 970
+
+
+def test_a_survivor_is_tested_by_the_wider_tests_of_its_folder(monkeypatch):
+    """Killed and equivalent mutants, and files of a folder without wider tests, are not."""
+    names = [("models/a.py", "1"), ("models/a.py", "2"), ("models/b.py", "3"), ("losses/c.py", "4")]
+    wanted = [Run(json.dumps([f"latentlab/{f}", 1, "0", new]), ("own",)) for f, new in names]
+    killed, asked = {"1"}, []
+
+    def run_all(runs, *, root):
+        for run in list(runs):
+            new = json.loads(run.name)[3]
+            asked.append((new, run.tests))
+            yield Result(run, int(new in killed or run.tests == ("wide",)), 0.1, "")
+
+    monkeypatch.setattr(mutants, "run_all", run_all)
+    equivalent = {("latentlab/models/a.py", "0", "2")}
+    found = list(mutants.results(wanted, {"models": ["wide"]}, equivalent))
+    codes = {json.loads(result.run.name)[3]: result.code for result in found}
+    assert codes == {"1": 1, "2": 0, "3": 1, "4": 0}
+    assert asked[4:] == [("3", ("wide",))]
+
+
+def test_tests_that_fail_without_a_mutant_are_refused(monkeypatch):
+    def run_all(runs, *, root):
+        yield from (Result(run, int(run.name == "bad"), 0.1, "why") for run in runs)
+
+    monkeypatch.setattr(mutants, "run_all", run_all)
+    mutants.require_passing_tests([Run("a", ("good",)), Run("b", ("good",))])
+    with pytest.raises(SystemExit, match="bad fails without a mutant:\nwhy"):
+        mutants.require_passing_tests([Run("a", ("good",)), Run("b", ("bad",))])

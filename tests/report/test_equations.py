@@ -71,6 +71,16 @@ def test_equations_of_settings_are_of_arguments_and_can_be_set(name):
                 assert ET.fromstring(mathml(line)).tag.endswith("math")
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_regularized_discriminator_has_its_terms(name):
+    arguments = {a for each in classes_of(name) for a in inspect.signature(each).parameters}
+    unsupported = getattr(import_module(f"latentlab.models.{name}"), "UNSUPPORTED", {})
+    if "regularization" in arguments and "r1_gamma" not in unsupported:
+        settings = {"regularization": {"r1_gamma": 2.0}}
+        found = note_of(f"latentlab.models.{name}.X", "", settings).objective
+        assert any("∇" in line or "&#x02207;" in line for line in found)
+
+
 def objective_of_config(name, **changes):
     text = (Path(latentlab.__file__).parents[2] / "configs" / f"{name}.yaml").read_text()
     model = yaml.safe_load(text)["model"]

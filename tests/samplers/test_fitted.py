@@ -171,7 +171,7 @@ def test_weights_without_axes_are_loaded(blobs):
     assert torch.equal(loaded.sample((9, 4), seeded()), sampler.sample((9, 4), seeded()))
 
 
-def test_em_goes_on_until_the_likelihood_stays(blobs):
+def test_em_goes_on_until_the_likelihood_stays():
     """Two wide Gaussians that overlap: k-means, the start, cuts them into two halves."""
     generator = torch.Generator().manual_seed(0)
     codes = torch.randn(2000, 2, generator=generator) * torch.tensor([1.0, 3.0])
@@ -185,7 +185,7 @@ def test_em_goes_on_until_the_likelihood_stays(blobs):
     assert likelihoods[1000] == pytest.approx(likelihoods[60], abs=2e-2)
 
 
-def test_a_mixture_is_fitted_to_at_most_max_codes(blobs, monkeypatch):
+def test_a_mixture_is_fitted_to_at_most_max_codes(monkeypatch):
     fitted, kmeans = [], fitted_module._kmeans
     monkeypatch.setattr(
         fitted_module,
