@@ -214,3 +214,10 @@ def test_codes_outside_of_the_99_percent_ellipsoid_move_to_its_border(make):
     gap, original = moved[0] - mean, far[0] - mean
     assert float(torch.cosine_similarity(gap, original, dim=0)) == pytest.approx(1, abs=1e-6)
     assert torch.equal(moved[1], far[1])
+
+
+def test_the_buffers_of_a_mixture_that_is_not_fitted_have_their_dimensions():
+    dims = {name: value.ndim for name, value in FittedMixture().named_buffers()}
+    fitted = FittedMixture(2, max_dim=2)
+    fitted.fit(torch.randn(100, 4))
+    assert dims == {name: value.ndim for name, value in fitted.named_buffers()}
