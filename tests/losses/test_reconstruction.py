@@ -25,6 +25,32 @@ def test_bernoulli_nll_is_minus_log_probability_of_binary_images():
     torch.testing.assert_close(reconstruction.bernoulli_nll(logits, x), expected)
 
 
+@pytest.mark.parametrize(("dtype", "eps"), [(torch.float32, 2**-23), (torch.float64, 2**-52)])
+def test_bernoulli_nll_of_large_logits_errs_by_eps_a_pixel(dtype, eps):
+    size = torch.cat([torch.linspace(0, 60, 601), torch.tensor([90.0, 200.0])]).to(dtype)
+    for sign, x in [(1, 0), (1, 1), (-1, 0), (-1, 1), (1, 0.25), (-1, 0.25)]:
+        logits = sign * size[:, None]
+        got = reconstruction.bernoulli_nll(logits, torch.full_like(logits, x)).tolist()
+        for value, logit in zip(got, logits.flatten().tolist(), strict=True):
+            exact = max(logit, 0) - x * logit + math.log1p(math.exp(-abs(logit)))
+            assert abs(value - exact) <= eps * (1 + 2 * abs(logit)), (logit, x)
+
+
+def test_gradients_of_bernoulli_nll():
+    logits, x = (20 * Y - 10).requires_grad_(), X.clone().requires_grad_()
+    assert torch.autograd.gradcheck(reconstruction.bernoulli_nll, (logits, x))
+
+
+def test_bernoulli_nll_of_half_precision_is_computed_in_single_precision():
+    logits = (8 * Y - 4).bfloat16().requires_grad_()
+    nll = reconstruction.bernoulli_nll(logits, X.float())
+    exact = reconstruction.bernoulli_nll(logits.double(), X.float().double())
+    torch.testing.assert_close(nll, exact.float(), rtol=1e-6, atol=0)
+    nll.sum().backward()
+    slope = logits.detach().double().sigmoid() - X.float()
+    torch.testing.assert_close(logits.grad, slope.bfloat16())
+
+
 def test_gaussian_nll_is_minus_log_density():
     log_scale = -0.7
     got = reconstruction.gaussian_nll(Y, log_scale, X)

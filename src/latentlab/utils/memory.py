@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 FRACTION = 4  # images are kept in memory if they take less than 1/4 of it
 # parts of torch's messages about too little memory
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc rejects larger values
+MADV_HUGEPAGE, HUGE_PAGE, HEAP = 14, 2 * 2**20, 2**30  # mman.h; bytes
 
 
 def fits_memory(num_bytes: int) -> bool:
@@ -66,18 +68,39 @@ def keep_freed_memory() -> bool:
     """Set glibc's malloc to keep freed blocks for the next step. Return True if it worked.
 
     By default, large tensors (from 128 KiB to 32 MiB) are mapped again in each step, and the kernel
-    clears their pages. This changes no number. It costs up to 1 GiB of resident memory.
+    clears their pages. The blocks are also on pages of 2 MiB, if the kernel permits it: a tensor on
+    pages of 4 KiB has hundreds of them, more than a processor looks up at once. This changes no
+    number. It costs up to 1 GiB of resident memory.
     """
     if not sys.platform.startswith("linux"):
         return False
     import ctypes  # here, as all commands import this module
 
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has no mallopt
-    if mallopt is None:
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):  # musl
         return False
+    _extend_heap_by_huge_pages(libc)
     settings = {
         M_MMAP_THRESHOLD: LARGEST_MMAP_THRESHOLD,
         M_TRIM_THRESHOLD: 2**30,
         M_TOP_PAD: 64 * 2**20,
     }
-    return all(mallopt(name, value) == 1 for name, value in settings.items())
+    return all(libc.mallopt(name, value) == 1 for name, value in settings.items())
+
+
+def _extend_heap_by_huge_pages(libc: Any) -> None:
+    """Reserve the next addresses of the heap, and advise the kernel to use huge pages there.
+
+    They take no memory before they are used. Nothing changes if the kernel refuses.
+    """
+    import ctypes
+
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+    libc.mallopt(M_TOP_PAD, HEAP)
+    block = libc.malloc(LARGEST_MMAP_THRESHOLD - HUGE_PAGE)  # no free block is as large
+    if block is not None:
+        libc.madvise(-(-block // HUGE_PAGE) * HUGE_PAGE, HEAP, MADV_HUGEPAGE)
+        libc.free(block)
