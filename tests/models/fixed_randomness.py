@@ -51,4 +51,6 @@ def replace_randomness(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch, "randint", _integers)
     for name, function in AUGMENTED.items():
         patch.setitem(AUGMENTATIONS, name, function)
-    patch.setattr("latentlab.optim.adam.FusedAdam", lambda parameters, lr, **_: SGD(parameters, lr=lr))
+    patch.setattr(
+        "latentlab.optim.adam.FusedAdam", lambda parameters, lr, **_: SGD(parameters, lr=lr)
+    )
