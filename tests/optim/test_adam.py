@@ -125,3 +125,18 @@ def test_hooks_run_once_a_step(first):
         weight.grad = torch.ones(2)
         optimizer.step()
     assert calls == ["before", "after"] * 3
+
+
+@pytest.mark.parametrize("overflow", [0.0, 1.0])
+def test_a_step_with_a_gradient_scaler_is_that_of_torch(overflow):
+    networks, optimizers = _pair()
+    for step in range(4):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            if step == 2:  # as torch.amp.GradScaler does for one step
+                optimizer.grad_scale, optimizer.found_inf = (
+                    torch.tensor(4.0),
+                    torch.tensor(overflow),
+                )
+            _step(network, optimizer, step)
+            optimizer.grad_scale = optimizer.found_inf = None
+    _assert_equal(networks, optimizers)

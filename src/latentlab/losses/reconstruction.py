@@ -32,8 +32,8 @@ class _BernoulliNLL(torch.autograd.Function):
     """Σ_pixels softplus(l) − x l, with gradient σ(l) − x.
 
     softplus(l) < ε for l < log ε, so l is clamped there. Below, torch's softplus and log σ compute
-    with subnormal numbers, which can make them 5 to 10 times slower, and the logits of a trained
-    model are often there.
+    with subnormal numbers, which makes them several times slower (docs/speed.md), and the logits of
+    a trained model are often there. There is no second derivative.
     """
 
     @staticmethod
