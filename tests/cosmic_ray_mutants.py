@@ -3,9 +3,9 @@
     python cosmic_ray_mutants.py FILE
 
 It runs in the environment of Cosmic Ray, which `make mutants` creates. `text` is the whole file
-with one change. Left out: annotations and blocks for type checkers, which do not run; `final` and
-`frozen`, which forbid and compute nothing; replacements that only raise TypeError (`x << y`);
-device moves, which a CPU cannot notice; repeated texts.
+with one change. Left out: annotations and blocks for type checkers, which do not run; `final`,
+`abstractmethod`, `frozen` and `strict`, which forbid and compute nothing; replacements that only
+raise TypeError (`x << y`); device moves, which a CPU cannot notice; repeated texts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ KEPT = re.compile(
 )
 NOT_VALUES = {"torch", "F", "math", "nn", "self", "super", "cls"}  # without a call: TypeError
 SAME_ON_CPU = {"cpu", "contiguous", "to"}
-NO_RESULT = re.compile(r"\s*(@(final|override)\b|if TYPE_CHECKING\b|@dataclass\(frozen=True\))")
+NO_RESULT = re.compile(
+    r"\s*(@(final|override|abstractmethod)\b|if TYPE_CHECKING\b|@dataclass\(frozen=True\))"
+)
 
 Position = tuple[int, int]
 
@@ -110,6 +112,7 @@ def mutants(source: str) -> Iterator[dict[str, Any]]:
         for occurrence, (start, _) in enumerate(list(positions)):
             line = lines[start[0] - 1]
             marker = line[start[1] : start[1] + 2] == "*,"  # of keyword-only arguments
+            marker |= line[: start[1]].endswith("strict=")  # of zip
             if marker or NO_RESULT.match(line) or any(a <= start < b for a, b in skipped):
                 continue
             text = mutate_code(source, operator, occurrence)

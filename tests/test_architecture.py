@@ -197,7 +197,8 @@ TOP = {
         "faults",
         "install",
     ),
-    *("mnist", "mutants", "pipeline", "reproduction", "soak", "vocabulary", "wrong_edits"),
+    *("mnist", "mutants", "pipeline", "reproduction", "settings", "soak", "vocabulary"),
+    "wrong_edits",
 }
 SUBJECTS = {  # tests of several files of their folder
     "models/test_gan_family.py": "the contract of all GANs",

@@ -52,7 +52,7 @@ def test_the_seed_determines_the_sample():
     assert not torch.equal(sample(50, 9, 3, seed=1), sample(50, 9, 3, seed=2))
 
 
-@pytest.mark.parametrize(("dim", "classes"), [(5, 0), (5, 1), (5, 5)])
+@pytest.mark.parametrize(("dim", "classes"), [(5, 0), (5, 1), (5, 5), (5, 6)])
 def test_it_needs_classes_and_room_for_noise(dim, classes):
     with pytest.raises(ValueError, match="it needs 2 classes or more"):
         sample(2, dim, classes)
@@ -130,7 +130,14 @@ def test_a_sampler_that_was_not_fitted_is_loaded_and_stays_uniform(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "p", [torch.ones(3) / 3, torch.tensor([2.0, -1, 0, 0]), torch.full((4,), torch.nan)]
+    "p",
+    [
+        torch.ones(3) / 3,
+        torch.tensor([2.0, -1, 0, 0]),
+        torch.full((4,), torch.nan),
+        torch.full((4,), 0.2),
+        torch.full((4,), 0.3),
+    ],
 )
 def test_a_file_with_invalid_frequencies_is_an_error(p, tmp_path):
     torch.save({"class_frequencies": p}, tmp_path / "sampler.pt")
@@ -141,3 +148,15 @@ def test_a_file_with_invalid_frequencies_is_an_error(p, tmp_path):
 def test_two_classes_are_enough():
     codes = sample(50, 5, 2)
     assert codes[:, -2:].sum(1).tolist() == [1] * 50
+
+
+def test_frequencies_that_are_all_above_zero_are_loaded(tmp_path):
+    torch.save({"class_frequencies": torch.tensor([0.4, 0.3, 0.2, 0.1])}, tmp_path / "sampler.pt")
+    prior = with_num_classes(4)
+    load_weights(prior, tmp_path / "sampler.pt")
+    counts = class_counts(prior).double().numpy()
+    assert chisquare(counts, [3200, 2400, 1600, 800]).pvalue > 0.01
+
+
+def test_a_sampler_without_numbers_of_the_model_has_no_classes():
+    assert (ClassConditional().num_classes, InfoGANPrior().num_continuous) == (0, 0)

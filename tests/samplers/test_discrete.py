@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.stats import chisquare
 
 from latentlab.samplers import AutoregressivePrior, IndependentCategorical
@@ -94,6 +95,7 @@ def test_independent_indices_have_the_frequencies_of_each_position():
     prior = IndependentCategorical()
     assert prior.learns
     prior.fit(codes)
+    assert prior.frequencies.tolist() == [[0.5, 0.5, 0], [0, 0.75, 0.25]]
     z = prior.sample((4000, 2), seeded())
     assert chisquare(torch.bincount(z[:, 0].long()).numpy(), [2000, 2000]).pvalue > 0.01
     assert chisquare(torch.bincount(z[:, 1].long())[1:].numpy(), [3000, 1000]).pvalue > 0.01
@@ -101,8 +103,9 @@ def test_independent_indices_have_the_frequencies_of_each_position():
 
 @pytest.mark.parametrize("sampler", [IndependentCategorical, AutoregressivePrior])
 def test_indices_must_be_whole_numbers_and_have_the_fitted_length(sampler):
-    with pytest.raises(ValueError, match=r"Choose latentlab\.samplers\.FittedMixture"):
-        sampler().fit(torch.randn(20, 3))
+    for codes in ([[0.5, 2.0]], [[-1.0, 2.0]]):
+        with pytest.raises(ValueError, match=r"Choose latentlab\.samplers\.FittedMixture"):
+            sampler().fit(torch.tensor(codes))
     with pytest.raises(ValueError, match="asked for 3 indices"):
         sampler().sample((5, 3))
 
@@ -116,7 +119,7 @@ def test_fitting_is_deterministic_and_is_loaded_from_a_state(make):
     priors[0].fit(codes)
     torch.rand(7)  # changes the state of the global generator
     with torch.inference_mode():
-        priors[1].fit(codes)
+        priors[1].fit(markov_chain())
     priors[2].load_state_dict(priors[0].state_dict())
     first, *rest = [prior.sample((50, 4), seeded()) for prior in priors]
     assert first.dtype == torch.float32
@@ -131,3 +134,58 @@ def test_settings_must_be_positive():
 def test_projected_codes_are_whole_numbers_of_the_codebook():
     z = torch.tensor([[-3.0, 0.4, 1.6, 9.0]])
     assert nearest_indices(z, 5).tolist() == [[0, 0, 2, 4]]
+
+
+def pixel_cnn(prior, codes, side, k):
+    """Logits (N, K, side, side) by a masked convolution, written with zeros in its kernel."""
+    weights = prior.masked.weight.reshape(prior.hidden, -1, prior.embedding.embedding_dim)
+    kernel = torch.zeros(prior.hidden, weights.shape[2], 81)
+    kernel[:, :, :40] = weights.movedim(1, 2)  # 4 rows of 9, then 4 positions to the left
+    outside = torch.full((len(codes), side + 8, side + 8), k)
+    outside[:, 4:-4, 4:-4] = codes.view(-1, side, side)
+    hidden = F.conv2d(prior.embedding(outside).movedim(3, 1), kernel.unflatten(2, (9, 9)))
+    hidden = hidden + prior.position.T.view(1, prior.hidden, side, side)
+    hidden = hidden.sigmoid() * hidden
+    point = torch.einsum("oi,nihw->nohw", prior.pointwise.weight, hidden)
+    point = point + prior.pointwise.bias[:, None, None]
+    logits = torch.einsum("oi,nihw->nohw", prior.head.weight, hidden + point.sigmoid() * point)
+    return logits + prior.head.bias[:, None, None]
+
+
+def test_the_network_is_one_masked_convolution_and_a_residual_block_of_1_by_1():
+    side, k = 5, 3
+    prior = AutoregressivePrior(hidden=6)
+    prior._build(side**2, k)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.normal_(0, 0.4)
+        codes = torch.randint(k, (20, side**2), generator=seeded())
+        p = pixel_cnn(prior, codes, side, k).log_softmax(1).flatten(2)
+        expected = p.gather(1, codes[:, None])[:, 0].sum(1)
+        torch.testing.assert_close(prior.log_prob(codes.float()), expected)
+        loss = float(prior._loss(codes.float()))
+    assert loss == pytest.approx(float(-expected.mean() / side**2), rel=1e-5)
+    names = {name.split(".")[0] for name in prior.state_dict()}
+    assert names == {"embedding", "masked", "position", "pointwise", "head"}
+    assert prior.masked.bias is None
+
+
+def test_samples_and_fitted_weights_have_no_gradient():
+    codes = markov_chain(count=50).requires_grad_()
+    prior = AutoregressivePrior(hidden=4, steps=2)
+    prior.fit(codes)
+    assert not prior.sample((3, 4)).requires_grad
+    assert not prior.log_prob(codes).requires_grad
+
+
+def test_a_codebook_of_one_vector_has_one_index():
+    prior = AutoregressivePrior(hidden=4, steps=2)
+    prior.fit(torch.zeros(20, 4))
+    assert (prior.head.out_features, prior.codebook_size) == (1, 1)
+    assert prior.sample((5, 4)).tolist() == torch.zeros(5, 4).tolist()
+
+
+def test_samplers_that_are_not_fitted_have_no_indices():
+    prior = AutoregressivePrior()
+    assert (prior.length, prior.codebook_size, prior.head.out_features) == (0, 0, 1)
+    assert IndependentCategorical().frequencies.shape == (0, 0)

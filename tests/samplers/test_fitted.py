@@ -37,6 +37,7 @@ def test_fitted_gaussian_has_the_codes_moments(blobs):
 def test_mixture_reaches_the_likelihood_of_scikit_learn(blobs):
     prior = FittedMixture(3, regularization=0.0)
     prior.fit(blobs)
+    assert prior.log_prob(blobs).dtype == torch.float64
     reference = GaussianMixture(3, n_init=5, random_state=0).fit(blobs.numpy())
     ours, theirs = float(prior.log_prob(blobs).mean()), reference.score(blobs.numpy())
     assert ours == pytest.approx(theirs, abs=2e-3)
@@ -221,3 +222,116 @@ def test_the_buffers_of_a_mixture_that_is_not_fitted_have_their_dimensions():
     fitted = FittedMixture(2, max_dim=2)
     fitted.fit(torch.randn(100, 4))
     assert dims == {name: value.ndim for name, value in fitted.named_buffers()}
+
+
+def covariance(sampler, k=0):
+    return sampler.factors[k] @ sampler.factors[k].T
+
+
+def test_a_fraction_of_the_mean_variance_is_added_to_the_covariances():
+    """Also a negligible one if none is asked for: a dead unit keeps a variance."""
+    codes = torch.randn(40, 3, generator=seeded(), dtype=torch.float64)
+    codes = codes * torch.tensor([1.0, 3.0, 0.0])
+    variance = float(codes.var(0).mean())
+    gaussian, mixture = FittedGaussian(), FittedMixture(1, regularization=0.25)
+    given = codes.clone()
+    gaussian.fit(codes)
+    mixture.fit(codes)
+    assert torch.equal(codes, given)
+    eye, biased = torch.eye(3, dtype=torch.float64), torch.cov(codes.T, correction=0)
+    exact = {"rtol": 1e-9, "atol": 1e-13}
+    floor = 1e-6 * variance * eye
+    torch.testing.assert_close(covariance(gaussian), torch.cov(codes.T) + floor, **exact)
+    torch.testing.assert_close(covariance(mixture), biased + 0.25 * variance * eye, **exact)
+    unregularized = FittedMixture(1, regularization=0.0)
+    unregularized.fit(codes)
+    torch.testing.assert_close(covariance(unregularized), biased + floor, **exact)
+    gaussian.fit(torch.ones(40, 3))
+    torch.testing.assert_close(covariance(gaussian), 1e-12 * eye, **exact)
+
+
+def test_the_rest_has_the_variances_of_the_principal_components(wide):
+    sampler = FittedMixture(2, max_dim=3, regularization=0.5)
+    sampler.fit(wide)
+    variances = torch.linalg.eigvalsh(torch.cov(wide.double().T)).flip(0)
+    ridge = 0.5 * wide.double().var(0).mean()
+    torch.testing.assert_close(sampler.residual_std, (variances[3:] + ridge).sqrt())
+
+
+def test_a_projection_in_a_subspace_ends_on_the_ellipsoid(wide):
+    sampler = FittedMixture(1, max_dim=3)
+    sampler.fit(wide)
+    far = wide.double().mean(0) + 50 * torch.randn(9, 12, generator=seeded(), dtype=torch.float64)
+    moved = sampler.project(far)
+    whole = torch.block_diag(covariance(sampler), sampler.residual_std.square().diag())
+    gap = (moved - sampler.center) @ sampler.axes
+    gap = gap - torch.cat([sampler.means[0], torch.zeros(9, dtype=torch.float64)])
+    norm = (gap @ torch.linalg.inv(whole) * gap).sum(1).sqrt()
+    torch.testing.assert_close(norm, torch.full_like(norm, typical_radius(12)))
+
+
+def test_as_many_codes_as_dimensions_or_components_are_enough(wide):
+    whole, cut = FittedMixture(2, max_dim=12), FittedMixture(2, max_dim=11)
+    for sampler in (whole, cut):
+        sampler.fit(wide)
+    assert (len(whole.residual_std), len(cut.residual_std)) == (0, 1)
+    assert (whole.axes.numel(), whole.center.numel()) == (0, 0)
+    assert whole.project(wide).shape == whole.sample((4, 12)).shape[:0] + wide.shape
+    few = FittedMixture(3)
+    few.fit(torch.randn(3, 2))
+    assert few.means.shape == (3, 2)
+
+
+def em_steps(monkeypatch, codes, **settings):
+    """How often EM maximizes, and the fitted mixture."""
+    calls, maximize = [], FittedMixture._maximize
+    count = lambda self, *rest: calls.append(1) or maximize(self, *rest)  # noqa: E731
+    monkeypatch.setattr(FittedMixture, "_maximize", count)
+    sampler = FittedMixture(2, **settings)
+    sampler.fit(codes)
+    return len(calls)
+
+
+def test_em_ends_when_the_likelihood_gains_less_than_a_ten_thousandth(monkeypatch, blobs):
+    overlapping = torch.randn(2000, 2, generator=seeded()) * torch.tensor([1.0, 3.0])
+    overlapping[1000:] = overlapping[1000:] * 2 + torch.tensor([1.0, 0.0])
+    # at step n the gain is measured; one more step maximizes with the last responsibilities
+    assert em_steps(monkeypatch, blobs[:500]) == 3
+    assert 10 < em_steps(monkeypatch, overlapping, max_iterations=1000) < 500
+    assert em_steps(monkeypatch, overlapping, max_iterations=4) == 5
+
+
+def test_the_seed_chooses_the_start():
+    codes = torch.rand(200, 2, generator=seeded())
+    fitted = [FittedMixture(5, seed=seed) for seed in (1, 1, 2)]
+    for sampler in fitted:
+        sampler.fit(codes)
+    assert torch.equal(fitted[0].means, fitted[1].means)
+    assert not torch.allclose(fitted[0].means, fitted[2].means)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_k_means_starts_from_codes_far_from_each_other(seed):
+    """A code equal to a centre has probability 0: each of four groups gets one centre."""
+    places = 0.01 * torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [5.0, 5.0]])
+    groups = torch.arange(4).repeat_interleave(torch.tensor([50, 1, 9, 2]))
+    member = fitted_module._kmeans(places[groups].double(), 4, seeded(seed))
+    together = groups[:, None] == groups
+    assert torch.equal(member @ member.T, together.double())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_k_means_ends_where_each_code_is_nearest_to_the_mean_of_its_cluster(seed):
+    codes = torch.rand(40, 2, generator=seeded(seed), dtype=torch.float64)
+    member = fitted_module._kmeans(codes, 3, seeded(seed))
+    means = (member.T @ codes) / member.sum(0)[:, None]
+    assert torch.equal(torch.cdist(codes, means).argmin(1), member.argmax(1))
+    assert len(member.unique(dim=0)) == 3
+
+
+def test_a_cluster_without_codes_keeps_its_centre():
+    codes = torch.tensor([[0.0], [0.0], [0.0], [9.0], [9.0]], dtype=torch.float64)
+    member = fitted_module._kmeans(codes, 3, seeded())
+    assert member.isfinite().all()
+    assert member[:3].unique(dim=0).shape == member[3:].unique(dim=0).shape == (1, 3)
+    assert not torch.equal(member[0], member[3])

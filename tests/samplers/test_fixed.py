@@ -25,3 +25,11 @@ def test_a_fixed_prior_ignores_the_codes(prior):
     prior.fit(100 + torch.randn(50, 2))
     assert not prior.learns
     assert torch.equal(prior.sample((5, 2), seeded()), before)
+
+
+@pytest.mark.parametrize("prior", [StandardNormal(), Uniform()])
+def test_without_a_generator_the_global_one_is_used(prior):
+    torch.manual_seed(3)
+    first = prior.sample((5, 2))
+    torch.manual_seed(3)
+    assert torch.equal(prior.sample((5, 2)), first)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
 from latentlab.samplers import FittedGaussian, TwoStageVAE
 
@@ -87,3 +88,51 @@ def test_projected_codes_are_unchanged_inside_and_moved_outside():
     assert 0.9 < float(unchanged) <= 1
     far = torch.tensor([[5.0, 500.0]])
     assert float((sampler.project(far) - codes.mean(0)).norm()) < 50
+
+
+def test_the_loss_is_the_bound_written_in_distributions():
+    prior = TwoStageVAE(hidden=5)
+    prior._build(3)
+    prior.log_scale.data.fill_(-0.4)
+    z = torch.randn(6, 3)
+    torch.manual_seed(1)
+    got = prior.negative_elbo(z)
+    torch.manual_seed(1)
+    mu, logvar = prior.encoder(z)[:, :3], prior.encoder(z)[:, 3:]
+    q = Normal(mu, (0.5 * logvar).exp())
+    u = mu + q.stddev * torch.randn_like(mu)
+    nll = -Normal(prior.decoder(u), math.exp(-0.4)).log_prob(z).sum(1)
+    torch.testing.assert_close(got, nll + kl_divergence(q, Normal(0.0, 1.0)).sum(1))
+
+
+def test_codes_are_shifted_to_mean_0_and_divided_by_one_scale():
+    prior, codes = TwoStageVAE(hidden=4, steps=1), parabola(50)
+    prior.fit(codes)
+    torch.testing.assert_close(prior.mean, codes.mean(0))
+    variance = (codes - codes.mean(0)).square().sum() / 49 / 2
+    torch.testing.assert_close(prior.scale, variance.sqrt())
+    prior.fit(torch.ones(50, 2))
+    assert float(prior.scale) == pytest.approx(1e-6)
+
+
+def test_fitted_weights_have_no_gradient_and_follow_the_seed():
+    codes = parabola(50).double().requires_grad_()
+    priors = [TwoStageVAE(hidden=4, steps=2, seed=seed) for seed in (1, 2)]
+    for prior in priors:
+        prior.fit(codes)
+    assert not priors[0].sample((3, 2)).requires_grad
+    assert not any(p.requires_grad for p in priors[0].parameters())
+    assert priors[0].mean.dtype == torch.float32
+    assert not torch.equal(priors[0].decoder[0].weight, priors[1].decoder[0].weight)
+    layers = [type(layer).__name__ for layer in priors[0].encoder]
+    assert layers == ["Linear", "SiLU", "Linear", "SiLU", "Linear"]
+
+
+def test_without_a_generator_the_global_one_is_used():
+    prior = TwoStageVAE(hidden=4, steps=1)
+    prior.fit(parabola(50))
+    samples = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        samples.append(prior.sample((5, 2)))
+    assert torch.equal(*samples)

@@ -1,0 +1,112 @@
+"""Settings behind the measured numbers: defaults, constants, and the size of each model.
+
+tests/settings.txt lists them. docs/results.md and the headers of the configs were measured with
+these: whoever changes one measures again, then writes the list: python tests/test_settings.py
+"""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from latentlab.config import load_experiment
+from latentlab.config.selection import model_names
+
+REPO = Path(__file__).resolve().parents[1]
+LIST = REPO / "tests" / "settings.txt"
+FOLDERS = (
+    *("models", "losses", "networks", "optim", "metrics", "samplers", "evaluation", "diagnostics"),
+)
+CONSTANT = re.compile(r"^(_?[A-Z][A-Z0-9_]*)\b.*=", re.MULTILINE)
+SHAPE = (1, 28, 28)
+
+
+def modules() -> Iterator[ModuleType]:
+    for folder in FOLDERS:
+        package = importlib.import_module(f"latentlab.{folder}")
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
+
+
+def is_number(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return bool(value) and all(map(is_number, value))
+    return isinstance(value, (bool, int, float))
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items() if is_number(value)}
+
+
+def defaults(function: Any) -> dict[str, str]:
+    parameters = inspect.signature(function).parameters.values()
+    return numbers({parameter.name: parameter.default for parameter in parameters})
+
+
+def settings_of(module: ModuleType) -> Iterator[tuple[str, dict[str, str]]]:
+    """Numbers of a module and of its classes, and defaults of its functions and methods."""
+    assigned = set(CONSTANT.findall(inspect.getsource(module)))  # and not imported
+    yield "", numbers({k: v for k, v in vars(module).items() if k in assigned})
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if inspect.isclass(value):
+            own = {k: v for k, v in vars(value).items() if not k.startswith("_")}
+            yield f".{name}", numbers(own)
+            for method, member in vars(value).items():
+                function = inspect.unwrap(getattr(member, "__func__", member))
+                repeats = method == "__init__" and dataclasses.is_dataclass(value)
+                if inspect.isfunction(function) and not repeats:
+                    yield f".{name}.{method}", defaults(function)
+        elif inspect.isfunction(value):
+            yield f".{name}", defaults(inspect.unwrap(value))
+
+
+def sizes() -> Iterator[tuple[str, dict[str, str]]]:
+    """Tensors and values that each model trains, for images of SHAPE in 10 classes."""
+    for name in model_names(REPO):
+        model = load_experiment(name, {"image_shape": SHAPE, "num_classes": 10}, REPO).model
+        trained = [p.numel() for p in model.parameters() if p.requires_grad]
+        yield f"size of {name}", {"tensors": str(len(trained)), "values": str(sum(trained))}
+
+
+def lines(settings: Iterable[tuple[str, dict[str, str]]]) -> list[str]:
+    """A line for each place that has settings."""
+    return sorted(
+        f"{place}: {', '.join(f'{name} {value}' for name, value in values.items())}"
+        for place, values in settings
+        if values
+    )
+
+
+def all_settings() -> Iterator[tuple[str, dict[str, str]]]:
+    for module in modules():
+        for place, values in settings_of(module):
+            yield module.__name__.removeprefix("latentlab.") + place, values
+
+
+def listed(*, sizes: bool) -> list[str]:
+    text = LIST.read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line.startswith("size of ") == sizes]
+
+
+def test_numbers_are_measured_with_these_defaults_and_constants():
+    """On a mismatch, measure again and write the list: python tests/test_settings.py."""
+    assert lines(all_settings()) == listed(sizes=False)
+
+
+def test_numbers_are_measured_with_models_of_these_sizes():
+    """On a mismatch, measure again and write the list: python tests/test_settings.py."""
+    assert lines(sizes()) == listed(sizes=True)
+
+
+if __name__ == "__main__":
+    everything = [*lines(all_settings()), *lines(sizes())]
+    LIST.write_text("\n".join(everything) + "\n", encoding="utf-8")
