@@ -1,4 +1,4 @@
-"""Settings behind the measured numbers: defaults, constants, and the size of each model.
+"""Settings behind the measured numbers: defaults, constants, sizes and rates of the models.
 
 tests/settings.txt lists them. docs/results.md and the headers of the configs were measured with
 these: whoever changes one measures again, then writes the list: python tests/test_settings.py
@@ -16,6 +16,7 @@ from typing import Any
 
 from latentlab.config import load_experiment
 from latentlab.config.selection import model_names
+from models.lightning_stub import with_trainer
 
 REPO = Path(__file__).resolve().parents[1]
 LIST = REPO / "tests" / "settings.txt"
@@ -34,8 +35,10 @@ def modules() -> Iterator[ModuleType]:
 
 
 def is_number(value: Any) -> bool:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = vars(value)
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [each for each in value.values() if not isinstance(each, str)]
     if isinstance(value, (tuple, list)):
         return bool(value) and all(map(is_number, value))
     return isinstance(value, (bool, int, float))
@@ -69,12 +72,18 @@ def settings_of(module: ModuleType) -> Iterator[tuple[str, dict[str, str]]]:
             yield f".{name}", defaults(inspect.unwrap(value))
 
 
-def sizes() -> Iterator[tuple[str, dict[str, str]]]:
-    """Tensors and values that each model trains, for images of SHAPE in 10 classes."""
+def models() -> Iterator[tuple[str, dict[str, str]]]:
+    """Trained tensors, their values, and the optimizers of each model, for images of SHAPE."""
     for name in model_names(REPO):
-        model = load_experiment(name, {"image_shape": SHAPE, "num_classes": 10}, REPO).model
+        spec = {"image_shape": SHAPE, "num_classes": 10}
+        model = with_trainer(load_experiment(name, spec, REPO).model)
         trained = [p.numel() for p in model.parameters() if p.requires_grad]
-        yield f"size of {name}", {"tensors": str(len(trained)), "values": str(sum(trained))}
+        described = {"tensors": str(len(trained)), "values": str(sum(trained))}
+        for i, optimizer in enumerate(model.optimizers()):
+            group = optimizer.param_groups[0]
+            decays = "initial_lr" in group  # a scheduler writes it
+            described[f"optimizer {i}"] = f"(lr {group['lr']}, betas {group['betas']}, {decays=})"
+        yield f"model {name}", described
 
 
 def lines(settings: Iterable[tuple[str, dict[str, str]]]) -> list[str]:
@@ -92,21 +101,21 @@ def all_settings() -> Iterator[tuple[str, dict[str, str]]]:
             yield module.__name__.removeprefix("latentlab.") + place, values
 
 
-def listed(*, sizes: bool) -> list[str]:
+def listed(*, models: bool) -> list[str]:
     text = LIST.read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line.startswith("size of ") == sizes]
+    return [line for line in text.splitlines() if line.startswith("model ") == models]
 
 
 def test_numbers_are_measured_with_these_defaults_and_constants():
     """On a mismatch, measure again and write the list: python tests/test_settings.py."""
-    assert lines(all_settings()) == listed(sizes=False)
+    assert lines(all_settings()) == listed(models=False)
 
 
-def test_numbers_are_measured_with_models_of_these_sizes():
+def test_numbers_are_measured_with_these_models():
     """On a mismatch, measure again and write the list: python tests/test_settings.py."""
-    assert lines(sizes()) == listed(sizes=True)
+    assert lines(models()) == listed(models=True)
 
 
 if __name__ == "__main__":
-    everything = [*lines(all_settings()), *lines(sizes())]
+    everything = [*lines(all_settings()), *lines(models())]
     LIST.write_text("\n".join(everything) + "\n", encoding="utf-8")

@@ -7,7 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from latentlab.losses.discretized_gaussian import gaussian_log_mass, gaussian_mean, gaussian_std
+from latentlab.losses.discretized_gaussian import (
+    gaussian_log_mass,
+    gaussian_mean,
+    gaussian_std,
+    to_levels,
+)
 
 LEVELS = torch.arange(256)
 
@@ -42,17 +47,22 @@ def test_masses_of_a_half_precision_mean_are_as_exact_as_the_mean():
     assert got[accurate].exp().numpy() == pytest.approx(mass[accurate], rel=2e-3)
 
 
-def test_far_from_the_mean_the_mass_is_that_of_the_tail():
+@pytest.mark.parametrize(("level", "mean"), [(200, 0.1), (55, 0.9)])
+def test_far_from_the_mean_the_mass_is_that_of_the_tail(level, mean):
     """At z = 60 standard deviations Φ is 0 in double precision, its logarithm is not."""
-    level, mean, scale = 200, 0.1, 0.01
+    scale = 0.01
     got = gaussian_log_mass(double(mean), double(math.log(scale)), torch.tensor(level))
-    low = ((level - 0.5) / 255 - mean) / scale
-    high = ((level + 0.5) / 255 - mean) / scale
+    edges = [abs((level + side) / 255 - mean) / scale for side in (-0.5, 0.5)]
+    low, high = sorted(edges)
     tail = stats.norm.logsf(low) + math.log1p(
         -math.exp(stats.norm.logsf(high) - stats.norm.logsf(low))
     )
     assert float(got) == pytest.approx(tail, rel=1e-9)
-    mean, log_scale = torch.tensor([0.1, 0.9, 0.5]), torch.tensor(-7.0)
+
+
+@pytest.mark.parametrize("log_scale", [-7.0, 30.0])
+def test_masses_that_round_to_0_have_finite_gradients(log_scale):
+    mean, log_scale = torch.tensor([0.1, 0.9, 0.5]), torch.tensor(log_scale)
     leaves = [mean.requires_grad_(), log_scale.requires_grad_()]
     mass = gaussian_log_mass(*leaves, torch.tensor([255, 0, 90]))
     assert all(g.isfinite().all() for g in torch.autograd.grad(mass.sum(), leaves))
@@ -82,3 +92,10 @@ def test_moments_have_gradients_and_the_shape_of_the_mean(moment, monkeypatch):
     assert torch.autograd.gradcheck(moment, (mean, log_scale))
     assert moment(mean, log_scale).shape == (1, 3, 4)
     assert moment(mean.bfloat16(), log_scale.bfloat16()).dtype == torch.float32
+
+
+def test_values_go_to_the_nearest_level_and_clip():
+    x = torch.tensor([-0.3, 0.0, 0.49 / 255, 0.51 / 255, 100.4 / 255, 1.0, 1.7])
+    assert to_levels(x).tolist() == [0, 0, 0, 1, 100, 255, 255]
+    assert to_levels(torch.tensor([0.4, 0.6]), 2).tolist() == [0, 1]
+    assert to_levels(x).dtype == torch.int64
