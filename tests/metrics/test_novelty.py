@@ -88,6 +88,7 @@ def test_the_z_score_is_that_of_scipy_with_ties_too():
     u = mannwhitneyu(q.numpy(), p.numpy()).statistic
     expected = (u - 30 * 40 / 2) / math.sqrt(30 * 40 * 71 / 12)
     assert z_score(q, p) == pytest.approx(expected, rel=1e-6)
+    assert z_score(q.double() * 1e-3, p.double() * 1e-3) == pytest.approx(expected, rel=1e-6)
 
 
 def test_without_a_cell_of_ten_there_is_no_ct():
@@ -99,6 +100,47 @@ def test_kmeans_finds_separate_groups_and_equal_points():
     centres = kmeans(groups, 4, seed=0)
     assert float(nearest(groups, centres)[0].max()) < 1
     assert len(kmeans(torch.ones(20, 2), 5, seed=0)) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_kmeans_starts_from_points_far_from_each_other(seed):
+    """A point equal to a centre has probability 0: each of four groups gets one centre."""
+    places = 0.01 * torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [5.0, 5.0]])
+    groups = places.repeat_interleave(torch.tensor([50, 1, 9, 2]), dim=0)
+    centres = kmeans(groups, 4, seed=seed)
+    torch.testing.assert_close(centres[torch.cdist(places, centres).argmin(1)], places)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kmeans_ends_where_each_centre_is_the_mean_of_its_cell(seed):
+    x = torch.rand(40, 2, generator=torch.Generator().manual_seed(seed))
+    centres = kmeans(x, 3, seed=seed)
+    cell = torch.cdist(x, centres).argmin(1)
+    means = torch.stack([x[cell == k].mean(0) for k in range(3)])
+    torch.testing.assert_close(centres, means)
+    assert not torch.allclose(centres, kmeans(x, 3, seed=seed + 50))
+
+
+def test_more_centres_than_points_are_the_points():
+    x = points(3, 0)
+    assert sorted(kmeans(x, 5, seed=0).tolist()) == sorted(x.tolist())
+
+
+def test_points_at_equal_distances_are_neither_authentic_nor_nearer():
+    train = torch.tensor([[-2.0], [0.0], [2.0]])
+    held_out = torch.tensor([[-4.0], [6.0]])
+    fake = torch.tensor([[-3.0], [0.0], [4.0]])  # distances 1, 0, 2 to train; 1, 4, 2 to held-out
+    found = novelty(train, held_out, fake)
+    assert found == {"authenticity": 0.0, "nearer_train_fraction": pytest.approx(1 / 3)}
+
+
+def test_cells_need_ten_points_of_both_sets():
+    train = points(20, 0)
+    assert "ct" in novelty(train, points(200, 1), points(200, 2))
+    one = torch.cat([train[:1]] * 2)  # one place, so one cell
+    assert "ct" in novelty(one, points(10, 1), points(10, 2))
+    assert "ct" not in novelty(one, points(9, 1), points(10, 2))
+    assert "ct" not in novelty(one, points(10, 1), points(9, 2))
 
 
 def test_errors():
