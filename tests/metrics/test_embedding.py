@@ -71,9 +71,29 @@ def test_the_same_map_each_time_and_equal_points_are_no_error():
 def test_the_descent_starts_from_small_principal_components(monkeypatch):
     starts = []
     monkeypatch.setattr(module, "_descend", lambda p, start: starts.append(start) or start)
-    x = torch.randn(60, 5) * torch.tensor([5.0, 3.0, 1.0, 0.5, 0.1])
+    x = torch.randn(60, 5) * torch.tensor([5.0, 3.0, 1.0, 0.5, 0.1]) + 50
     tsne(x)
     assert float(starts[0][:, 0].std()) == pytest.approx(1e-4, rel=1e-4)
     values = torch.linalg.svdvals((x - x.mean(0)).double())
     ratio = float(starts[0][:, 1].std() / starts[0][:, 0].std())
     assert ratio == pytest.approx(float(values[1] / values[0]), rel=1e-4)
+
+
+def test_one_feature_gets_a_second_one_of_noise_with_a_hundredth_of_its_deviation(monkeypatch):
+    starts = []
+    monkeypatch.setattr(module, "_descend", lambda p, start: starts.append(start) or start)
+    x = 3 * torch.randn(400, 1, generator=torch.Generator().manual_seed(3)) + 1000
+    tsne(x)
+    assert float(starts[0][:, 1].std() / starts[0][:, 0].std()) == pytest.approx(0.01, rel=0.15)
+    tsne(x, seed=1)
+    assert not torch.equal(*starts)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(5, 4 / 3), (10, 3), (91, 30), (200, 30)])
+def test_the_perplexity_is_30_or_a_third_of_the_neighbours(count, expected, monkeypatch):
+    found = []
+    affinities = lambda points, perplexity: found.append(perplexity) or torch.zeros(1)  # noqa: E731
+    monkeypatch.setattr(module, "_affinities", affinities)
+    monkeypatch.setattr(module, "_descend", lambda p, start: start)
+    tsne(torch.randn(count, 3))
+    assert found == [pytest.approx(expected)]

@@ -47,3 +47,14 @@ def test_the_interval_of_draws_is_students():
     both = draws_half_width(values, other_std=2.0)
     assert both == pytest.approx(math.hypot((high - low) / 2, 1.959964 * 2), rel=1e-6)
     assert math.isnan(draws_half_width([3.0]))
+    low, high = stats.t.interval(0.95, 1, 4, 1)
+    assert draws_half_width([3.0, 5.0]) == pytest.approx((high - low) / 2)
+
+
+@pytest.mark.parametrize("count", [2, 30])
+def test_the_bootstrap_has_a_thousand_means(count):
+    values = torch.randn(count, generator=torch.Generator().manual_seed(2))
+    rows = torch.randint(count, (1000, count), generator=torch.Generator().manual_seed(9))
+    means = values.double().numpy()[rows.numpy()].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    assert mean_half_width(values, seed=9) == pytest.approx((high - low) / 2, rel=1e-9)

@@ -303,6 +303,23 @@ def test_a_search_starts_in_the_three_nearest_categories():
     assert max(decode.sizes[8:]) == 3 * 7
 
 
+@pytest.mark.parametrize(("size", "largest"), [(1, 3), (6, 6), (500, 21)])
+def test_a_batch_of_codes_has_the_size_that_is_set(size, largest):
+    """Of one image at least, with all its three starts."""
+    decode, prior = CountingDecoder(orthonormal(9)), class_prior(3)
+    samples = prior.sample((40, 9), seeded())
+    images = torch.rand(7, 1, 4, 5, generator=seeded(1))
+    budget = {"prior_samples": samples, "steps": 9, "lr": 0.1, "sampler": prior}
+    found = invert(decode, images, batch_size=size, **budget)
+    assert max(decode.sizes) == largest
+    torch.testing.assert_close(found, invert(decode, images, **budget), atol=1e-5, rtol=1e-4)
+
+
+def test_the_fraction_outside_counts_codes():
+    codes = torch.tensor([[0.0, 0.5], [0.0, 1.5], [-2.0, 3.0], [1.0, -1.0]])
+    assert fraction_outside(codes, Uniform()) == 0.5
+
+
 @pytest.mark.parametrize(("starts", "steps"), [(1, 100), (3, 100), (3, 5), (3, 2), (10, 7), (8, 0)])
 def test_rounds_halve_the_starts_and_use_all_steps(starts, steps):
     rounds = list(halving_rounds(starts, steps))

@@ -33,7 +33,8 @@ def by_definition(train, held_out, fake):
 def test_both_fractions_equal_their_definitions(block, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK", block)
     train, held_out, fake = points(60, 0), points(40, 1), points(30, 2) * 0.8
-    found = novelty(train + 100, held_out + 100, fake + 100)  # a common shift changes nothing
+    shift = torch.tensor([100.0, -20.0, 0.1])  # of all points: it changes nothing
+    found = novelty(train + shift, held_out + shift, fake + shift)
     expected = by_definition(train, held_out, fake)
     assert (found["authenticity"], found["nearer_train_fraction"]) == pytest.approx(expected)
     assert 0.2 < expected[0] < 0.9
@@ -119,6 +120,14 @@ def test_kmeans_ends_where_each_centre_is_the_mean_of_its_cell(seed):
     means = torch.stack([x[cell == k].mean(0) for k in range(3)])
     torch.testing.assert_close(centres, means)
     assert not torch.allclose(centres, kmeans(x, 3, seed=seed + 50))
+
+
+def test_kmeans_chooses_a_centre_with_a_probability_as_its_squared_distance(monkeypatch):
+    monkeypatch.setattr(module, "KMEANS_STEPS", 0)
+    x = torch.tensor([0.0] * 200 + [1.0, 3.0])[:, None]
+    starts = [kmeans(x, 2, seed=seed).flatten().tolist() for seed in range(300)]
+    second = [last for first, last in starts if first == 0]
+    assert second.count(3) / len(second) == pytest.approx(0.9, abs=0.05)
 
 
 def test_more_centres_than_points_are_the_points():

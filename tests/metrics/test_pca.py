@@ -66,6 +66,7 @@ def test_the_default_keeps_all_components():
 def test_constant_pixels_are_reconstructed():
     images = _images(100, 1, 4, 4)
     images[:, :, 0] = 7
+    images[:, :, 2:] = images[:, :, 1:2]
     pca = PCA.fit(Split(images))
     x = to_float(images)
     torch.testing.assert_close(pca.decode(pca.encode(x)), x.flatten(1), rtol=0, atol=1e-5)
@@ -120,7 +121,7 @@ def test_principal_angles_closed_form_from_tiny_to_right():
     a, other = torch.eye(12, dtype=torch.float64).split(6, dim=1)
     b = a * known.cos() + other * known.sin()
     mix = torch.randn(6, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    torch.testing.assert_close(principal_angles(a, b @ mix), known, rtol=1e-5, atol=1e-14)
+    torch.testing.assert_close(principal_angles(a, b @ mix), known, rtol=1e-10, atol=1e-13)
 
 
 def test_errors():
@@ -146,6 +147,32 @@ def test_errors():
         principal_angles(torch.eye(3), torch.eye(4))
     with pytest.raises(LatentlabError, match="has rank 1"):
         principal_angles(torch.eye(4)[:, :2], torch.ones(4, 2))
+    two = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with pytest.raises(LatentlabError, match="has rank 2"):  # up to rounding errors
+        principal_angles(torch.eye(50)[:, :2], torch.cat([two, two.sum(1, keepdim=True)], 1))
+
+
+def test_two_images_have_one_component():
+    images = _images(2, 1, 3, 4)
+    pca = PCA.fit(Split(images))
+    assert pca.components.shape == (12, 1)
+    gap = images[1].double() - images[0].double()
+    assert float(pca.variances) == pytest.approx(float(gap.square().sum()) / 2 / 255**2)
+
+
+def test_repeated_large_images_have_the_components_of_different_ones(monkeypatch):
+    monkeypatch.setattr(module, "MAX_COVARIANCE_PIXELS", 100)
+    images = _images(20, 1, 10, 12)
+    pca = PCA.fit(Split(torch.cat([images, images])))
+    assert pca.components.shape == (120, 19)
+    assert pca.variances.isfinite().all()
+    x = images.double() / 255
+    torch.testing.assert_close(pca.decode(pca.encode(x)), x.flatten(1), rtol=0, atol=1e-10)
+
+
+def test_images_of_more_than_4096_pixels_are_read_in_blocks():
+    images = _images(6, 1, 70, 60)
+    _assert_is_sklearns(PCA.fit(Split(images)), images, 5, tolerance=1e-9)
 
 
 def test_equal_large_images_are_an_error(monkeypatch):

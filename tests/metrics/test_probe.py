@@ -61,7 +61,7 @@ def test_the_fit_stops_where_the_gradient_is_zero():
     assert probe.largest_gradient <= 1e-5
 
 
-@pytest.mark.parametrize("constant", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -0.1, 1e6])
 def test_a_constant_feature_has_no_effect(constant):
     x, labels = _classes(200, 5, 3, 2)
     padded = torch.cat([x, torch.full((200, 1), constant)], dim=1)
@@ -69,6 +69,16 @@ def test_a_constant_feature_has_no_effect(constant):
     torch.testing.assert_close(with_it.weight[:5], without.weight, rtol=1e-6, atol=1e-6)
     assert with_it.weight[5].abs().max() < 1e-6
     assert torch.equal(with_it.predict(padded), without.predict(x))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_deviation_below_the_rounding_of_float32_is_none(sign):
+    """Near 1e6 float32 has steps of 1/16. A small feature with as small a mean has a deviation."""
+    x, labels = _classes(200, 2, 2, 2)
+    x[:, 0] = sign * (1e6 + labels / 16)
+    x[:, 1] = sign * (1e-6 + 1e-7 * labels)
+    scale = Probe.fit(x, labels, 2).scale
+    assert scale.tolist() == [1.0, pytest.approx(5e-8, rel=1e-3)]
 
 
 def test_a_class_without_examples_is_never_predicted():
@@ -109,6 +119,8 @@ def test_errors():
         Probe.fit(x, labels.float(), 3)
     with pytest.raises(LatentlabError, match="Labels are in 0…2 for 2 classes"):
         Probe.fit(x, labels, 2)
+    with pytest.raises(LatentlabError, match="Labels are in -1…1 for 3 classes"):
+        Probe.fit(x, labels - 1, 3)
     with pytest.raises(LatentlabError, match="l2 is 0"):
         Probe.fit(x, labels, 3, l2=0)
     with pytest.raises(LatentlabError, match="fitted to 4 features and got 3"):

@@ -133,5 +133,5 @@ def kmeans(x: Tensor, count: int, *, seed: int) -> Tensor:
         cell = nearest(x, centres)[1]
         sums = torch.zeros_like(centres).index_add_(0, cell, x)
         sizes = cell.bincount(minlength=len(centres))[:, None]
-        centres = torch.where(sizes > 0, sums / sizes.clamp_min(1), centres)
+        centres = torch.where(sizes > 0, sums / sizes, centres)
     return centres

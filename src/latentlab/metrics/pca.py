@@ -199,6 +199,6 @@ def _from_gram(images: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
     if not keep.any():
         raise LatentlabError("All images are equal. PCA needs images that differ. Check the data.")
     values, vectors = values[keep].flip(0)[:limit], vectors[:, keep].flip(1)[:, :limit]
-    components = torch.cat([x.T @ (vectors / values.sqrt()) for x in centred()])
-    # division by small singular values loses orthogonality; QR restores it
+    components = torch.cat([x.T @ vectors for x in centred()])
+    # exact columns would be orthogonal; QR makes them so, and gives them length 1
     return mean / 255, torch.linalg.qr(components).Q, values / (count - 1)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from latentlab.contracts import Split
-from latentlab.metrics.fid.features import batches, extract
+from latentlab.metrics.fid.features import batches, check_features, extract
 from latentlab.utils.errors import LatentlabError
 
 
@@ -67,3 +67,19 @@ def test_batches_of_another_dtype_or_size_are_an_error(images):
         list(batches(images.long(), size=2))
     with pytest.raises(LatentlabError, match=r"batch size is 0\. It must be at least 1"):
         list(batches(images, size=0))
+    assert [len(batch) for batch in batches(images, size=1)] == [1] * 23
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_rows_that_are_not_finite_are_counted(bad):
+    features = torch.randn(9, 4)
+    features[2, 1:3] = features[5, 0] = bad
+    with pytest.raises(LatentlabError, match=r"Some are not finite in 2 of 9 rows"):
+        check_features(features, name="Some")
+    zeros = torch.zeros(3, 1, requires_grad=True)
+    assert not check_features(zeros, name="Some").requires_grad
+    assert check_features(zeros, name="Some", at_least=3).shape == (3, 1)
+    with pytest.raises(LatentlabError, match="At least 4 rows and 1 column"):
+        check_features(zeros, name="Some", at_least=4)
+    with pytest.raises(LatentlabError, match="At least 1 rows and 1 column"):
+        check_features(zeros[:, :0], name="Some")

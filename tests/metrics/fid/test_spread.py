@@ -1,5 +1,6 @@
 """The error of an FID by the real images, and its extrapolation, on Gaussians with known FID."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,5 +49,24 @@ def test_errors():
     real = normal(50, 3, 0)
     with pytest.raises(LatentlabError, match=r"3 real images.*Half of them.*more images"):
         half_sample_fids(real[:3], real, splits=2, seed=0)
+    assert half_sample_fids(real[:4, :1], real[:, :1], splits=2, seed=0).isfinite().all()
     with pytest.raises(LatentlabError, match=r"5 samples.*at least 8"):
         extrapolated_fid(real, real[:5], seed=0)
+    with pytest.raises(LatentlabError, match=r"7 samples.*at least 8"):
+        extrapolated_fid(real, real[:7], seed=0)
+
+
+@pytest.mark.parametrize("count", [8, 50])
+def test_the_extrapolation_is_a_line_through_five_numbers_of_samples(count):
+    real, fake = normal(60, 1, 0), normal(count, 1, 1, shift=0.3)
+    generator, inverse, means = torch.Generator().manual_seed(7), [], []
+    for share in (4, 3.25, 2.5, 1.75, 1):
+        size = round(count / share)
+        draws = [
+            fid(real, fake[torch.randperm(count, generator=generator)[:size]])
+            for _ in range(1 if share == 1 else 3)
+        ]
+        inverse.append(1 / size)
+        means.append(np.mean(draws))
+    expected = np.polyfit(inverse, means, 1)[1]
+    assert extrapolated_fid(real, fake, seed=7) == pytest.approx(expected, rel=1e-9)
