@@ -11,8 +11,10 @@ from sklearn import decomposition
 from latentlab.config import EvaluationSettings
 from latentlab.contracts import Split, to_float
 from latentlab.data.prepared import DatasetInfo
-from latentlab.evaluation.evaluator import Evaluator, subset_size
+from latentlab.evaluation.evaluator import Evaluator, fraction_scores, subset_size
 from latentlab.evaluation.reference import load_reference, save_reference
+from latentlab.metrics.fid.frechet import fid
+from latentlab.metrics.intervals import fraction_half_width, mean_half_width
 from latentlab.metrics.pca import PCA
 from latentlab.utils.errors import LatentlabError
 
@@ -243,6 +245,70 @@ def test_the_digest_of_a_reference_tells_images_and_classifiers_apart(evaluator,
     other_classifier = dataclasses.replace(evaluator, feature_extractor=lambda x: 1.1 * features(x))
     others = [each.reference(pca).digest for each in (other_images, other_classifier)]
     assert len({reference.digest, *others}) == 3
+
+
+def test_two_spaces_are_two_parts_of_one_pass(evaluator):
+    """The last layer of the classifier comes behind the other features."""
+    main = evaluator.feature_extractor
+    both = dataclasses.replace(
+        evaluator, both_features=lambda x: torch.cat([main(x), thirds(x)], 1), class_width=3
+    )
+    x = torch.rand(80, *SHAPE, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(both.spaces(x), (main(x), thirds(x)))
+    reference = both.reference(PCA.fit(evaluator.train))
+    torch.testing.assert_close(reference.class_real, thirds(to_float(evaluator.test.images)))
+    scores = both.score_samples([x], reference.real, reference.class_real).metrics
+    assert scores["class_fid"] == pytest.approx(fid(reference.class_real, thirds(x)))
+    assert scores["fid"] == pytest.approx(fid(reference.real, main(x)))
+    assert "class_fid" not in both.score_samples([x], reference.real).metrics
+
+
+def test_fid_in_other_spaces(evaluator):
+    def rows(x):
+        return x.mean((1, 3))
+
+    random = dataclasses.replace(evaluator, random_features=rows)
+    reference = random.reference(PCA.fit(evaluator.train))
+    x = torch.rand(50, *SHAPE, generator=torch.Generator().manual_seed(2))
+    found = random.other_spaces(x, reference)
+    real = to_float(evaluator.test.images)
+    assert found["random_fid"] == pytest.approx(fid(rows(real), rows(x)))
+    pixels = [
+        (each.flatten(1) - reference.pca.mean) @ reference.pca.components for each in (real, x)
+    ]
+    assert found["pixel_fid"] == pytest.approx(fid(pixels[0][:50], pixels[1]), rel=1e-4)
+    assert list(evaluator.other_spaces(x, reference)) == ["pixel_fid"]
+
+
+def test_a_function_reconstructs_batch_by_batch(evaluator, monkeypatch):
+    monkeypatch.setattr("latentlab.evaluation.evaluator.BATCH", 7)
+    x, sizes = to_float(evaluator.test.images), []
+    by_function = evaluator.score_reconstructions(
+        evaluator.test, lambda batch: sizes.append(len(batch)) or 0.9 * batch
+    )
+    assert sizes == [7] * 8 + [4]
+    at_once = evaluator.score_reconstructions(evaluator.test, 0.9 * x)
+    assert by_function.metrics == pytest.approx(at_once.metrics)
+    sse = (0.1 * x).square().sum((1, 2, 3)).double()
+    torch.testing.assert_close(by_function.arrays["reconstruction_sse"].double(), sse)
+    half = mean_half_width(sse, seed=evaluator.settings.seed)
+    assert by_function.ci95["reconstruction_sse"] == pytest.approx(half, rel=1e-5)
+
+
+def test_a_fraction_has_its_interval_and_values():
+    correct = torch.tensor([True, True, False, True])
+    scores = fraction_scores("right", correct)
+    assert scores.metrics == {"right": 0.75}
+    assert scores.ci95 == {"right": fraction_half_width(correct)}
+    assert scores.arrays["right"].tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("without", ["train", "test"])
+def test_the_probe_needs_labels_of_both_splits(evaluator, without):
+    bare = dataclasses.replace(evaluator, **{without: Split(getattr(evaluator, without).images)})
+    assert evaluator.has_probe
+    assert not bare.has_probe
+    assert bare.score_features(thirds).metrics == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 cut", b"text"])

@@ -67,6 +67,7 @@ def test_features_that_see_everything_pass():
     for damage in found["damages"].values():
         for key in ("fid", "kid"):
             assert damage["rises"][key] == bool((np.diff(damage[key]) > 0).all())
+    assert found["num_images"] == 120
     again = measure_evidence(evaluator(local_means), REAL, bars(120, 2))
     assert again == found
 
@@ -121,6 +122,109 @@ def test_the_damages_are_what_they_are_called():
     left = by_name["classes dropped", 0.5].flatten(2).amax(1).unflatten(1, (8, 8))
     columns = (left.mean((0, 1)) > 0.2).nonzero().flatten()
     assert len(columns) == 2, "two of four classes are left"
+
+
+def test_each_damage_grows_in_the_steps_of_its_list():
+    """100 images of 8 × 8 pixels and four classes."""
+    train = bars(300, 0)
+    x = train.some(100, seed=0).images / 255
+    levels, images = {}, {}
+    for name, level, each in damaged_sets(train, 100, torch.Generator().manual_seed(0)):
+        levels.setdefault(name, []).append(level)
+        images.setdefault(name, []).append(each)
+    assert levels == {
+        "blur": list(module.BLUR),
+        "noise": list(module.NOISE),
+        "shift": [1 / 8, 2 / 8, 3 / 8],
+        "classes dropped": [1 / 4] * 5 + [2 / 4] * 5 + [3 / 4] * 5,
+        "few images repeated": [1 / 2, 3 / 4, 7 / 8, 24 / 25],
+        "noise images mixed in": list(module.MIXED),
+    }
+    for level, each in zip(module.BLUR, images["blur"], strict=True):
+        torch.testing.assert_close(each, blurred(x, 8 * level))
+    for pixels, each in enumerate(images["shift"], start=1):
+        assert torch.equal(each[..., pixels:, pixels:], x[..., :-pixels, :-pixels])
+        assert torch.equal(each[..., 0, 0], x[..., 0, 0])
+    different = [len(each.flatten(1).unique(dim=0)) for each in images["few images repeated"]]
+    assert different == [50, 25, 12, 4]
+    replaced = [
+        int((each != x).flatten(1).any(1).sum()) for each in images["noise images mixed in"]
+    ]
+    assert replaced == [2, 5, 10, 25, 50]
+    for each, left in zip(images["classes dropped"], [3] * 5 + [2] * 5 + [1] * 5, strict=True):
+        assert int((each.mean((0, 1, 2)) > 0.1).sum()) == left
+
+
+@pytest.mark.parametrize("classes", [1, 2, 20])
+def test_at_least_one_class_is_dropped_and_one_is_left(classes):
+    labels = torch.arange(100) % classes
+    split = Split(torch.randint(256, (100, *SHAPE), dtype=torch.uint8), labels)
+    sets = damaged_sets(split, 10, torch.Generator().manual_seed(0))
+    dropped = sorted({round(level * classes) for name, level, _ in sets if name[:7] == "classes"})
+    assert dropped == {1: [], 2: [1], 20: [2, 4, 8, 12, 16]}[classes]
+
+
+def test_images_are_repeated_only_if_there_are_too_few():
+    train = Split(torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1))
+    rows, generator = torch.tensor([4, 7, 9]), torch.Generator().manual_seed(0)
+    found = 255 * module._resampled(train, rows, 10, generator).flatten()
+    values, counts = found.round().unique(return_counts=True)
+    assert values.tolist() == [4, 7, 9]
+    assert sorted(counts.tolist()) == [3, 3, 4]
+    few = 255 * module._resampled(train, torch.arange(50), 50, generator).flatten()
+    assert few.round().sort().values.tolist() == list(range(50))
+
+
+def test_the_floor_is_the_inner_95_percent_of_20_draws(monkeypatch):
+    values = iter(torch.randperm(20, generator=torch.Generator().manual_seed(0)).double().tolist())
+    sizes = []
+    monkeypatch.setattr(module, "fid", lambda real, fake: sizes.append(len(fake)) or next(values))
+    floor = module._floor(
+        evaluator(local_means), torch.zeros(1), 30, torch.Generator().manual_seed(0)
+    )
+    assert floor == pytest.approx(tuple(np.percentile(np.arange(20), [2.5, 97.5])))
+    assert sizes == [30] * 20
+
+
+def test_noise_is_uniform_or_has_the_histogram_of_each_pixel(monkeypatch):
+    real, seen, found = torch.zeros(1), [], []
+
+    def counted(a, b):
+        found.append({"precision": len(found) / 10, "density": len(found) ** 2 / 100})
+        return found[-1]
+
+    monkeypatch.setattr(module, "prdc", counted)
+    measuring = evaluator(lambda x: seen.append(x) or x.flatten(1))
+    noise = module._noise(measuring, real, 100, torch.Generator().manual_seed(0))
+    uniform, shuffled = (torch.cat(seen[first::2]) for first in (0, 1))
+    assert len(uniform) == len(shuffled) == 500
+    assert float(uniform.mean()) == pytest.approx(0.5, abs=0.01)
+    train = measuring.train.images / 255
+    torch.testing.assert_close(shuffled.mean(0), train.mean(0), atol=0.06, rtol=0)
+    assert not torch.isclose(shuffled.flatten(1)[:, None], train.flatten(1)).all(2).any()
+    for name, first in (("uniform noise", 0), ("shuffled pixels", 1)):
+        for key in ("precision", "density"):
+            mean = np.mean([each[key] for each in found[first::2]])
+            assert noise[name][key] == pytest.approx(mean)
+
+
+def test_values_at_a_limit_are_reliable():
+    noise = {
+        "uniform noise": {"precision": 0.05, "density": 0.05},
+        "shuffled pixels": {"precision": 0.2, "density": 0.1},
+    }
+    real = dict.fromkeys(REAL, 0.7)
+    assert unreliable({"damages": {}, "noise": noise}, real) == {}
+    assert unreliable({"damages": {}, "noise": noise}, {}) == {}
+    for name, values in noise.items():
+        for key in values:
+            above = {**noise, name: {**values, key: values[key] + 0.01}}
+            assert list(unreliable({"damages": {}, "noise": above}, real)) == [key]
+    for key in real:
+        assert list(unreliable({"damages": {}, "noise": noise}, {**real, key: 0.69})) == [key]
+    flat = {"damages": {"blur": {"rises": {"fid": False, "kid": True}}}, "noise": noise}
+    assert list(unreliable(flat, real)) == ["fid"]
+    assert not module.rises([1.0, 1.0])
 
 
 def test_the_noise_has_the_standard_deviation_of_its_level():

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from latentlab.evaluation import scores as module
 from latentlab.evaluation.scores import Scores, class_space_scores, sample_scores
 from latentlab.metrics.fid.frechet import fid
+from latentlab.metrics.fid.spread import extrapolated_fid, half_sample_fids
 from latentlab.metrics.intervals import draws_half_width
 from latentlab.metrics.kid import kernel_distance
 from latentlab.metrics.prdc import prdc
@@ -25,7 +27,10 @@ def test_each_metric_is_the_mean_over_draws_with_students_interval():
     fids = [fid(real, draw) for draw in draws]
     assert found.metrics["fid"] == pytest.approx(sum(fids) / 3)
     assert found.arrays["fid_draws"].tolist() == pytest.approx(fids)
-    assert found.ci95["fid"] > draws_half_width(fids), "the choice of the real images adds to it"
+    halves = half_sample_fids(real, torch.cat(draws), splits=15, seed=0)
+    assert torch.equal(found.arrays["fid_halves"], halves)
+    by_both = draws_half_width(fids, other_std=float(halves.std()))
+    assert found.ci95["fid"] == pytest.approx(by_both)
     assert found.metrics["fid_infinity"] < found.metrics["fid"]
 
 
@@ -55,3 +60,22 @@ def test_the_class_space_has_a_name_of_its_own():
 def test_scores_are_joined_and_become_plain_data():
     joined = Scores({"a": 1.0}, {"a": 0.1}) | Scores({"b": 2.0}, {"b": float("nan")})
     assert joined.content() == {"a": 1.0, "b": 2.0, "ci95": {"a": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "has"), [(49, 3, False), (50, 3, True), (50, 513, False)]
+)
+def test_the_extrapolation_needs_100_samples_and_few_features(count, size, has):
+    real, draws = features(60, 0, size=size), [features(count, n, size=size) for n in (1, 2)]
+    found = sample_scores(real, draws, seed=3).metrics
+    assert ("fid_infinity" in found) == has
+    if has:
+        assert found["fid_infinity"] == extrapolated_fid(real, torch.cat(draws), seed=3)
+
+
+def test_kid_uses_the_first_images_of_many(monkeypatch):
+    real, fake = features(60, 0), features(60, 1)
+    monkeypatch.setattr(module, "MAX_KID_IMAGES", 20)
+    found = sample_scores(real, [fake], seed=0).metrics
+    assert found["kid"] == kernel_distance(real[:20], fake[:20])
+    assert found["precision"] == prdc(real, fake)["precision"]
