@@ -5,7 +5,8 @@
 It runs in the environment of Cosmic Ray, which `make mutants` creates. `text` is the whole file
 with one change. Left out: annotations and blocks for type checkers, which do not run; `final`,
 `abstractmethod`, `frozen` and `strict`, which forbid and compute nothing; replacements that only
-raise TypeError (`x << y`); device moves, which a CPU cannot notice; repeated texts.
+raise TypeError (`x << y`); device moves, which a CPU cannot notice; the number of rows at once
+(`x.split(500)`), which changes the memory; another one of equals (`x[0].numel()`); repeated texts.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ NOT_VALUES = {"torch", "F", "math", "nn", "self", "super", "cls"}  # without a c
 SAME_ON_CPU = {"cpu", "contiguous", "to"}
 NO_RESULT = re.compile(
     r"\s*(@(final|override|abstractmethod)\b|if TYPE_CHECKING\b|@dataclass\(frozen=True\))"
+)
+
+SAME_RESULT = re.compile(  # what stands before the value
+    r"strict=(?=True)|\.(split|batches)\((?=\d+\))|\[(?=0\]\.numel\(\))|param_groups\[(?=0\])"
 )
 
 Position = tuple[int, int]
@@ -102,6 +107,13 @@ def not_run(source: str) -> list[tuple[Position, Position]]:
     return spans  # columns are bytes in ast, but no annotation has other letters before it
 
 
+def left_out(line: str, column: int) -> bool:
+    """True for a place that computes nothing, or whose value changes nothing: see the top."""
+    keyword_only = line[column : column + 2] == "*,"
+    same = any(found.end() == column for found in SAME_RESULT.finditer(line))
+    return keyword_only or same or NO_RESULT.match(line) is not None
+
+
 def mutants(source: str) -> Iterator[dict[str, Any]]:
     """All mutants of a file."""
     tree, lines, skipped, seen = get_ast(source), source.split("\n"), not_run(source), {source}
@@ -111,9 +123,7 @@ def mutants(source: str) -> Iterator[dict[str, Any]]:
         )
         for occurrence, (start, _) in enumerate(list(positions)):
             line = lines[start[0] - 1]
-            marker = line[start[1] : start[1] + 2] == "*,"  # of keyword-only arguments
-            marker |= line[: start[1]].endswith("strict=")  # of zip
-            if marker or NO_RESULT.match(line) or any(a <= start < b for a, b in skipped):
+            if left_out(line, start[1]) or any(a <= start < b for a, b in skipped):
                 continue
             text = mutate_code(source, operator, occurrence)
             if text is not None and text not in seen:

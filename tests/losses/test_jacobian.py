@@ -99,6 +99,7 @@ def test_tangents_of_a_linear_encoder_are_its_right_singular_vectors():
     matrix = torch.randn(5, 16, dtype=torch.float64)
     x = torch.rand(3, 1, 4, 4, dtype=torch.float64)
     v = tangents(lambda x: x.flatten(1) @ matrix.T, x, 4)
+    assert v.shape == (3, 4, 1, 4, 4)
     expected = np.linalg.svd(matrix.numpy())[2][:4]
     for image in v.flatten(2):
         overlap = np.abs(expected @ image.numpy().T)

@@ -250,6 +250,68 @@ def test_the_scale_of_each_pixel_stays_above_the_minimum():
     torch.testing.assert_close(std, torch.full((3, 1, 4, 4), expected))
 
 
+def test_the_scale_of_a_pixel_is_the_softplus_of_its_output_above_the_minimum():
+    likelihood = PixelLikelihood("discretized_gaussian", scale="pixel", min_scale=0.03)
+    offset = torch.tensor([-2.0, 0.0, -0.7])
+    outputs = torch.stack([torch.full((3,), 0.5), offset]).view(1, 2, 1, 3)
+    above = (1 + (math.log(0.1) + offset - math.log(0.03)).exp()).log()
+    scale = 0.03 * above.exp()
+    std = (scale.square() + 1 / (12 * 255**2)).sqrt()  # of a rounded Gaussian, far from the ends
+    torch.testing.assert_close(likelihood.std(outputs).flatten(), std, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(("scale", "start"), [(None, 0.1), (0.3, 0.3), (2, 2.0)])
+def test_a_scale_starts_at_its_number_and_a_learned_one_at_a_tenth(scale, start):
+    likelihood = PixelLikelihood("gaussian", scale=scale)
+    assert likelihood.log_scale.exp().item() == pytest.approx(start)
+    assert likelihood.log_scale.requires_grad == (scale is None)
+
+
+def test_a_pixel_of_one_certain_level_has_no_deviation():
+    """The second moment minus the squared mean is rounded, and must not be below 0."""
+    likelihood = PixelLikelihood("categorical", num_pixels=256)
+    likelihood.head.weight.data.zero_()
+    likelihood.pixel_bias.data = 1000 * torch.eye(256)
+    outputs = torch.zeros(1, 8, 16, 16)
+    torch.testing.assert_close(likelihood.mean(outputs).flatten(), torch.arange(256) / 255)
+    assert float(likelihood.std(outputs).max()) < 1e-3
+    assert torch.equal(likelihood.sample(outputs).flatten(), torch.arange(256) / 255)
+
+
+def test_samples_of_levels_end_at_0_and_1():
+    likelihood = PixelLikelihood("discretized_gaussian", scale=0.01)
+    outputs = torch.tensor([-0.5, 1.5, 0.5]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
+    samples = likelihood.sample(outputs)
+    assert samples[0].unique().tolist() == [0]
+    assert samples[1].unique().tolist() == [1]
+    levels = 255 * samples[2]
+    torch.testing.assert_close(levels, levels.round())
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "categorical"])
+def test_only_a_gaussian_is_scored_with_other_levels(name):
+    with (
+        pytest.raises(ValueError, match="can be scored with other levels"),
+        PixelLikelihood(name).scored_by_levels(2),
+    ):
+        pass
+    gaussian = PixelLikelihood("gaussian", scale=0.2)
+    with gaussian.scored_by_levels(2):
+        outputs, x = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+        assert float(gaussian.nll(outputs, x)) == pytest.approx(math.log(2))  # mean 0.5: P = ½
+    assert gaussian.num_levels is None
+
+
+def test_a_second_derivative_of_categorical_is_an_error():
+    hidden = torch.randn(2, 3, 8, requires_grad=True)
+    weight, bias = torch.randn(256, 8), torch.zeros(3, 256)
+    nll = categorical_nll(hidden, weight, bias, torch.zeros(2, 3, dtype=torch.int64))
+    nll = nll.square().sum()
+    (gradient,) = torch.autograd.grad(nll, hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 def test_a_black_pixel_is_as_certain_as_its_samples():
     """A Gaussian that is clipped at 0 has another mean and deviation than μ and σ."""
     likelihood = PixelLikelihood("discretized_gaussian", scale=0.1).requires_grad_(False)

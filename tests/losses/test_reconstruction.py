@@ -41,6 +41,14 @@ def test_gradients_of_bernoulli_nll():
     assert torch.autograd.gradcheck(reconstruction.bernoulli_nll, (logits, x))
 
 
+def test_a_second_derivative_of_bernoulli_nll_is_an_error():
+    logits = torch.randn(2, 3, requires_grad=True)
+    nll = reconstruction.bernoulli_nll(logits, torch.rand(2, 3)).square().sum()
+    (gradient,) = torch.autograd.grad(nll, logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 def test_bernoulli_nll_of_half_precision_is_computed_in_single_precision():
     logits = (8 * Y - 4).bfloat16().requires_grad_()
     nll = reconstruction.bernoulli_nll(logits, X.float())

@@ -151,3 +151,24 @@ def test_soft_threshold_is_the_proximal_map_of_the_absolute_value():
     for z in (-2.0, -0.3, 0.0, 0.4, 1.7):
         best = grid[(0.5 * (grid - z).square() + 0.5 * grid.abs()).argmin()]
         assert soft_threshold(torch.tensor(z), 0.5).item() == pytest.approx(best.item(), abs=1e-4)
+
+
+def test_fista_is_algorithm_4_of_its_paper_with_a_restart_for_each_image(problem, x):
+    """Beck & Teboulle 2009, eqs. 4.1–4.3, written for one image at a time in numpy."""
+    basis = problem.dictionary.numpy()
+    largest = np.linalg.norm(basis, 2) ** 2
+    expected, restarts = [], 0
+    for image in x.numpy():
+        z = y = np.zeros(UNITS)
+        t = 1.0
+        for _ in range(40):
+            u = y - basis.T @ (basis @ y - image) / largest
+            after = np.sign(u) * np.maximum(np.abs(u) - problem.l1_weight / largest, 0)
+            if (y - after) @ (after - z) > 0:
+                t, restarts = 1.0, restarts + 1
+            t_after = (1 + np.sqrt(1 + 4 * t**2)) / 2
+            y = after + (t - 1) / t_after * (after - z)
+            z, t = after, t_after
+        expected.append(z)
+    assert restarts > 0
+    np.testing.assert_allclose(fista(problem, x, zeros(), steps=40), expected, atol=1e-10)
