@@ -274,7 +274,7 @@ def test_a_pixel_of_one_certain_level_has_no_deviation():
     likelihood.pixel_bias.data = 1000 * torch.eye(256)
     outputs = torch.zeros(1, 8, 16, 16)
     torch.testing.assert_close(likelihood.mean(outputs).flatten(), torch.arange(256) / 255)
-    assert float(likelihood.std(outputs).max()) < 1e-3
+    assert likelihood.std(outputs).max().item() < 1e-3
     assert torch.equal(likelihood.sample(outputs).flatten(), torch.arange(256) / 255)
 
 
@@ -298,7 +298,7 @@ def test_only_a_gaussian_is_scored_with_other_levels(name):
     gaussian = PixelLikelihood("gaussian", scale=0.2)
     with gaussian.scored_by_levels(2):
         outputs, x = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
-        assert float(gaussian.nll(outputs, x)) == pytest.approx(math.log(2))  # mean 0.5: P = ½
+        assert gaussian.nll(outputs, x).item() == pytest.approx(math.log(2))  # mean 0.5: P = ½
     assert gaussian.num_levels is None
 
 
