@@ -152,6 +152,7 @@ class Lookup(torch.nn.Module):
         self.images, self.position = to_float(test.images), 0
 
     def next_images(self, x):
+        assert not torch.is_grad_enabled()
         self.position += len(x)
         return self.images[self.position - len(x) : self.position]
 
@@ -170,3 +171,9 @@ def noise_evaluator(count=60, side=8, train=4000):
     images = [torch.rand(n, 1, side, side, generator=g) for n in (train, count)]
     train, test = (Split((255 * x).round().to(torch.uint8)) for x in images)
     return SimpleNamespace(train=train, test=test, settings=SimpleNamespace(seed=0))
+
+
+def figure_inputs(result, name):
+    """What a figure of a result is drawn from: the images, or the curves."""
+    (figure,) = [figure for figure in result.figures if figure.name == name]
+    return figure.save.args

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from diagnostics.stand_ins import evaluator_of, on_2x2, two_clusters
+from diagnostics.stand_ins import evaluator_of, figure_inputs, on_2x2, two_clusters
 from latentlab.diagnostics import active_units
 from latentlab.models.iwae import IWAE
 from latentlab.networks.mlp import MLP
@@ -66,3 +66,34 @@ def test_the_traversals_are_of_the_units_that_vary_most(monkeypatch):
     images = torch.rand(200, 1, 1, 1).mul(255).to(torch.uint8).expand(200, 1, 2, 2).contiguous()
     active_units.diagnose(on_2x2(module), evaluator_of(images))
     assert shown[0][:2].tolist() == [2, 0]
+
+
+def test_each_row_of_a_traversal_changes_one_unit_from_minus_3_to_3():
+    """The decoder returns the code."""
+    z = torch.tensor([[9.0, 8.0, 7.0, 6.0]])
+    trained = SimpleNamespace(decode=lambda codes: codes.unflatten(1, (1, 2, 2)))
+    rows = active_units.traversals(trained, z, torch.tensor([2, 0]), steps=7)
+    expected = z.repeat(14, 1).view(2, 7, 4)
+    expected[0, :, 2] = expected[1, :, 0] = torch.tensor([-3.0, -2, -1, 0, 1, 2, 3])
+    assert torch.equal(rows.flatten(2), expected)
+    assert active_units.traversals(trained, z, torch.tensor([1])).shape == (1, 10, 1, 2, 2)
+
+
+def test_the_figure_has_the_eight_most_active_units_of_the_first_image():
+    """Unit j is j times the first pixel, and the image is the code."""
+    module = SimpleNamespace(
+        posterior=lambda x: (x.flatten(1)[:, :1] * torch.arange(9.0), torch.zeros(len(x), 9))
+    )
+    trained = SimpleNamespace(module=module, decode=lambda z: z.unflatten(1, (1, 3, 3)))
+    images = two_clusters(40)
+    result = active_units.diagnose(trained, evaluator_of(images))
+    (rows,) = figure_inputs(result, "traversals")
+    assert rows.shape == (8, 10, 1, 3, 3)
+    first = images[0, 0, 0, 0].float() / 255 * torch.arange(9.0)
+    for row, unit in zip(rows.flatten(2), range(8, 0, -1), strict=True):
+        torch.testing.assert_close(row[:, unit], torch.linspace(-3, 3, 10))
+        others = torch.arange(9) != unit
+        torch.testing.assert_close(row[:, others], first[others].expand(10, 8))
+    assert "The 8 most active units" in result.summary
+    kl = (images[:, 0, 0, 0].double() / 255 * 8).square().mean() / 2  # of unit 8, in nats
+    assert result.metrics["kl_max_unit_nats"] == pytest.approx(float(kl), rel=1e-5)

@@ -1,12 +1,13 @@
 """Codebook usage: entropies compared with scipy, and indices counted by hand."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from scipy import stats
 
-from diagnostics.stand_ins import evaluator_of, on_2x2, two_clusters
+from diagnostics.stand_ins import evaluator_of, figure_inputs, on_2x2, two_clusters
 from latentlab.diagnostics import codebook_usage
 from latentlab.models.vae import VAE
 from latentlab.models.vq_vae import VQVAE
@@ -50,3 +51,26 @@ def test_only_the_first_test_images_are_used(monkeypatch):
 def test_applies_to_discrete_codes_only():
     assert codebook_usage.applies(VQVAE((1, 8, 8), width=2))
     assert not codebook_usage.applies(VAE((1, 8, 8)))
+
+
+@pytest.mark.parametrize("size", [5, 70])
+def test_the_figure_has_the_64_most_frequent_of_the_used_entries(size):
+    """Entry k occurs k times, so entry 0 is not used. The image shows the indices."""
+    indices = torch.arange(size).repeat_interleave(torch.arange(size))
+    indices = indices[torch.randperm(len(indices))]
+    trained = SimpleNamespace(
+        module=SimpleNamespace(codebook_size=size),
+        encode=lambda x: indices[:, None],
+        decode=lambda z: z.view(-1, 1, 1, 1),
+    )
+    images = torch.zeros(len(indices), 1, 1, 1, dtype=torch.uint8)
+    result = codebook_usage.diagnose(trained, evaluator_of(images))
+    (shown,) = figure_inputs(result, "codebook")
+    assert shown.flatten().tolist() == list(range(size - 1, max(0, size - 65), -1))
+    assert result.metrics["used_entries"] == size - 1
+    counts = torch.arange(float(size))
+    nats = stats.entropy(counts.numpy())
+    assert result.metrics["perplexity"] == pytest.approx(math.exp(nats))
+    assert result.metrics["bits_per_image"] == pytest.approx(nats / math.log(2))
+    assert result.metrics["max_bits_per_image"] == pytest.approx(math.log2(size))
+    assert result.warnings == []

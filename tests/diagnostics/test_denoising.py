@@ -10,7 +10,7 @@ from scipy.ndimage import median_filter
 from scipy.stats import norm
 from torch import nn
 
-from diagnostics.stand_ins import Lookup, noise_evaluator
+from diagnostics.stand_ins import Lookup, figure_inputs, noise_evaluator
 from latentlab.contracts import Split, to_float
 from latentlab.diagnostics import denoising
 from latentlab.evaluation.results import write_result
@@ -82,11 +82,12 @@ def test_large_images_have_no_linear_row(tmp_path):
     assert worse.warnings == ["no better than the corrupted image"]
 
 
-def test_only_the_first_test_images_are_used(monkeypatch):
+@pytest.mark.parametrize("count", [1, 25])
+def test_only_the_first_test_images_are_used(monkeypatch, count):
     evaluator = noise_evaluator()
-    few = SimpleNamespace(**{**vars(evaluator), "test": evaluator.test.first(25)})
+    few = SimpleNamespace(**{**vars(evaluator), "test": evaluator.test.first(count)})
     expected = denoising.diagnose(SimpleNamespace(module=Lookup(few.test)), few)
-    monkeypatch.setattr(denoising, "MAX_TEST_IMAGES", 25)
+    monkeypatch.setattr(denoising, "MAX_TEST_IMAGES", count)
     found = denoising.diagnose(SimpleNamespace(module=Lookup(evaluator.test)), evaluator)
     assert (found.table, found.summary) == (expected.table, expected.summary)
 
@@ -111,3 +112,58 @@ def test_linear_denoiser_of_gaussian_images_is_the_wiener_filter():
     error = (linear.predict(model.corrupt(test, g)) - test).square().sum((1, 2, 3)).mean()
     least = torch.trace(c - c @ torch.linalg.inv(c + 0.04 * torch.eye(16)) @ c)
     assert error.item() == pytest.approx(least.item(), rel=0.03)
+
+
+def test_the_figure_shows_the_images_that_the_seed_corrupts(monkeypatch):
+    monkeypatch.setattr(denoising, "MAX_INPUTS", 0)  # no linear map, which would use the seed too
+    evaluator = noise_evaluator(train=4)
+    evaluator.settings.seed = 3
+    model = Lookup(evaluator.test)
+    result = denoising.diagnose(SimpleNamespace(module=model), evaluator)
+    (images,) = figure_inputs(result, "denoised")
+    x = to_float(evaluator.test.images)
+    x_tilde = gaussian(x, 0.2, torch.Generator().manual_seed(3))
+    assert torch.equal(images[0], x[:10])
+    assert torch.equal(images[1], x_tilde[:10].clamp(0, 1))
+    assert torch.equal(images[-1], x[:10])
+    size = max((3, 5), key=lambda size: result.table[f"median {size}×{size}"]["PSNR dB"])
+    median = median_filter(x_tilde.numpy(), size=(1, 1, size, size), mode="mirror")
+    assert torch.equal(images[2], torch.from_numpy(median)[:10].clamp(0, 1))
+    assert result.figures[0].caption == f"Original, corrupted, median {size}×{size}, model"
+    names = f"a {size}×{size} median, the model"
+    assert f"Rows of the figure: the original, the corrupted image, {names}." in result.summary
+
+
+def test_baselines_are_limited_to_the_range_of_an_image():
+    x_tilde = torch.linspace(-1, 2, 96).view(1, 6, 4, 4).repeat(1, 1, 2, 2)
+    linear = SimpleNamespace(predict=lambda x: x)
+    found = denoising.denoise_all(SimpleNamespace(denoise=lambda x: x), x_tilde, linear)
+    assert list(found) == ["corrupted", "median 3×3", "median 5×5", "linear", "model"]
+    for x_hat in found.values():
+        assert x_hat.shape == x_tilde.shape
+        assert (float(x_hat.min()), float(x_hat.max())) == (0, 1)
+
+
+@pytest.mark.parametrize(("count", "passes"), [(7, 4), (10, 3), (40, 1)])
+def test_few_training_images_are_corrupted_several_times(monkeypatch, count, passes):
+    """As often as makes about NUM_FITTED images, here 30; each time anew."""
+    monkeypatch.setattr(denoising, "NUM_FITTED", 30)
+    seen = []
+
+    def corrupt(x, generator):
+        seen.append(x + torch.rand(x.shape, generator=generator))
+        return seen[-1]
+
+    train = noise_evaluator(train=count).train
+    denoising.fit_linear(SimpleNamespace(corrupt=corrupt), train, torch.Generator().manual_seed(0))
+    assert len(seen) == passes
+    assert all(len(x) == count for x in seen)
+    assert len({float(x.sum()) for x in seen}) == passes
+
+
+def test_many_test_images_are_scored_in_pairs():
+    """More than one batch of 500. Each image has its own error."""
+    x = torch.full((501, 1, 8, 8), 0.5)
+    x_hat = x + torch.linspace(0.4, 0.1, 501)[:, None, None, None]
+    expected = -20 * torch.linspace(0.4, 0.1, 501).double().log10().mean()
+    assert denoising._scores(x, x_hat)["PSNR dB"] == pytest.approx(float(expected), rel=1e-5)

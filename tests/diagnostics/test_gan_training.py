@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from scipy.stats import entropy
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from diagnostics.stand_ins import THIRDS_SHAPE, save_figures, thirds
+from diagnostics.stand_ins import THIRDS_SHAPE, figure_inputs, save_figures, thirds
 from latentlab.config import EvaluationSettings
 from latentlab.contracts import Split
 from latentlab.data.prepared import DatasetInfo
@@ -166,10 +167,31 @@ def test_batches_are_equally_large(count):
 
 
 def test_the_threshold_of_a_critic_is_the_middle_of_its_mean_scores():
-    scores = {"test": torch.tensor([8.0, 4]), "train": torch.full((2,), 9.0), "fake": torch.ones(2)}
-    found = gan_training.discrimination(scores, None)
-    assert found["d_accuracy_test"] == 0.5
-    assert found["d_accuracy_fake"] == found["d_auroc"] == 1
+    scores = {
+        "test": torch.tensor([8.0, 5.1, 4.9, 3.0]),
+        "train": torch.tensor([14.0, 4.0]),
+        "fake": torch.tensor([1.0, 1.0]),
+    }  # the middle of 9 and 1 is 5
+    assert gan_training.discrimination(scores, None) == {
+        "d_accuracy_test": 0.5,
+        "d_accuracy_train": 0.5,
+        "d_accuracy_fake": 1,
+        "d_auroc": 1,
+    }
+
+
+def test_a_logit_at_the_threshold_is_called_fake_and_a_tie_counts_half_in_the_auroc():
+    logits = {
+        "test": torch.tensor([0.0, 1.0]),
+        "train": torch.tensor([-1.0, 0.0, 0.0, 1.0]),
+        "fake": torch.tensor([0.0, 1.0]),
+    }
+    assert gan_training.discrimination(logits, 0.0) == {
+        "d_accuracy_test": 1 / 2,
+        "d_accuracy_train": 1 / 4,
+        "d_accuracy_fake": 1 / 2,
+        "d_auroc": (1 + 2 / 2) / 4,  # of four pairs, one is won, two are ties
+    }
 
 
 def test_gradient_norms_equal_the_closed_form():
@@ -177,7 +199,8 @@ def test_gradient_norms_equal_the_closed_form():
     codes = torch.tensor([[1.0], [3.0]])
     trained = SimpleNamespace(module=LinearGAN(), sample_latents=lambda count, seed: codes)
     real = Split(torch.full((2, *THIRDS_SHAPE), 255, dtype=torch.uint8))
-    found = gan_training.gradient_norms(trained, real, 0)
+    with torch.no_grad():  # as its caller may have it
+        found = gan_training.gradient_norms(trained, real, 0)
     assert found["d_gradient_norm"] == pytest.approx(abs(3 * 2 - 36))
     assert found["g_gradient_norm"] == pytest.approx(2 * 2)
 
@@ -213,6 +236,70 @@ def test_figures_of_the_whole_diagnostic(classes, tmp_path):
     result = gan_training.diagnose(generating(lambda i: i % 3), evaluator(classes))
     assert result.warnings == []
     assert list(save_figures(result, tmp_path)) == (["classes"] if classes else []) + ["logits"]
+
+
+def test_logits_are_of_the_first_images_of_each_split_and_of_as_many_codes(monkeypatch):
+    """D(x) = 2 Σ x and D(G(z)) = 6 z."""
+    monkeypatch.setattr(gan_training, "MAX_IMAGES", 40)
+    made = evaluator()
+    trained, seeds = generating(lambda i: i % 3), []
+    trained.sample_latents = lambda count, seed: (
+        seeds.append((count, seed)) or torch.arange(float(count))[:, None]
+    )
+    result = gan_training.diagnose(trained, made)
+    assert seeds == [(40, 0), (90, 0)]  # and those of the gradients
+    (logits,) = figure_inputs(result, "logits")
+    for name, split in {"test": made.test, "train": made.train}.items():
+        expected = 2 * split.images[:40].double().sum((1, 2, 3)) / 255
+        assert logits[name].tolist() == pytest.approx(expected.tolist())
+    assert logits["fake"].tolist() == [6.0 * code for code in range(40)]
+    fractions, names = figure_inputs(result, "classes")
+    assert fractions["data"].tolist() == pytest.approx([14 / 40, 13 / 40, 13 / 40])
+    assert names == ("a", "b", "c")
+
+
+@pytest.fixture
+def axes(monkeypatch):
+    """Records what is drawn in a chart."""
+    drawn = MagicMock()
+    chart = MagicMock()
+    chart.return_value.__enter__.return_value = drawn
+    monkeypatch.setattr(gan_training, "chart", chart)
+    return drawn
+
+
+def test_bars_of_a_class_stand_on_both_sides_of_its_name(axes, tmp_path):
+    data, generated = torch.tensor([0.7, 0.3]), torch.tensor([0.1, 0.9])
+    fractions = {"data": data, "generated": generated}
+    gan_training.plot_fractions(fractions, ("long class name", "b"), tmp_path / "it.png")
+    (ticks, names), _ = axes.set_xticks.call_args
+    assert ticks.tolist() == [0, 1]
+    assert names == ["long cla", "b"]
+    for call, values, side in zip(axes.bar.call_args_list, (data, generated), (-1, 1), strict=True):
+        centers, heights, width = call.args
+        assert torch.equal(torch.from_numpy(heights), values)
+        assert centers.tolist() == pytest.approx([0.2 * side, 1 + 0.2 * side])
+        assert 0 < width < 0.4, "there is a gap between the bars"
+    colors = {call.kwargs["color"] for call in axes.bar.call_args_list}
+    assert len(colors) == 2
+
+
+def test_histograms_of_logits_have_one_range_without_the_outer_half_percents(axes, tmp_path):
+    values = torch.arange(1002.0)[torch.randperm(1002)]
+    logits = dict(zip(("test", "train", "fake"), values.split(334), strict=True))
+    gan_training.plot_logits(logits, tmp_path / "it.png")
+    labels = ("test images", "training images", "generated images")
+    for call, part, label in zip(axes.hist.call_args_list, logits.values(), labels, strict=True):
+        assert torch.equal(torch.from_numpy(call.args[0]), part)
+        assert list(call.kwargs["range"]) == pytest.approx([0.005 * 1001, 0.995 * 1001])
+        assert call.kwargs["label"] == label
+    assert len({call.kwargs["color"] for call in axes.hist.call_args_list}) == 3
+
+
+def test_equal_logits_can_be_drawn(tmp_path):
+    logits = dict.fromkeys(("test", "train", "fake"), torch.full((9,), 0.3))
+    gan_training.plot_logits(logits, tmp_path / "it.png")
+    assert (tmp_path / "it.png").stat().st_size > 0
 
 
 def test_the_gradient_norm_is_that_of_all_weights_of_tensors_of_different_shapes():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA as SklearnPCA
 
-from diagnostics.stand_ins import CORRELATED_SHAPE, correlated_evaluator
+from diagnostics.stand_ins import CORRELATED_SHAPE, correlated_evaluator, figure_inputs
 from latentlab.config import EvaluationSettings
 from latentlab.contracts import Split, to_float
 from latentlab.diagnostics import identity_mapping
@@ -96,3 +96,43 @@ def test_out_of_distribution_images_are_one_permutation_and_noise_in_the_range_o
 def test_applies_to_every_encoder():
     assert identity_mapping.applies(Identity())
     assert not identity_mapping.applies(object())
+
+
+def test_another_seed_gives_another_permutation_and_other_noise(evaluator):
+    test, train = evaluator.test, evaluator.train
+    first, again, other = (identity_mapping.image_sets(test, train, seed) for seed in (0, 0, 1))
+    for name, x in first.items():
+        assert torch.equal(again[name], x)
+        assert torch.equal(other[name], x) == (name == "test images")
+
+
+def test_pca_has_at_most_as_many_components_as_the_training_images_have(evaluator):
+    few = replace(evaluator, train=evaluator.train.first(3))
+    table = identity_mapping.diagnose(trained(Identity()), few).table
+    assert all("SSE of PCA-2" in row for row in table.values())
+
+
+@pytest.mark.parametrize(("noise", "warnings"), [(0.04, ["copies noise"]), (0.05, []), (0.06, [])])
+def test_noise_is_copied_below_a_residual_variance_of_5_percent(noise, warnings):
+    assert identity_mapping._warnings({"noise": noise}) == warnings
+
+
+def test_figure_has_four_images_of_each_set_above_their_reconstructions(evaluator):
+    model = Identity()
+    model.decode = lambda z: z.unflatten(1, CORRELATED_SHAPE) / 2
+    result = identity_mapping.diagnose(trained(model), evaluator)
+    x, x_hat = figure_inputs(result, "out_of_distribution")
+    sets = identity_mapping.image_sets(evaluator.test, evaluator.train, 0)
+    assert torch.equal(x, torch.cat([images[:4] for images in sets.values()]))
+    assert torch.equal(x_hat, x / 2)
+    assert result.figures[0].save.keywords == {"columns": 12}  # one row
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_only_the_first_images_are_used(evaluator, monkeypatch, count):
+    few = replace(evaluator, train=evaluator.train.first(100), test=evaluator.test.first(count))
+    expected = identity_mapping.diagnose(pca(evaluator), few)
+    monkeypatch.setattr(identity_mapping, "NUM_FITTED", 100)
+    monkeypatch.setattr(identity_mapping, "NUM_IMAGES", count)
+    found = identity_mapping.diagnose(pca(evaluator), evaluator)
+    assert (found.table, found.summary) == (expected.table, expected.summary)

@@ -66,3 +66,21 @@ def test_applies_to_gaussian_posteriors_only():
     assert latent_arithmetic.applies(VAE((1, 8, 8)))
     assert not latent_arithmetic.applies(VQVAE((1, 8, 8), width=2))
     assert not latent_arithmetic.applies(SimpleNamespace())
+
+
+def test_the_direction_of_few_images_is_that_of_the_brightest_and_the_darkest():
+    """With 2 to 5 images, a third is one image."""
+    for count in (2, 4, 5):
+        level = torch.linspace(0, 1, count).flip(0)
+        direction = latent_arithmetic.intensity_direction(
+            level.view(-1, 1, 1, 1).expand(-1, 1, 2, 2), 10 * level[:, None].square()
+        )
+        assert direction.tolist() == pytest.approx([10])
+
+
+def test_an_image_of_a_class_without_training_images_can_be_changed():
+    z, labels = torch.rand(2, 3), torch.tensor([2, 9])
+    means, present = torch.rand(2, 3), torch.tensor([2, 5])
+    changed = latent_arithmetic.exchange_class(z, labels, means, present)
+    for k in range(2):
+        torch.testing.assert_close(changed[k], z + means[k] - means)  # 9 counts as the last class

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
-from diagnostics.stand_ins import CORRELATED_SHAPE, correlated_evaluator
+from diagnostics.stand_ins import CORRELATED_SHAPE, correlated_evaluator, figure_inputs
 from latentlab.config import EvaluationSettings
 from latentlab.contracts import Split, to_float
 from latentlab.diagnostics import latent_plane
@@ -85,3 +85,31 @@ def test_without_labels_there_is_no_neighbour_agreement():
     evaluator = correlated_evaluator()
     unlabelled = dataclasses.replace(evaluator, test=Split(evaluator.test.images))
     assert not latent_plane.diagnose(trained(TwoPixels()), unlabelled).metrics
+
+
+@pytest.mark.parametrize(("classes", "measured"), [("a", False), ("ab", True), ("abc", True)])
+def test_neighbours_agree_or_not_only_where_there_are_two_classes(classes, measured):
+    evaluator = correlated_evaluator()
+    labels = evaluator.test.labels % len(classes)
+    few = dataclasses.replace(
+        evaluator,
+        dataset=dataclasses.replace(evaluator.dataset, classes=tuple(classes)),
+        test=Split(evaluator.test.images, labels),
+    )
+    result = latent_plane.diagnose(trained(TwoPixels()), few)
+    assert bool(result.metrics) == measured
+    assert ("of the codes, the nearest other code has the same class" in result.summary) == measured
+
+
+def test_the_summary_has_the_number_of_codes_and_their_range(monkeypatch):
+    monkeypatch.setattr(latent_plane, "NUM_IMAGES", 40)
+    evaluator = correlated_evaluator()
+    result = latent_plane.diagnose(trained(TwoPixels()), evaluator)
+    z, labels, classes = figure_inputs(result, "codes")
+    assert torch.equal(z, TwoPixels().encode(to_float(evaluator.test.images[:40])))
+    assert torch.equal(labels, evaluator.test.labels[:40])
+    assert classes == ("a", "b", "c")
+    low, high = np.quantile(z.numpy(), [0.01, 0.99], axis=0)
+    assert "the codes of 40 test images" in result.summary
+    for place, unit in (("to the right", 0), ("upwards", 1)):
+        assert f"{place} ({low[unit]:.3g} … {high[unit]:.3g})" in result.summary

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from diagnostics.stand_ins import evaluator_of, save_figures
+from diagnostics.stand_ins import evaluator_of, figure_inputs, save_figures
 from latentlab.contracts import Split, to_float
 from latentlab.diagnostics import masked_reconstruction
 from latentlab.models.linear_ae import LinearAE
@@ -88,3 +88,52 @@ def test_figure_has_as_many_columns_as_there_are_images(evaluator, tmp_path):
     evaluator.test = evaluator.test.first(4)
     result = masked_reconstruction.diagnose(trained(masked_ae()), evaluator)
     assert save_figures(result, tmp_path)["masked"] == ((4 * 9 - 1) * 8, (3 * 9 - 1) * 8)
+
+
+def test_the_figure_masks_the_fraction_of_training_and_the_seed_chooses_the_patches(evaluator):
+    shown = []
+    for seed in (0, 0, 1):
+        evaluator.settings.seed = seed
+        result = masked_reconstruction.diagnose(trained(masked_ae()), evaluator)
+        (rows,) = figure_inputs(result, "masked")
+        assert torch.equal(rows[2], to_float(evaluator.test.images[:10]))
+        masked = (patchify(rows[0], 2) == masked_reconstruction.MASK_GREY).all(2)  # (10, 16)
+        fraction = f"{masked.double().mean():.0%}"
+        assert fraction == "75%"
+        assert result.figures[0].caption.startswith(f"{fraction} masked")
+        assert f"with {fraction} of the patches masked" in result.summary
+        shown.append((masked, result.table))
+    assert torch.equal(shown[0][0], shown[1][0])
+    assert shown[0][1] == shown[1][1]
+    assert not torch.equal(shown[0][0], shown[2][0])
+
+
+def test_only_the_first_test_images_are_used(evaluator, monkeypatch):
+    few = SimpleNamespace(**{**vars(evaluator), "test": evaluator.test.first(12)})
+    expected = masked_reconstruction.diagnose(trained(masked_ae()), few)
+    monkeypatch.setattr(masked_reconstruction, "NUM_IMAGES", 12)
+    found = masked_reconstruction.diagnose(trained(masked_ae()), evaluator)
+    assert found.table == expected.table
+
+
+def test_the_mean_image_is_that_of_all_batches():
+    train = images(1001, 5)
+    expected = train.double().mean(0) / 255
+    found = masked_reconstruction.mean_image(Split(train))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("patches", "percents"), [(16, [25, 50, 75, 88]), (4, [25, 50, 75, 75])])
+def test_at_least_one_patch_is_visible(patches, percents):
+    """A tenth of four patches is none."""
+    x = torch.rand(3, 1, patches, 1)
+    seen = []
+    model = SimpleNamespace(
+        num_patches=patches,
+        patchify=lambda x: x.flatten(2).squeeze(1)[..., None],
+        inpaint=lambda x, visible: seen.append(visible.shape[1]) or torch.zeros(3, patches, 1),
+    )
+    g = torch.Generator().manual_seed(0)
+    table = masked_reconstruction.score_ratios(model, x, x[0], g)
+    assert list(table) == list(dict.fromkeys(f"{percent}% masked" for percent in percents))
+    assert seen == [round(patches * (1 - percent / 100)) for percent in percents]

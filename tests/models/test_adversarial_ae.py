@@ -87,6 +87,11 @@ def test_codes_of_the_prior_are_the_real_ones():
     assert terms["d_prob_fake"].item() == pytest.approx(p_codes.mean().item(), rel=1e-5)
 
 
-def test_a_weight_of_zero_is_refused():
-    with pytest.raises(ValueError, match="adversarial_weight is 0: it must be > 0"):
-        AdversarialAE((1, 8, 8), prior=StandardNormal(), adversarial_weight=0)
+@pytest.mark.parametrize("weight", [0, -0.5])
+def test_a_weight_that_is_not_positive_is_refused(weight):
+    with pytest.raises(ValueError, match=f"adversarial_weight is {weight}: it must be > 0"):
+        AdversarialAE((1, 8, 8), prior=StandardNormal(), adversarial_weight=weight)
+
+
+def test_a_weight_below_1_is_allowed():
+    assert AdversarialAE(SHAPE, prior=StandardNormal(), adversarial_weight=0.5)

@@ -8,6 +8,7 @@ from latentlab.networks.conv import Conv, PlainConv
 from latentlab.networks.mlp import MLP
 from latentlab.networks.upsampling import subpixel_weight
 from latentlab.transforms.augmentation import random_translation
+from models.lightning_stub import with_trainer
 
 SHAPE = (1, 6, 6)
 NETWORKS = {
@@ -57,9 +58,19 @@ def test_a_subpixel_decoder_can_equal_any_transposed_one():
 
 
 @pytest.mark.parametrize("max_shift", [-1, 6])
-def test_a_shift_of_the_whole_image_raises_an_error(max_shift):
+@pytest.mark.parametrize("shape", [(1, 6, 6), (3, 6, 9), (3, 9, 6)])
+def test_a_shift_of_the_whole_image_raises_an_error(max_shift, shape):
     with pytest.raises(ValueError, match=rf"max_shift is {max_shift} pixels: .* 0 … 5"):
-        Autoencoder(SHAPE, max_shift=max_shift)
+        Autoencoder(shape, max_shift=max_shift)
+    assert Autoencoder(shape, max_shift=5).max_shift == 5
+
+
+@pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("linear", (784 / 3072) ** 0.5)])
+def test_a_network_whose_widths_follow_the_image_scales_the_learning_rate(scaling, factor):
+    network = MLP((2,), scaling=scaling)
+    model = with_trainer(Autoencoder((3, 32, 32), network=network, latent_dim=1, lr=0.01))
+    (group,) = model.optimizers()[0].param_groups
+    assert group["initial_lr"] == pytest.approx(0.01 * factor)
 
 
 def test_only_training_images_are_shifted():

@@ -41,14 +41,17 @@ def test_each_step_follows_the_gradient_of_its_own_objective(settings):
     torch.testing.assert_close(model.k, reference.nets.k)
 
 
-def test_k_follows_proportional_control():
+@pytest.mark.parametrize(("gamma", "rises"), [(0.5, True), (0.01, False)])
+def test_k_follows_proportional_control(gamma, rises):
     torch.manual_seed(0)
-    settings = {"latent_dim": 3, "width": 4, "gamma": 0.5, "lambda_k": 0.2}
+    settings = {"latent_dim": 3, "width": 4, "gamma": gamma, "lambda_k": 0.2}
     model = with_trainer(BEGAN(SHAPE, prior=Uniform(), **settings))
-    k = 0.0
-    for step in range(5):
-        terms = model.training_step((torch.rand(8, *SHAPE), None), step)
-        balance = 0.5 * terms["real_recon_l1"].item() - terms["g_loss"].item()
+    model.k.fill_(0.001)
+    curves = [model.training_step((torch.rand(8, *SHAPE), None), step) for step in range(5)]
+    k = 0.001
+    for terms in curves:
+        balance = gamma * terms["real_recon_l1"].item() - terms["g_loss"].item()
+        assert (balance > 0) is rises
         k = min(max(k + 0.2 * balance, 0.0), 1.0)
         assert terms["began_k"].item() == pytest.approx(k, abs=1e-6)
         measure = terms["real_recon_l1"].item() + abs(balance)
@@ -60,15 +63,50 @@ def test_the_error_is_a_mean_over_pixels_of_absolute_differences():
     model = BEGAN(SHAPE, prior=Uniform(), latent_dim=3, width=4).eval()
     x = torch.rand(5, *SHAPE)
     x_hat = model.discriminator(x).sigmoid()
-    assert model.errors(x).mean().item() == pytest.approx(
-        ((x - x_hat).abs().sum() / (5 * 64)).item(), rel=1e-5
+    expected = torch.stack([(x[i] - x_hat[i]).abs().sum() / 64 for i in range(5)])
+    torch.testing.assert_close(model.errors(x), expected)
+
+
+def test_k_stays_between_0_and_1():
+    settings = {"latent_dim": 3, "width": 4, "gamma": 0.5, "lambda_k": 2.0}
+    model = with_trainer(BEGAN(SHAPE, prior=Uniform(), **settings))
+    for real, fake, balance, k in [(1.0, 0.3, 0.2, 0.4), (2.0, 0.5, 0.5, 1.0), (1.0, 2.0, -1.5, 0)]:
+        found = model.update_k(torch.tensor(real), torch.tensor(fake))
+        assert found.item() == pytest.approx(balance)
+        assert model.k.item() == pytest.approx(k)
+
+
+def test_the_losses_of_both_players_are_those_of_the_errors():
+    model = BEGAN(SHAPE, prior=Uniform(), latent_dim=3, width=4).eval()
+    model.k.fill_(0.4)
+    x, z = torch.rand(5, *SHAPE), model.prior.sample((5, 3))
+    d_loss, g_loss = model.adversarial_losses(x, None, z)
+    model.discriminator.train()
+    x_fake = model.decode(z)
+    error, of_fake = ((each - model.discriminator(each).sigmoid()).abs() for each in (x, x_fake))
+    assert g_loss.item() == pytest.approx(of_fake.mean().item(), rel=1e-5)
+    assert d_loss.item() == pytest.approx((error.mean() - 0.4 * of_fake.mean()).item(), rel=1e-5)
+
+
+def test_the_curve_of_the_loss_is_the_sum_of_both_errors():
+    model = with_trainer(BEGAN(SHAPE, prior=Uniform(), latent_dim=3, width=4))
+    terms = model.training_step((torch.rand(8, *SHAPE), None), 0)
+    assert terms["loss"].item() == pytest.approx(
+        terms["real_recon_l1"].item() + terms["g_loss"].item()
     )
 
 
-@pytest.mark.parametrize("settings", [{"gamma": 1.5}, {"gamma": 0.0}, {"lambda_k": 0.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"gamma": 1.5}, {"gamma": 0.0}, {"gamma": -0.5}, {"lambda_k": 0.0}, {"lambda_k": -0.1}],
+)
 def test_invalid_settings_are_refused(settings):
     with pytest.raises(ValueError, match=r"gamma must be in \(0, 1\], and lambda_k must be > 0"):
         BEGAN(SHAPE, prior=Uniform(), **settings)
+
+
+def test_a_gamma_of_1_is_allowed():
+    assert BEGAN(SHAPE, prior=Uniform(), width=4, gamma=1.0).gamma == 1.0
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0])  # the balance is negative, or positive

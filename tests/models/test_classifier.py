@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from latentlab.models.classifier import Classifier
+from latentlab.transforms.augmentation import random_translation
 
 
 def test_it_has_128_features_and_a_logit_for_each_class():
@@ -12,15 +13,42 @@ def test_it_has_128_features_and_a_logit_for_each_class():
     x = torch.rand(3, 1, 28, 28)
     assert model.features(x).shape == (3, 128)
     assert model(x).shape == (3, 7)
+    assert Classifier((1, 28, 28), num_classes=1).eval()(x).shape == (3, 1)
 
 
 def test_images_are_shifted_in_training_and_not_in_validation():
     torch.manual_seed(0)
     model = Classifier((1, 28, 28), num_classes=7).eval()
+    model.head.weight.data *= 1000  # so that each pixel of a shift is noticed
     x, y = torch.rand(20, 1, 28, 28), torch.arange(20) % 7
     expected = F.cross_entropy(model(x), y)
     torch.testing.assert_close(model.validation_step((x, y), 0)["loss"], expected)
-    assert not torch.allclose(model.training_step((x, y), 0)["loss"], expected)
+    assert model.max_shift == 2  # a tenth of the side
+    assert Classifier((1, 30, 20), num_classes=7).max_shift == 3
+    torch.manual_seed(1)
+    shifted = random_translation(x, 2)
+    torch.manual_seed(1)
+    training = model.training_step((x, y), 0)["loss"]
+    torch.testing.assert_close(training, F.cross_entropy(model(shifted), y))
+    assert not torch.allclose(training, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "half", "quarter"),
+    [((1, 28, 28), 14, 7), ((3, 8, 8), 4, 2), ((1, 3, 3), 1, 1)],
+)
+def test_the_blocks_work_at_full_half_and_quarter_resolution(shape, half, quarter):
+    """All images have 4×4 means of the third block, and at least one cell there."""
+    model, x = Classifier(shape, num_classes=2, width=3).eval(), torch.rand(2, *shape)
+    h, shapes = x, []
+    for layer in model.trunk:
+        h = layer(h)
+        if isinstance(layer, torch.nn.Sequential):
+            shapes.append(tuple(h.shape[1:]))
+            assert layer[0].bias is None, "batch normalization has one"
+    assert shapes == [(3, *shape[1:]), (6, half, half), (6, quarter, quarter)]
+    assert model.trunk[-2].in_features == 6 * 4 * 4
+    assert torch.equal(model.features(x), h)
 
 
 def test_local_features_are_means_of_the_second_block_with_variance_1():
@@ -41,9 +69,24 @@ def test_local_features_are_means_of_the_second_block_with_variance_1():
         torch.testing.assert_close(both, torch.cat([scaled, model.features(x)], 1))
 
 
-def test_equal_images_keep_the_scale():
+def test_the_scale_is_exact_for_tiny_features():
+    """Their variance is below the least number in float32, and so is that of the next images."""
+    torch.manual_seed(0)
+    model, x = Classifier((1, 8, 8), num_classes=0, width=4).eval(), torch.rand(20, 1, 8, 8)
+    model.trunk[2][1].weight.data *= 1e-25
+    for images in (x, x / 4):
+        model.fit_feature_scale(images)
+        with torch.no_grad():
+            scaled = model.local_features(images).double()
+        assert float(scaled.var(0).mean()) == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:var")
+@pytest.mark.parametrize("count", [5, 1])
+def test_equal_images_keep_the_scale(count):
+    """One image has no variance."""
     model = Classifier((1, 28, 28), num_classes=0).eval()
-    model.fit_feature_scale(torch.zeros(5, 1, 28, 28))
+    model.fit_feature_scale(torch.zeros(count, 1, 28, 28))
     assert model.feature_scale == 1
 
 

@@ -8,7 +8,7 @@ from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import ClassConditional, StandardNormal
 from models.lightning_stub import with_trainer
 from models.options import every_option
-from models.steps import assert_steps, prob
+from models.steps import assert_steps, large_weights, prob
 
 SHAPE = (1, 8, 8)
 TWO_LEVELS = (1, 16, 16)  # so large that D has batch normalization
@@ -65,6 +65,26 @@ def test_generated_images_have_the_classes_of_the_batch():
     z = model.sample_codes(torch.zeros(4, *SHAPE), y)
     assert z.shape == (4, 9)
     assert z[:, 5:].argmax(1).tolist() == [3, 1, 1, 0]
+
+
+def test_the_logit_of_an_image_is_that_of_its_class():
+    """Feature maps → LeakyReLU(0.2) of a linear layer → one logit for each class."""
+    model, x = large_weights(conditional()).eval(), torch.rand(4, *SHAPE).double()
+    y = torch.tensor([3, 1, 1, 0])
+    z = model.sample_codes(x, y)
+    hidden, _, last = model.discriminator.head
+
+    def class_logits(x):
+        maps = model.discriminator.trunk(2 * x - 1).permute(0, 2, 3, 1).reshape(4, -1)
+        h = maps @ hidden.weight.T + hidden.bias
+        return torch.maximum(h, 0.2 * h) @ last.weight.T + last.bias
+
+    for found, logits in (
+        (model.real_logits(x, y), class_logits(x)),
+        (model.fake_logits(z), class_logits(model.decode(z))),
+    ):
+        expected = torch.stack([logits[0, 3], logits[1, 1], logits[2, 1], logits[3, 0]])
+        torch.testing.assert_close(found, expected)
 
 
 def test_training_learns_which_class_is_bright():

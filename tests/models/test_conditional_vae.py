@@ -60,17 +60,23 @@ def test_conditional_vae_gives_an_image_the_class_of_the_best_bound():
         nll = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum((1, 2, 3))
         kl = kl_divergence(Normal(mu, (0.5 * logvar).exp()), Normal(0.0, 1.0)).sum(1)
         bounds[:, label] = -nll - kl
+    torch.testing.assert_close(model.class_bounds(x), bounds)
     assert torch.equal(z[:, 3:].argmax(1), bounds.argmax(1))
     assert torch.equal(z[:, 3:].sum(1), torch.ones(5))
     mu = model.posterior_given(x, bounds.argmax(1))[0]
     torch.testing.assert_close(z[:, :3], mu)
     torch.testing.assert_close(model.features(x), mu)
+    y = bounds.argmax(1)
+    y[0] = (y[0] + 1) % 4
+    accuracy = model.validation_step((x, y), 0)["class_accuracy"]
+    assert accuracy.item() == pytest.approx(4 / 5)
 
 
 @pytest.mark.parametrize("classes", [0, 1])
 def test_data_without_labels_are_an_error(classes):
     with pytest.raises(ValueError, match="needs labels of 2 classes or more"):
         ConditionalVAE((1, 8, 8), classes)
+    assert ConditionalVAE((1, 8, 8), 2).num_classes == 2
 
 
 def test_the_model_sets_the_classes_of_its_sampler_which_must_be_class_conditional():

@@ -54,6 +54,29 @@ def test_the_gradient_is_that_of_cross_entropy_plus_penalty(jacobian):
     assert_same_loss_and_gradients(model, loss, (nll + 0.3 * penalty).mean())
 
 
+def test_the_terms_of_the_loss_are_means_over_the_batch():
+    model, x = build(latent_dim=6, penalty_weight=0), torch.rand(4, *SHAPE)
+    x_hat, terms = model.decode(model.encode(x)), model.validation_step((x, None), 0)
+    nll = -(x * x_hat.log() + (1 - x) * (1 - x_hat).log()).sum() / 4
+    torch.testing.assert_close(terms["cross_entropy_nats"], nll)
+    torch.testing.assert_close(terms["loss"], nll)
+    torch.testing.assert_close(terms["sse"], (x_hat - x).square().sum() / 4)
+
+
+def test_weights_are_uniform_at_first_with_the_width_of_glorot_and_bengio_for_sigmoids():
+    """U(−a, a) with a = 4 √(6 / (fan in + fan out)); the decoder's offsets are 0."""
+    torch.manual_seed(0)
+    model = ContractiveAE((3, 8, 8), hidden=[100], jacobian="exact")
+    assert model.latent_dim == 192
+    weights = [weight.detach() for weight in model.weights()]
+    for weight, fans in zip(weights, (192 + 100, 100 + 192), strict=True):
+        bound = 4 * (6 / fans) ** 0.5
+        assert 0.99 * bound < float(weight.abs().max()) <= bound
+        assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.03)
+    assert [len(offset) for offset in model.offsets] == [192, 100]
+    assert not any(offset.any() for offset in model.offsets)
+
+
 def test_decoder_mirrors_the_encoder_with_tied_weights():
     model = build(hidden=[7], latent_dim=3, jacobian="exact")
     z = torch.rand(2, 3)
@@ -69,9 +92,11 @@ def test_decoder_mirrors_the_encoder_with_tied_weights():
     [
         ({"penalty_weight": -0.1}, "penalty_weight is -0.1: it must be ≥ 0"),
         ({"jacobian": "hutchinson", "num_probes": 0}, "needs 1 or more"),
-        ({"hidden": [6]}, "choose exact or hutchinson"),
+        ({"hidden": [6]}, "one layer, not for 2: choose exact or hutchinson"),
+        ({"hidden": [6, 5]}, "one layer, not for 3"),
     ],
 )
 def test_settings_outside_of_their_range_raise_an_error(settings, message):
     with pytest.raises(ValueError, match=message):
         ContractiveAE(SHAPE, **settings)
+    assert ContractiveAE(SHAPE, penalty_weight=0).penalty_weight == 0

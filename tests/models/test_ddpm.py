@@ -54,6 +54,23 @@ def test_an_image_that_is_predicted_exactly_is_decoded_exactly():
     assert float((decoded - x).abs().max()) < 1e-4
 
 
+def test_predictions_are_clipped_and_so_are_decoded_images():
+    targets = torch.tensor([-7.0, -1.01, -0.9, 0.0, 0.6, 1.01, 8.0, 1.0]).double()
+    expected = torch.tensor([-1.0, -1.0, -0.9, 0.0, 0.6, 1.0, 1.0, 1.0]).double()
+
+    class Predicts(DDPM):
+        def noise(self, x_t, t):
+            keep, add = self.signal(t)
+            return (x_t - keep * targets.expand_as(x_t)) / add
+
+    model = Predicts(SHAPE, sampling_steps=3, width=8).double()
+    for t in model.times[1:]:
+        x_0 = model.predict(torch.randn(2, *SHAPE, dtype=torch.float64), t)
+        torch.testing.assert_close(x_0, expected.expand_as(x_0))
+    decoded = model.decode(torch.randn(2, 64, dtype=torch.float64))
+    torch.testing.assert_close(decoded, (expected.expand(2, *SHAPE) + 1) / 2)
+
+
 def test_decoding_normal_codes_gives_the_distribution_of_the_data():
     torch.manual_seed(0)
     x = 2 * exact(200).decode(torch.randn(200, 64)) - 1

@@ -40,5 +40,6 @@ def test_the_input_is_corrupted_and_the_target_is_not(reconstruction):
 def test_settings_outside_of_their_range_raise_an_error():
     with pytest.raises(ValueError, match=r"latent_dim is 0: it must be ≥ 1"):
         DenoisingAE((1, 8, 8), latent_dim=0)
+    assert DenoisingAE((1, 8, 8), latent_dim=1).latent_dim == 1
     with pytest.raises(ValueError, match=r"sigma .* got -0.5"):
         DenoisingAE((1, 8, 8), corruption="gaussian", corruption_level=-0.5)

@@ -334,6 +334,36 @@ def test_validation_compares_real_and_generated_images_at_their_places(cls):
     assert {name: terms[name] for name in expected} == pytest.approx(expected, rel=1e-4)
 
 
+@every_gan
+def test_the_discriminator_gets_images_in_the_range_of_its_training(cls):
+    """Black is −1 and white 1. BEGAN and the semi-supervised GAN have images in [0, 1]."""
+    model, seen = small(cls).eval(), []
+    layers = (m for m in model.discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    next(layers).register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(1)))
+    x = torch.stack([torch.zeros(SHAPE), torch.ones(SHAPE), torch.rand(SHAPE)])
+    y, z = torch.arange(3), model.prior.sample((3, model.latent_dim))
+    with torch.no_grad():
+        images = (x, model.decode(z))
+        model.real_logits(x, y)
+        model.fake_logits(z)
+    scaled = cls not in (BEGAN, SemiSupervisedGAN)
+    expected = [(2 * each - 1 if scaled else each).flatten(1) for each in images]
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "cls", [DCGAN, WGAN, ConditionalGAN, InfoGAN, BiGAN, BEGAN], ids=lambda c: c.__name__
+)
+def test_convolutions_start_as_those_of_dcgan(cls):
+    """Radford et al. 2016, section 4: normal weights with standard deviation 0.02."""
+    model = small(cls, (1, 16, 16))
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert len(layers) >= 4
+    for layer in layers:
+        assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.4)
+        assert layer.bias is None or not layer.bias.any()
+
+
 def pooled(trunk):
     return lambda x: adaptive_max_pool2d(trunk(2 * x - 1), 4).flatten(1)
 

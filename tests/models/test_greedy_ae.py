@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from latentlab.models.greedy_ae import GreedyAE
 
-SHAPE = (1, 6, 6)
+SHAPE = (3, 3, 4)
 
 
 def build(**settings):
@@ -60,6 +60,8 @@ def test_phase_k_reconstructs_the_output_of_layer_k_minus_1():
     expected = (x_hat - h0).square().sum() / 5
     assert model.phase_loss(4, x).item() == pytest.approx(expected.item(), rel=1e-12)
     torch.testing.assert_close(model.decode(model.encode(x)).flatten(1), x_hat)
+    for term in model.validation_step((x, None), 0).values():
+        assert term.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_phases_follow_from_the_steps_done():
@@ -70,9 +72,29 @@ def test_phases_follow_from_the_steps_done():
     assert progress[20] == (4, 1.0), "the learning rate ends at 0"
     short = [model.progress(step, 3)[0] for step in range(3)]
     assert short == sorted(short), "in order, also with fewer steps than phases"
+    assert model.progress(3, 3) == (4, 1.0), "also with one step of fine-tuning"
+    none_left = build(layerwise_fraction=0.9)
+    assert [none_left.progress(step, 3)[0] for step in range(4)] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("fraction", [0, 1, -0.1])
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((1, 28, 28), [784, 300, 150]), ((1, 14, 28), [392, 150, 75])]
+)
+def test_default_widths_are_in_proportion_to_the_number_of_values(shape, sizes):
+    model = GreedyAE(shape)
+    for network, expected in ((model.encoder, sizes), (model.decoder, sizes[::-1])):
+        linears = [layer for layer in network if isinstance(layer, nn.Linear)]
+        assert [layer.in_features for layer in linears] == expected[:-1]
+        assert [layer.out_features for layer in linears] == expected[1:]
+    assert model.latent_dim == sizes[-1]
+
+
+def test_the_learning_rate_falls_with_the_size_of_large_images():
+    models = [GreedyAE(shape, hidden=[2], latent_dim=1) for shape in ((1, 28, 28), (3, 32, 32))]
+    assert models[1].lr == pytest.approx(models[0].lr * (784 / 3072) ** 0.5)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])
 def test_a_fraction_outside_of_0_to_1_raises_an_error(fraction):
     with pytest.raises(ValueError, match=f"layerwise_fraction is {fraction}: it must be between"):
         build(layerwise_fraction=fraction)
@@ -113,6 +135,8 @@ def test_the_loss_of_a_step_is_that_of_its_phase_and_all_parameters_have_a_gradi
 ):
     """Without a gradient of 0, several processes would wait for the frozen parameters."""
     model, x = build(), torch.rand(5, *SHAPE)
+    for layer in (model.encoder[0], model.encoder[2], model.decoder[0]):
+        layer.bias.data.zero_()  # as of some initial weights
     monkeypatch.setattr(model, "phase", lambda: phase)
     terms = model.training_step((x, None), 0)
     torch.testing.assert_close(terms["loss"], model.phase_loss(phase, x))

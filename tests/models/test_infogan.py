@@ -20,7 +20,7 @@ from latentlab.transforms.augmentation import random_affine
 from models.fixed_randomness import mirror
 from models.lightning_stub import with_trainer
 from models.options import every_option
-from models.steps import assert_steps, prob
+from models.steps import assert_steps, large_weights, prob
 
 SHAPE = (1, 8, 8)
 TWO_LEVELS = (1, 16, 16)  # so large that D has batch normalization
@@ -109,6 +109,33 @@ def test_mutual_information_reads_each_code_at_its_place():
     assert float(mi_c) == pytest.approx(2 * (math.log(2) + log_density), rel=1e-5)
 
 
+@pytest.mark.parametrize(("logvar", "sigma"), [(-20.0, math.exp(-3)), (20.0, math.e)])
+def test_the_standard_deviation_of_q_stays_between_e_to_the_minus_3_and_e(logvar, sigma):
+    model = infogan()
+    z = model.prior.sample((40, model.latent_dim), torch.Generator().manual_seed(0))
+    q = torch.cat([z[:, -3:], z[:, 4:6], torch.full((40, 2), logvar)], 1)
+    log_density = -math.log(sigma * (2 * math.pi) ** 0.5)  # at the mean
+    expected = 2 * (math.log(2) + log_density)
+    assert float(model.mutual_information(q, z)[1]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_heads_read_one_shared_layer():
+    """Feature maps → shared layer → D; shared layer → 128 units → Q. All hidden: LeakyReLU(0.2)."""
+    model = large_weights(infogan()).eval()
+    x = 2 * torch.rand(5, *SHAPE).double() - 1
+    body, Q = model.discriminator["body"], model.discriminator["Q"]
+
+    def hidden(layers, h):
+        linear, norm, _ = layers
+        h = norm(linear(h))
+        return torch.maximum(h, 0.2 * h)
+
+    shared = hidden(body.head, body.trunk(x).permute(0, 2, 3, 1).reshape(5, -1))
+    logits, q = model.heads(x)
+    torch.testing.assert_close(logits, model.discriminator["D"](shared)[:, 0])
+    torch.testing.assert_close(q, Q[1](hidden(Q[0], shared)))
+
+
 def test_each_step_updates_its_own_network():
     model = with_trainer(infogan(num_categories=10))
     for group in model.optimizers()[1].param_groups:
@@ -166,8 +193,29 @@ def test_noise_scale_multiplies_the_noise_only():
     torch.testing.assert_close(scaled.decode(z), expected)
 
 
+@pytest.mark.parametrize("num_continuous", [0, 1, 3])
+def test_q_has_a_logit_for_each_category_and_a_mean_and_a_variance_for_each_continuous_code(
+    num_continuous,
+):
+    torch.manual_seed(0)
+    codes = InfoGANCodes(num_categories=2, num_continuous=num_continuous, noise_dim=4)
+    model = InfoGAN(SHAPE, prior=InfoGANPrior(), codes=codes, networks=InfoGANNetworks(width=4))
+    x = torch.rand(5, *SHAPE)
+    assert model.latent_dim == 4 + num_continuous + 2
+    assert model.heads(x)[1].shape == (5, 2 + 2 * num_continuous)
+    assert [part.shape for part in model.recognize(x)] == [(5, 2), (5, num_continuous)]
+    terms = with_trainer(model).training_step((x, None), 0)
+    assert all(value.isfinite() for value in terms.values())
+
+
 @pytest.mark.parametrize(
-    "settings", [{"affine_strength": -0.1}, {"affine_strength": 1.0}, {"noise_scale": 0.0}]
+    "settings",
+    [
+        {"affine_strength": -0.1},
+        {"affine_strength": 1.0},
+        {"noise_scale": 0.0},
+        {"noise_scale": -0.5},
+    ],
 )
 def test_invalid_strengths_and_scales_are_refused(settings):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} is .* must be"):
@@ -177,6 +225,8 @@ def test_invalid_strengths_and_scales_are_refused(settings):
 def test_one_category_and_a_sampler_without_categories_are_refused():
     with pytest.raises(ValueError, match="at least 2 categories"):
         infogan(num_categories=1)
+    with pytest.raises(ValueError, match="0 continuous codes are allowed"):
+        InfoGANCodes(num_continuous=-1)
     with pytest.raises(ValueError, match=r"class_path to latentlab\.samplers\.InfoGANPrior"):
         InfoGAN(SHAPE, prior=ClassConditional())
 

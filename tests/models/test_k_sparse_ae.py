@@ -27,6 +27,7 @@ def test_tied_weights_have_the_sum_of_the_untied_gradients():
     tied = KSparseAE(SHAPE, latent_dim=20, k=4)
     untied = KSparseAE(SHAPE, latent_dim=20, k=4, tied=False)
     assert sum(p.numel() for p in tied.parameters()) == 36 * 20 + 20 + 36
+    assert sum(p.numel() for p in untied.parameters()) == 2 * 36 * 20 + 20 + 36
     with torch.no_grad():
         untied.encoder.load_state_dict(tied.encoder.state_dict())
         untied.decoder.weight.copy_(tied.encoder.weight.T)
@@ -34,6 +35,49 @@ def test_tied_weights_have_the_sum_of_the_untied_gradients():
         model.loss(x, 4)["loss"].backward()
     summed = untied.encoder.weight.grad + untied.decoder.weight.grad.T
     assert torch.allclose(tied.encoder.weight.grad, summed, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_and_the_unit_counts_of_a_small_example():
+    """Encoder and decoder are the identity, so that codes and images are read off."""
+    model = KSparseAE((1, 1, 4), latent_dim=4, k=1, alpha=2)
+    model.encoder.weight.data = torch.eye(4)
+    model.encoder.bias.data = torch.tensor([-0.5, 0.0, 0.0, 0.0])
+    model.offset.data = torch.tensor([0.0, 0.25, 0.0, 0.0])
+    x = torch.tensor([[1.0, 0.25, 0.375, 0.0], [1.5, 0.5, 0.75, 0.0]]).view(2, 1, 1, 4)
+    h = torch.tensor([[0.5, 0.25, 0.375, 0.0], [1.0, 0.5, 0.75, 0.0]])
+    z = torch.tensor([[0.5, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    features = torch.tensor([[0.25, 0.0, 0.125, 0.0], [0.5, 0.0, 0.25, 0.0]])
+    torch.testing.assert_close(model.activations(x), h)
+    torch.testing.assert_close(model.encode(x), z)
+    torch.testing.assert_close(model.features(x), features)
+    got = {name: term.tolist() for name, term in model.loss(x, 1).items()}
+    sse = (0.5**2 + 0.375**2 + 0.5**2 + 0.25**2 + 0.75**2) / 2
+    assert got == {
+        "loss": sse,
+        "sse": sse,
+        "inactive_fraction": 0.75,
+        "mean_activation": 1.5 / 8,
+        "dead_unit_fraction": 0.75,
+    }
+    unclipped = torch.tensor([[1.5, 0.25, 0.0, -0.5]])
+    z = torch.tensor([[1.5, 0.0, 0.0, -0.5]])
+    torch.testing.assert_close(model.decode_unclipped(z).flatten(1), unclipped)
+    torch.testing.assert_close(model.decode(z).flatten(1), torch.tensor([[1.0, 0.25, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((1, 28, 28), (1000, 25, 100, 50)), ((3, 1, 13), (156, 3, 12, 6)), ((1, 1, 3), (12, 1, 4, 2))],
+)
+def test_the_default_keeps_a_fortieth_of_the_units(shape, expected):
+    """Of 1000 units, but at most four a value; training begins with four times as many."""
+    model = KSparseAE(shape)
+    assert (model.latent_dim, model.k, model.k_start, model.k_features) == expected
+
+
+def test_the_smallest_and_the_largest_k_are_allowed():
+    assert KSparseAE(SHAPE, latent_dim=3, k=1, alpha=1).k_start == 3, "not above latent_dim"
+    assert KSparseAE(SHAPE, latent_dim=3, k=3, alpha=0.5).k == 3
 
 
 def test_k_falls_linearly_in_the_first_half_of_training():
@@ -57,7 +101,10 @@ def test_k_falls_linearly_in_the_first_half_of_training():
         ({"k": 11}, "choose 1 ≤ k ≤ k_start ≤ latent_dim"),
         ({"k": 0}, "choose 1 ≤ k"),
         ({"k": 5, "k_start": 4}, "k_start is 4"),
+        ({"k": 5, "k_start": 11}, "k_start is 11"),
         ({"k": 5, "alpha": 3}, "alpha · k is 15: choose"),
+        ({"k": 5, "alpha": 2}, "alpha · k is 10: choose"),
+        ({"k": 5, "alpha": 0.1}, r"alpha · k is 0\.5: choose"),
     ],
 )
 def test_settings_outside_of_their_range_raise_an_error(settings, message):

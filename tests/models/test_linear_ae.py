@@ -8,6 +8,23 @@ from latentlab.contracts import LinearDecoder
 from latentlab.models.linear_ae import LinearAE
 
 
+def test_the_code_is_affine_and_only_the_decoded_image_is_clipped():
+    torch.manual_seed(0)
+    model, x = LinearAE((3, 2, 4), latent_dim=5).double(), torch.rand(6, 3, 2, 4).double()
+    with torch.no_grad():
+        model.decoder.weight.mul_(20)
+    w_e, b_e = model.encoder.weight, model.encoder.bias
+    w_d, b_d = model.decoder_basis()
+    z = x.flatten(1) @ w_e.T + b_e
+    x_hat = z @ w_d.T + b_d
+    assert float(x_hat.detach().min()) < 0
+    assert float(x_hat.detach().max()) > 1
+    torch.testing.assert_close(model.encode(x), z)
+    torch.testing.assert_close(model.decode(z), x_hat.clip(0, 1).view(6, 3, 2, 4))
+    for term in model.training_step((x, None), 0).values():
+        torch.testing.assert_close(term, (x_hat - x.flatten(1)).square().sum() / 6)
+
+
 def test_training_to_the_optimum_finds_the_subspace_of_pca():
     """Baldi & Hornik 1989: there are no local minima, so any optimization finds PCA."""
     g = torch.Generator().manual_seed(0)

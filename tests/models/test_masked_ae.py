@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from latentlab.models.masked_ae import MaskedAE
+from latentlab.models.masked_ae import MaskedAE, count_visible
 from latentlab.networks.vit import patchify
 
 SHAPE = (1, 8, 8)
@@ -52,6 +52,10 @@ def test_loss_is_both_sums_and_the_second_has_an_eighth_of_the_batch():
     whole = (model.decode(model.encode(x[:2])) - x[:2]).square().sum() / 2
     assert torch.allclose(got["loss"], masked + whole)
     assert torch.allclose(got["sse"], whole)
+    assert torch.allclose(got["sse_masked"], masked)
+    few = model.training_step((x[:3], None), 0)["sse"]
+    whole = (model.decode(model.encode(x[:1])) - x[:1]).square().sum()
+    assert torch.allclose(few, whole), "at least one image"
 
 
 def test_sse_is_the_error_of_decode_and_each_latent_changes_its_own_patch():
@@ -92,6 +96,11 @@ def test_sizes_follow_the_patch():
 def test_the_error_of_a_mask_names_the_range():
     with pytest.raises(ValueError, match=r"choose it between 0\.031 and 0\.969, such as 0\.75"):
         MaskedAE(SHAPE, mask_ratio=1.0)
+
+
+def test_at_least_one_patch_is_visible_and_one_hidden():
+    counts = [count_visible(16, ratio) for ratio in (0.96, 0.9375, 0.5, 0.0625, 0.04)]
+    assert counts == [1, 1, 8, 15, 15]
 
 
 def test_patches_of_an_image_that_is_not_square():

@@ -26,13 +26,25 @@ def test_the_identity_is_a_solution():
 def test_the_loss_is_the_squared_error_of_the_unclipped_reconstruction():
     """Outputs below 0 have a gradient, unlike the pixels of a decoded image."""
     torch.manual_seed(0)
-    model, x = OvercompleteAE(SHAPE), torch.zeros(5, *SHAPE)
-    outputs = model.decoder(model.encoder(x.flatten(1)).relu())
+    model, x = OvercompleteAE(SHAPE), torch.rand(5, *SHAPE)
+    with torch.no_grad():
+        model.decoder[0].weight.mul_(20)
+    z = model.encoder(x.flatten(1)).relu()
+    outputs = model.decoder(z)
     assert (outputs < 0).any()
-    loss = model.training_step((x, None), 0)["loss"]
-    torch.testing.assert_close(loss, outputs.square().sum() / 5)
+    assert (outputs > 1).any()
+    for term in model.training_step((x, None), 0).values():
+        torch.testing.assert_close(term, (outputs - x.flatten(1)).square().sum() / 5)
+    torch.testing.assert_close(model.decode(z).flatten(1), outputs.clip(0, 1))
 
 
-def test_an_undercomplete_code_raises_an_error():
-    with pytest.raises(ValueError, match=r"expansion is 1\.0: an overcomplete code has more"):
-        OvercompleteAE(SHAPE, expansion=1.0)
+@pytest.mark.parametrize("expansion", [1.0, 0.5])
+def test_an_undercomplete_code_raises_an_error(expansion):
+    with pytest.raises(ValueError, match=f"expansion is {expansion}: an overcomplete code has"):
+        OvercompleteAE(SHAPE, expansion=expansion)
+
+
+def test_the_code_has_the_given_number_of_latents_for_each_value():
+    model = OvercompleteAE(SHAPE, expansion=1.26)  # 45.36
+    assert model.latent_dim == 45
+    assert model.encode(torch.rand(2, *SHAPE)).shape == (2, 45)

@@ -236,3 +236,4 @@ def test_labels_of_two_classes_are_needed():
         semi_supervised(labels_per_class=0)
     with pytest.raises(ValueError, match="needs labels of 2 classes or more"):
         semi_supervised(num_classes=1)
+    assert semi_supervised(num_classes=2).num_labelled == 20

@@ -94,6 +94,8 @@ def test_the_loss_in_bits_is_named_after_what_it_measures(case, name):
             {"likelihood": "categorical", "pixel_fraction": 0.0},
             r"pixel_fraction is 0\.0: .* \(0, 1\]",
         ),
+        ({"likelihood": "categorical", "pixel_fraction": 1.1}, r"pixel_fraction is 1\.1"),
+        ({"likelihood": "categorical", "pixel_fraction": -0.1}, r"pixel_fraction is -0\.1"),
     ],
 )
 def test_invalid_settings_are_errors(settings, message):
@@ -103,3 +105,11 @@ def test_invalid_settings_are_errors(settings, message):
 
 def test_at_least_one_pixel_is_scored():
     assert build("bernoulli", pixel_fraction=1e-6).num_scored == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "latent_dim"),
+    [((1, 28, 28), 32), ((1, 4, 5), 4), ((3, 3, 3), 5), ((1, 2, 2), 1), ((3, 8, 8), 32)],
+)
+def test_the_default_code_has_32_units_but_at_most_a_fifth_of_the_values(shape, latent_dim):
+    assert StochasticAE(shape, likelihood="bernoulli").latent_dim == latent_dim

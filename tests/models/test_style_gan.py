@@ -63,6 +63,14 @@ def test_truncation_moves_the_styles_to_the_mean_style():
     torch.testing.assert_close(none, model.mean_style.expand(4, -1))
 
 
+def test_mixed_styles_change_at_every_block_but_the_first():
+    model, crossovers = gan(style_mixing_prob=1.0), []
+    for _ in range(60):
+        styles = model.mixed_styles(torch.zeros(1, *SHAPE))[0]
+        crossovers.append(int((styles == styles[0]).all(1).sum()))
+    assert set(crossovers) == {1, 2}, "of three blocks"
+
+
 def test_fine_styles_do_not_change_the_coarse_feature_maps():
     model, maps = gan(), []
     model.generator.first.register_forward_hook(lambda *a: maps.append(a[2]))
@@ -114,6 +122,14 @@ def test_invalid_settings_are_refused():
         gan(style_mixing_prob=2)
     with pytest.raises(ValueError, match=r"style_mixing_prob is -0.5: it must be in \[0, 1\]"):
         gan(style_mixing_prob=-0.5)
+    assert gan(style_mixing_prob=1.0).style_mixing_prob == 1.0
+
+
+def test_logits_are_those_of_images_from_minus_1_to_1():
+    model, x, z = gan(), torch.rand(4, *SHAPE), torch.randn(4, 6)
+    torch.testing.assert_close(model.real_logits(x, None), model.discriminator(2 * x - 1))
+    x_fake = model.generator(model.styles(z), fresh_noise=False).tanh()
+    torch.testing.assert_close(model.fake_logits(z), model.discriminator(x_fake))
 
 
 def test_features_are_those_of_images_from_minus_1_to_1():

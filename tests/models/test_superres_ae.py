@@ -1,5 +1,7 @@
 """Super-resolution autoencoder: outputs downsample to the input, and the correction helps."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -42,9 +44,10 @@ def test_the_code_is_the_downsampled_image():
 def test_loss_is_the_mean_log_of_the_error():
     model, x = build(), torch.rand(6, 3, 8, 8, dtype=torch.float64)
     sse = (model.upsample_unclipped(model.downsample(x)) - x).square().sum((1, 2, 3))
-    got = model.loss(x)
+    got = model.training_step((x, None), 0)
     torch.testing.assert_close(got["loss"], sse.log().mean())
     torch.testing.assert_close(got["psnr_db"], (-10 * (sse / 192).log10()).mean())
+    torch.testing.assert_close(got["sse"], sse.mean())
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,19 @@ def test_an_upsampled_image_is_clipped_to_its_range():
         assert float(x.min()) < 0
         assert float(x.max()) > 1
         assert torch.equal(model.upsample(small), x.clamp(0, 1))
+
+
+def test_the_loss_of_an_exact_image_is_finite_and_below_that_of_a_small_error():
+    """Without any detail of the network, images of constant boxes are exact."""
+    model = build()
+    for parameter in model.unet.head.parameters():
+        parameter.data.zero_()
+    x = repeat(torch.rand(5, 3, 4, 4, dtype=torch.float64), 2)
+    exact = model.loss(x)
+    assert all(term.isfinite() for term in exact.values())
+    x[..., 0, 0] += 1e-3
+    small = model.loss(x)
+    # of each pixel of a box of four, the mean is taken away: 3 · (0.75² + 3 · 0.25²) · 1e-6
+    assert small["sse"].item() == pytest.approx(2.25e-6)
+    assert small["loss"].item() == pytest.approx(math.log(2.25e-6))
+    assert exact["loss"] < small["loss"]

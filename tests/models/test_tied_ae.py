@@ -63,6 +63,23 @@ def test_tying_halves_the_weights_and_leaves_the_biases():
     assert saved == sum(p.numel() for p in tied.parameters()), "each weight is saved once"
 
 
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((1, 28, 28), [784, 300, 150]), ((1, 14, 28), [392, 150, 75])]
+)
+def test_default_widths_are_in_proportion_to_the_number_of_values(shape, sizes):
+    model = TiedAE(shape)
+    linears = [layer for layer in model.encoder if isinstance(layer, nn.Linear)]
+    assert [layer.in_features for layer in linears] == sizes[:-1]
+    assert [layer.out_features for layer in linears] == sizes[1:]
+    assert model.latent_dim == sizes[-1]
+    assert model.decode(torch.zeros(2, sizes[-1])).shape == (2, *shape)
+
+
+def test_the_learning_rate_falls_with_the_size_of_large_images():
+    models = [TiedAE(shape, hidden=[2], latent_dim=1) for shape in ((1, 28, 28), (3, 32, 32))]
+    assert models[1].lr == pytest.approx(models[0].lr * (784 / 3072) ** 0.5)
+
+
 def test_a_copy_of_a_tied_model_is_tied_to_itself():
     tied = TiedAE(SHAPE, hidden=[], latent_dim=5)
     tied_copy = copy.deepcopy(tied).double()

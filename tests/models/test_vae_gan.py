@@ -6,6 +6,7 @@ from torch.distributions import Normal, kl_divergence
 
 from latentlab.models.vae_gan import VAEGAN
 from models.fixed_randomness import noise_of
+from models.lightning_stub import with_trainer
 from models.options import OF_OPTIM, every_option
 from models.steps import assert_steps, large_weights, prob
 
@@ -48,6 +49,13 @@ def test_each_step_follows_the_gradient_of_its_own_objective(settings):
 def test_a_negative_weight_is_refused():
     with pytest.raises(ValueError, match="adversarial_weight is -1: it must be ≥ 0"):
         VAEGAN(SHAPE, adversarial_weight=-1)
+
+
+def test_with_a_weight_of_0_the_loss_is_kl_and_feature_loss():
+    model = with_trainer(VAEGAN(SHAPE, latent_dim=2, width=2, adversarial_weight=0.0))
+    terms = model.training_step((torch.rand(4, *SHAPE), None), 0)
+    expected = terms["kl_nats"].item() + terms["feature_loss"].item()
+    assert terms["loss"].item() == pytest.approx(expected)
 
 
 def test_the_code_of_an_image_is_the_posterior_mean():

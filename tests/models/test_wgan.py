@@ -11,6 +11,7 @@ from latentlab.networks.regularization import DiscriminatorRegularization
 from latentlab.optim.adversarial import AdversarialOptim
 from latentlab.samplers import StandardNormal
 from models.fixed_randomness import between
+from models.lightning_stub import with_trainer
 from models.options import every_option
 from models.steps import assert_steps
 
@@ -121,6 +122,22 @@ def test_the_score_of_a_penalized_critic_depends_on_one_image_only(clip):
     assert torch.allclose(critic(x)[:1], critic(x[:1])) == (clip is None)
 
 
+@pytest.mark.parametrize(
+    ("clip", "r1_gamma", "expected"),
+    [(None, 0.0, True), (None, 1.0, True), (0.1, 0.0, False), (0.1, 0.5, True)],
+)
+def test_a_penalty_on_the_gradient_needs_second_derivatives(clip, r1_gamma, expected):
+    regularization = DiscriminatorRegularization(r1_gamma=r1_gamma)
+    assert wgan(clip=clip, regularization=regularization).needs_double_backward is expected
+
+
+def test_with_a_weight_of_0_the_critic_maximizes_the_estimate():
+    model = with_trainer(wgan(gp_weight=0.0))
+    terms = model.critic_losses(2 * torch.rand(4, *SHAPE) - 1)
+    assert terms["loss"].item() == pytest.approx(-terms["wasserstein_estimate"].item())
+    assert terms["gradient_penalty"].item() > 0
+
+
 def test_a_critic_has_no_decision_threshold():
     assert wgan().decision_threshold is None
 
@@ -130,6 +147,7 @@ def test_a_critic_has_no_decision_threshold():
     [
         ({"discriminator_steps": 0}, "discriminator_steps is 0: it must be ≥ 1"),
         ({"clip": 0.0}, "clip is 0.0: it must be > 0, or null"),
+        ({"clip": -0.1}, "clip is -0.1: it must be > 0, or null"),
         (
             {"clip": 0.1, "regularization": DiscriminatorRegularization(spectral_norm=True)},
             "clip is 0.1 and spectral_norm is true.*: set clip to null, or remove spectral_norm",

@@ -89,7 +89,7 @@ def marginal_nll(train: Tensor, x: Tensor) -> Tensor:
     counts = torch.ones(num_pixels * LEVELS)
     offsets = torch.arange(num_pixels) * LEVELS
     for part in train.flatten(1).split(5000):
-        cells = (part.long() + offsets).flatten()
+        cells = (part + offsets).flatten()
         counts += torch.bincount(cells, minlength=len(counts))
     log_p = (counts / (len(train) + LEVELS)).log()
     return -log_p[to_levels(x).flatten(1) + offsets].sum(1)
@@ -100,6 +100,6 @@ def binary_marginal_nll(train: Tensor, x: Tensor) -> Tensor:
 
     One black and one white image are added to the training images.
     """
-    total = sum(part.double().sum(0) for part in train.split(5000)) / 255
-    p = ((torch.as_tensor(total) + 1) / (len(train) + 2)).float()
+    total = torch.stack([part.sum(0) for part in train.split(5000)]).sum(0)  # int64, in parts
+    p = (total / 255 + 1) / (len(train) + 2)
     return -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)

@@ -104,7 +104,7 @@ def class_coverage(
     p, q = (torch.bincount(y, minlength=num_classes).double() / len(y) for y in classes)
     realistic = classes[1][in_real_ball(features[1], features[0])]
     counted = torch.bincount(realistic, minlength=num_classes).double() / len(fakes)
-    covered = (counted >= COVERED * p) & (counted > 0) & (p > 0)
+    covered = (counted >= COVERED * p) & (p > 0)
     metrics |= {"modes_covered": float(covered.sum()), "class_kl_nats": class_kl(q, p)}
     return metrics, {"data": p, "generated": q}
 
@@ -193,7 +193,7 @@ def find_warnings(metrics: dict[str, float], num_classes: int) -> list[str]:
 def plot_fractions(fractions: dict[str, Tensor], classes: Sequence[str], path: Path) -> None:
     """Bar chart: fraction of each class in the data and in the generated images."""
     with chart(path, size=(6, 2.8)) as axes:
-        centers = torch.arange(len(classes)).double()
+        centers = torch.arange(len(classes))
         for index, (name, values) in enumerate(fractions.items()):
             left = centers + 0.4 * (index - 0.5)
             axes.bar(left.numpy(), values.numpy(), 0.38, color=PALETTE[index], label=name)
@@ -204,8 +204,7 @@ def plot_fractions(fractions: dict[str, Tensor], classes: Sequence[str], path: P
 def plot_logits(logits: dict[str, Tensor], path: Path) -> None:
     """Histograms of the logits on one axis, without the outer 0.5 % on each side."""
     values = torch.cat(list(logits.values())).double()
-    low, high = values.quantile(torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
-    limits = (low, max(high, low + 1e-6))
+    limits = values.quantile(torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
     labels = {"test": "test images", "train": "training images", "fake": "generated images"}
     with chart(path, size=(6, 2.8)) as axes:
         for color, (name, values) in zip((0, 3, 1), logits.items(), strict=True):

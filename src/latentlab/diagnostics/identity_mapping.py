@@ -33,7 +33,6 @@ def applies(model: Any) -> bool:
     return isinstance(model, Encoder)
 
 
-@torch.inference_mode()
 def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     """Reconstruct test images, test images with shuffled pixels, and noise."""
     train = evaluator.train.first(NUM_FITTED)

@@ -80,7 +80,8 @@ def assign_categories(
     classes = torch.tensor([assignment.get(category, -1) for category in order])
     predicted = predict_categories(trained, test)
     error = float((classes[predicted] != test.labels).double().mean())
-    order.sort(key=lambda category: assignment.get(category, len(order)))
+    # not order.sort, which empties the list while it calls the key
+    order = sorted(order, key=lambda category: assignment.get(category, len(order)))
     names = evaluator.dataset.classes or ()
     table = {}
     for category in order:

@@ -29,11 +29,10 @@ def applies(model: Any) -> bool:
     return isinstance(model, Encoder) and model.latent_dim == 2
 
 
-@torch.inference_mode()
 def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     """Plot the codes of test images, and decode a grid over their range."""
     test, classes = evaluator.test.first(NUM_IMAGES), evaluator.dataset.classes
-    z = torch.cat([trained.module.encode(x) for x in test.batches()])  # (N, 2)
+    z = torch.cat([trained.encode(x) for x in test.batches()])  # (N, 2)
     ticks = z.quantile(torch.linspace(*QUANTILES, STEPS), dim=0)  # (STEPS, 2)
     metrics = {}
     if test.labels is not None and evaluator.dataset.num_classes >= 2:

@@ -25,13 +25,12 @@ def applies(model: Any) -> bool:
     return isinstance(model, Memorizer)
 
 
-@torch.inference_mode()
 def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     """Compare the error on the stored images with that on test images, and with two baselines."""
     train = trained.module.memory.cpu().unflatten(1, trained.image_shape)
     test = torch.cat(list(evaluator.test.first(MAX_TEST_IMAGES).batches()))
     train_hat, test_hat = trained.reconstruct(train), trained.reconstruct(test)
-    mean = train.mean(0, keepdim=True)
+    mean = train.mean(0)
     table = {
         "this model": {"train": sse(train_hat, train), "test": sse(test_hat, test)},
         "nearest training image": {"train": 0.0, "test": sse(nearest(test, train), test)},

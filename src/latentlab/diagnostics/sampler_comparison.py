@@ -55,7 +55,6 @@ def samplers(num_codes: int) -> dict[str, Prior]:
     }
 
 
-@torch.inference_mode()
 def diagnose(trained: TrainedModel, evaluator: Evaluator) -> Result:
     """Compute the FID of each sampler, and of reconstructions, with equally many images."""
     codes = trained.encode(torch.cat(list(evaluator.train.first(NUM_CODES).batches())))

@@ -78,10 +78,13 @@ def singular_values(trained: TrainedModel, x: Tensor) -> Tensor:
 
 
 def local_dimension(values: Tensor) -> Tensor:
-    """Number of the descending singular values (N, R) that contain ENERGY of Σ s², int64 (N,)."""
+    """Number of the descending singular values (N, R) that contain ENERGY of Σ s², int64 (N,).
+
+    0 where all of them are 0.
+    """
     energy = values.double().square()
-    fraction = energy.cumsum(1) / energy.sum(1, keepdim=True).clamp_min(1e-300)
-    return (fraction < ENERGY).sum(1) + 1
+    before = energy.cumsum(1) - energy  # of the directions in front of each
+    return (before < ENERGY * energy.sum(1, keepdim=True)).sum(1)
 
 
 def figure_rows(trained: TrainedModel, x: Tensor) -> Tensor:

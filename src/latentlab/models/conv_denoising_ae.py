@@ -115,7 +115,7 @@ class ConvDenoisingAE(LightningModule):
         denoised = self.denoise_unclipped([m[rows] for m in maps], z[rows])
         denoised_sse = squared_error(denoised, x[rows]).clamp_min(1e-6)
         sse = squared_error(self.decode_unclipped(z), x).clamp_min(1e-6)
-        psnr_db = -10 * (denoised_sse / x[0].numel()).log10()
+        psnr_db = -10 * (denoised_sse / math.prod(self.image_shape)).log10()
         return {
             "loss": (weight * denoised_sse.log()).mean() + self.code_weight * sse.log().mean(),
             "denoised_psnr_db": (weight * psnr_db).mean(),

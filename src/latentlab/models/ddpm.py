@@ -98,7 +98,8 @@ class DDPM(LightningModule):
     def solve(self, x: Tensor, times: Tensor) -> Tensor:
         """Images x of the first of the `times` → images of the last, by DPM-Solver++ (2M).
 
-        The first step has first order, and so has a step to time 0, where λ is infinite.
+        The first step has first order, and so has a step to time 0, where λ is infinite: it gives
+        x̂_0, which is in [−1, 1].
         """
         x_0, h = x, x.new_zeros(())
         for index, (t, s) in enumerate(itertools.pairwise(times)):
@@ -114,7 +115,7 @@ class DDPM(LightningModule):
 
     def decode(self, z: Tensor) -> Tensor:
         x = self.solve(z.unflatten(1, self.image_shape), self.times.flip(0))  # (B, C, H, W)
-        return ((x + 1) / 2).clamp(0, 1)
+        return (x + 1) / 2
 
     def encode(self, x: Tensor) -> Tensor:
         first = self.leave_time_0(2 * x - 1, self.times[1])

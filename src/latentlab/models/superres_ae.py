@@ -88,7 +88,7 @@ class SuperResolutionAE(LightningModule):
         return {
             "loss": sse.log().mean(),
             "sse": sse.mean(),
-            "psnr_db": -10 * (sse / x[0].numel()).log10().mean(),
+            "psnr_db": -10 * (sse / x.shape[1:].numel()).log10().mean(),
         }
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:

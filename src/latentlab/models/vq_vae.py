@@ -105,7 +105,7 @@ class VQVAE(LightningModule):
 
     def loss(self, x: Tensor) -> dict[str, Tensor]:
         z_e = self.encoder(x)
-        indices = self.quantize(z_e.detach())
+        indices = self.quantize(z_e)
         e_i = self.embed(indices)
         straight_through = z_e + (e_i - z_e).detach()  # value of e_i, gradient to z_e
         nll_nats = self.likelihood.nll(self.decoder(straight_through), x).mean()
@@ -114,7 +114,7 @@ class VQVAE(LightningModule):
         return {
             "loss": nll_nats + codebook_loss + self.commitment * commitment_loss,
             "nll_nats": nll_nats,
-            "codebook_loss": codebook_loss.detach(),
+            "codebook_loss": codebook_loss,
             "perplexity": self.perplexity(indices),
         }
 

@@ -170,3 +170,29 @@ def test_models_with_a_decoder_a_likelihood_and_the_normal_prior():
 def test_a_schedule_without_temperatures_is_an_error():
     with pytest.raises(ValueError, match=r"0 temperatures, 16 chains.*each must be 1 or more"):
         make_ais(lambda x, z: z, torch.zeros(1, 1), latent_dim=1, num_temperatures=0)
+
+
+def test_one_temperature_one_chain_and_one_leapfrog_step_are_enough():
+    model = PPCA()
+    x, _ = model.draw(3)
+    ais = make_ais(
+        model.log_px_given_z, x, latent_dim=DIM, num_temperatures=1, num_chains=1, leapfrog_steps=1
+    )
+    assert ais.temperatures == [1]
+    assert ais.step_sizes == []
+
+
+def test_the_pilot_multiplies_the_step_size_by_the_acceptance(monkeypatch):
+    """By exp(0.2 (a − 0.8)) after each transition; the first step size is 0.3."""
+    accepted, sizes = iter([1.0, 0.5, 0.0]), []
+    monkeypatch.setattr(
+        _Chain,
+        "transition",
+        lambda self, beta, size, generator: sizes.append((beta, size)) or next(accepted),
+    )
+    model = PPCA()
+    x, _ = model.draw(3)
+    ais = make_ais(model.log_px_given_z, x, latent_dim=DIM, num_temperatures=4)
+    expected = [0.3, 0.3 * math.exp(0.2 * 0.2), 0.3 * math.exp(0.2 * (0.2 - 0.3))]
+    assert ais.step_sizes == pytest.approx(expected)
+    assert sizes == list(zip(schedule(4)[:-1], ais.step_sizes, strict=True))

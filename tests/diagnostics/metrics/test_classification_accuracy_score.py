@@ -24,12 +24,18 @@ def test_score_is_1_for_correct_labels_and_0_for_wrong_labels():
         classification_accuracy_score(x, y[:5], test)
 
 
-@pytest.mark.parametrize(("count", "expected"), [(128, 13), (129, 26), (3500, 30)])
+@pytest.mark.parametrize(("count", "expected"), [(1, 13), (128, 13), (129, 26), (3500, 30)])
 def test_few_images_get_at_most_13_epochs(monkeypatch, count, expected):
     steps = []
     step = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: steps.append(step(self)))
+
+    def counted(self):
+        steps.append(self.param_groups[0]["lr"])
+        step(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counted)
     x, y = torch.rand(count, 1, 2, 2), torch.arange(count) % 2
     test = Split((255 * x).to(torch.uint8), y)
     classification_accuracy_score(x, y, test, hidden=2, steps=30)
-    assert len(steps) == expected
+    rates = [1e-3 * (1 - step / expected) for step in range(expected)]
+    assert steps == pytest.approx(rates)

@@ -38,5 +38,5 @@ def best_assignment(table: Tensor) -> dict[int, int]:
     """
     from scipy.optimize import linear_sum_assignment
 
-    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
+    rows, columns = linear_sum_assignment(table, maximize=True)
     return dict(zip(rows.tolist(), columns.tolist(), strict=True))
