@@ -68,6 +68,7 @@ def test_the_figure_has_the_64_most_frequent_of_the_used_entries(size):
     (shown,) = figure_inputs(result, "codebook")
     assert shown.flatten().tolist() == list(range(size - 1, max(0, size - 65), -1))
     assert result.metrics["used_entries"] == size - 1
+    assert "An image of 1 indices costs" in result.summary
     counts = torch.arange(float(size))
     nats = stats.entropy(counts.numpy())
     assert result.metrics["perplexity"] == pytest.approx(math.exp(nats))

@@ -221,6 +221,13 @@ def test_each_failure_has_its_warning(changes, warning):
     assert gan_training.find_warnings(metrics(), 3) == []
     all_fake = metrics(d_accuracy_fake=0.99)  # D calls every image fake: it is not too strong
     assert gan_training.find_warnings(all_fake, 3) == []
+    limits = metrics(
+        feature_variance_ratio=0.5,
+        d_accuracy_train=0.95,
+        d_accuracy_fake=0.95,
+        g_gradient_norm=1e-3,
+    )
+    assert gan_training.find_warnings(limits, 3) == []
     assert gan_training.find_warnings(metrics(**changes), 3) == [warning]
 
 

@@ -52,8 +52,9 @@ def test_a_file_without_a_key_raises_an_error(key, tmp_path):
 
 
 def test_a_missing_file_raises_an_error(tmp_path):
-    with pytest.raises(LatentlabError, match="not a stored result"):
-        read_result(tmp_path)
+    folder = tmp_path / "results" / "vae" / "novelty"
+    with pytest.raises(LatentlabError, match=r"results/vae/novelty/result\.json is not"):
+        read_result(folder)
 
 
 def test_a_figure_cannot_leave_the_folder(tmp_path):

@@ -1,5 +1,7 @@
 """The Evaluator of a project."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -58,3 +60,14 @@ def test_the_untrained_network_is_made_at_its_first_use(evaluator, classifier, m
     extract(features, evaluator.test.first(3))
     assert len(made) == 1
     assert isinstance(evaluator.random_features, UntrainedFeatures)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_classifier_needs_two_classes(count, tiny, classifier, monkeypatch):
+    read = setup.read_meta
+    some = lambda folder: dataclasses.replace(read(folder), classes=("a", "b")[:count])  # noqa: E731
+    monkeypatch.setattr(setup, "read_meta", some)
+    found = make_evaluator(load_project(tiny.root), classifier)
+    parts = (found.classifier, found.both_features, found.random_features)
+    assert [part is not None for part in parts] == [count == 2] * 3
+    assert found.class_width == (classifier.head.in_features if count == 2 else 0)

@@ -211,6 +211,13 @@ def test_features_are_those_of_the_clean_image_at_time_0_1():
         torch.testing.assert_close(model.features(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_model_with_another_number_of_sampling_steps_reads_the_weights():
+    shape = (1, 16, 16)
+    stored, model = DDPM(shape, width=8), DDPM(shape, width=8, sampling_steps=3)
+    model.load_state_dict(stored.state_dict())
+    assert model.times.tolist() == pytest.approx([0, 0.9946 / 3, 2 * 0.9946 / 3, 0.9946])
+
+
 def test_invalid_settings_are_errors():
     with pytest.raises(ValueError, match=r"multiples of 4: set data\.size"):
         DDPM((1, 30, 30))

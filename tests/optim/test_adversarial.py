@@ -216,3 +216,14 @@ def test_train_gan_equals_a_loop_in_plain_pytorch(regularization, loss):
     for expected, got in ((g, generator), (d, discriminator)):
         for a, b in zip(expected.parameters(), got.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [True, False])
+@pytest.mark.parametrize("kind", [GAN, WGAN])
+def test_the_rates_of_both_players_fall_to_0_in_a_training(kind, decay):
+    rates = {"generator_lr": 0.01, "discriminator_lr": 0.02}
+    optim = AdversarialOptim(**rates, linear_decay=decay, discriminator_steps=2)
+    model = small(kind, optim=optim)
+    train(model, torch.rand(4, 6, *SHAPE))
+    found = [optimizer.param_groups[0]["lr"] for optimizer in model.trainer.optimizers]
+    assert found == pytest.approx([0, 0] if decay else [0.01, 0.02])
