@@ -101,8 +101,8 @@ fuzz: $(READY) ## random input: 20,000 cases for each reader (CASES=n), 1,000 fo
 edits: $(READY) ## break the code in the ways of tests/wrong_edits.yaml: tests must notice each
 	python tests/wrong_edits.py
 
-mutants: $(READY) $(VENV)/mutants ## mutation tests of the mathematics, hours; FILES="losses metrics/kid.py" SAMPLE=400: a part
-	python tests/mutants.py $(FILES) $(addprefix --sample ,$(SAMPLE))
+mutants: $(READY) $(VENV)/mutants ## mutation tests of the mathematics, hours; FILES="losses metrics/kid.py" SAMPLE=400 SEED=1: a part
+	python tests/mutants.py $(FILES) $(addprefix --sample ,$(SAMPLE)) $(addprefix --seed ,$(SEED))
 
 $(VENV)/mutants:
 	$(BIN)/python -m venv $@

@@ -23,7 +23,7 @@ LIST = REPO / "tests" / "settings.txt"
 FOLDERS = (
     *("models", "losses", "networks", "optim", "metrics", "samplers", "evaluation", "diagnostics"),
 )
-CONSTANT = re.compile(r"^(_?[A-Z][A-Z0-9_]*)\b.*=", re.MULTILINE)
+CONSTANTS = re.compile(r"^([A-Z0-9_, ]+?)(?:: .*)? = ", re.MULTILINE)  # of one line
 SHAPE = (1, 28, 28)
 
 
@@ -55,7 +55,8 @@ def defaults(function: Any) -> dict[str, str]:
 
 def settings_of(module: ModuleType) -> Iterator[tuple[str, dict[str, str]]]:
     """Numbers of a module and of its classes, and defaults of its functions and methods."""
-    assigned = set(CONSTANT.findall(inspect.getsource(module)))  # and not imported
+    found = CONSTANTS.findall(inspect.getsource(module))
+    assigned = {name for names in found for name in names.split(", ")}  # and not imported
     yield "", numbers({k: v for k, v in vars(module).items() if k in assigned})
     for name, value in vars(module).items():
         if getattr(value, "__module__", None) != module.__name__:

@@ -94,6 +94,9 @@ def test_class_kl_equals_that_of_scipy():
     q, p = torch.tensor([0.7, 0.3, 0.0]).double(), torch.tensor([0.2, 0.3, 0.5]).double()
     assert gan_training.class_kl(q, p) == pytest.approx(entropy(q.numpy(), p.numpy()))
     assert gan_training.class_kl(p, p) == pytest.approx(0)
+    new, old = torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0])  # a class that the data lack
+    expected = 0.5 * math.log(0.5) + 0.5 * math.log(0.5 / 1e-6)
+    assert gan_training.class_kl(new, old) == pytest.approx(expected)
 
 
 def test_a_generator_of_one_class_covers_one_class_with_a_kl_of_log_3():

@@ -109,6 +109,10 @@ def test_without_decay_the_learning_rates_and_betas_are_those_of_the_block():
 
 
 def test_less_than_one_discriminator_step_is_refused():
+    for name in ("generator_lr", "discriminator_lr"):
+        for rate in (0.0, -1e-3, float("inf"), float("nan")):
+            with pytest.raises(ValueError, match=f"{name} is {rate}: a learning rate must be > 0"):
+                AdversarialOptim(**{name: rate})
     with pytest.raises(ValueError, match="discriminator_steps is 0: it must be ≥ 1"):
         AdversarialOptim(discriminator_steps=0)
 
