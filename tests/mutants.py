@@ -32,7 +32,10 @@ import yaml
 
 from wrong_edits import PASSED, REPO, Result, Run, preload, run_all
 
-FOLDERS = ("models", "losses", "optim", "metrics", "samplers", "evaluation", "diagnostics")
+FOLDERS = (
+    *("models", "losses", "optim", "metrics", "samplers", "evaluation", "diagnostics"),
+    "networks/regularization",
+)
 PACKAGE = "latentlab"
 SETTINGS = REPO / "tests" / "mutants.yaml"
 Changes = set[tuple[str, str, str]]  # file, text before, text after

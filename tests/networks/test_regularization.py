@@ -8,7 +8,11 @@ from torch import nn
 
 from latentlab.networks.conv import Discriminator
 from latentlab.networks.mlp import dense
-from latentlab.networks.regularization import DiscriminatorRegularization, MinibatchStddev
+from latentlab.networks.regularization import (
+    AUGMENTATIONS,
+    DiscriminatorRegularization,
+    MinibatchStddev,
+)
 
 SHAPE = (1, 8, 8)
 
@@ -130,3 +134,38 @@ def test_only_options_that_are_on_can_be_unsupported():
         ValueError, match=r"packing is 2, but a model does not .*: there is one image"
     ):
         DiscriminatorRegularization(packing=2).require_supported(reasons, model="a model")
+
+
+def test_all_augmentations_are_applied_in_their_order():
+    x, names = torch.rand(4, 3, 8, 8), tuple(AUGMENTATIONS)
+    assert len(names) > 1
+    torch.manual_seed(0)
+    found = DiscriminatorRegularization(diff_augment=names).augment(x)
+    torch.manual_seed(0)
+    for name in names:
+        x = AUGMENTATIONS[name](x)
+    assert torch.equal(found, x)
+
+
+def test_without_a_progress_the_noise_is_that_of_the_beginning():
+    noisy = DiscriminatorRegularization(instance_noise_std=0.3)
+    x = torch.zeros(50, 1, 20, 20)
+    assert float(noisy.augment(x).std()) == pytest.approx(0.3, rel=0.05)
+    assert float(noisy.augment_unit(x).std()) == pytest.approx(0.15, rel=0.05)
+
+
+@pytest.mark.parametrize(("packing", "packs"), [(1, 7), (2, 4), (3, 3), (7, 1), (9, 1)])
+def test_there_are_as_many_packs_as_images_need(packing, packs):
+    packed = DiscriminatorRegularization(packing=packing).pack(torch.rand(7, 2, 3, 3))
+    assert packed.shape == (packs, 2 * packing, 3, 3)
+
+
+@pytest.mark.parametrize("labels", [(0.1, 0.9), (0.5, 0.5), (1.5, 0.0), (1.0, -0.1)])
+def test_labels_that_are_not_in_order_from_0_to_1_are_refused(labels):
+    with pytest.raises(ValueError, match="fake_label must be smaller than real_label"):
+        DiscriminatorRegularization(real_label=labels[0], fake_label=labels[1])
+
+
+def test_the_first_unknown_augmentation_in_the_order_of_letters_is_named():
+    with pytest.raises(ValueError, match="unknown augmentation 'blur': choose from"):
+        DiscriminatorRegularization(diff_augment=("zoom", "blur"))
