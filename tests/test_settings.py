@@ -23,7 +23,7 @@ LIST = REPO / "tests" / "settings.txt"
 FOLDERS = (
     *("models", "losses", "networks", "optim", "metrics", "samplers", "evaluation", "diagnostics"),
 )
-CONSTANTS = re.compile(r"^([A-Z0-9_, ]+?)(?:: .*)? = ", re.MULTILINE)  # of one line
+CONSTANTS = re.compile(r"^([A-Z0-9_, ]+?)(?:: .*)? = ", re.MULTILINE)  # "A, B = "
 SHAPE = (1, 28, 28)
 
 

@@ -81,7 +81,8 @@ def _std(borders: Tensor, mean: Tensor, bin_width: Tensor) -> Tensor:
     offset = borders - mean.round().clamp(0, LEVELS - 1)
     tail = torch.special.erfc(((borders - mean) * bin_width).abs()) / 2
     first, second = (offset.sign() * tail).sum(1), (2 * offset.abs() * tail).sum(1)
-    return (second - first.square()).sqrt() / (LEVELS - 1)  # second ≥ |first|, so it is ≥ 0
+    # second ≥ |first|, and |first| < 1 if σ is small: rounding does not make it negative
+    return (second - first.square()).sqrt() / (LEVELS - 1)
 
 
 def _by_parts(function: Callable[..., Tensor], mean: Tensor, log_scale: Tensor) -> Tensor:

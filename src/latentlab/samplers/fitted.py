@@ -224,7 +224,7 @@ def _cholesky(covariances: Tensor, ridge: float) -> Tensor:
 def _kmeans(codes: Tensor, components: int, generator: torch.Generator) -> Tensor:
     """k-means++ seeding (Arthur & Vassilvitskii 2007) and 10 Lloyd steps → one-hot (N, K)."""
     first = int(torch.randint(len(codes), (1,), generator=generator))
-    centres = codes[first : first + 1].clone()  # of one component, no `cat` copies it
+    centres = codes[first : first + 1].clone()  # Lloyd's steps write into it
     nearest = (codes - centres).square().sum(1)
     for _ in range(components - 1):
         # if all codes are equal, every distance is 0: choose any code
